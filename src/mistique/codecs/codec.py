@@ -1,0 +1,81 @@
+"""The seam that every codec fills, and how one is found by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+
+from mistique.errors import UnknownCodecError
+from mistique.schema import ColumnType
+
+_KNOWN: dict[str, type[Codec]] = {}
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """Turns the values of one column chunk into cells of a segment, and back.
+
+    A codec has no state beyond its parameters, so any number of threads may share one, and equal values always give
+    equal cells: de-duplication rests on that. It never keeps a reference to what it is given.
+    """
+
+    name: ClassVar[str]
+    is_lossy: ClassVar[bool]
+    filters: ClassVar[tuple[str, ...]]
+    n_params: ClassVar[int]
+
+    def config(self) -> dict[str, Any]:
+        """Name and parameters, as JSON keeps them."""
+
+    def applies_to(self, column_type: ColumnType) -> bool:
+        """It can encode columns of this type; others are kept raw."""
+
+    def cell_dtype(self, column_type: ColumnType) -> np.dtype[Any]:
+        """Cells that it fills a segment with."""
+
+    def encode(self, values: np.ndarray, column_type: ColumnType) -> tuple[np.ndarray, np.ndarray]:
+        """Cells of a chunk (same shape), and float64 parameters of shape (n_params,) that decoding needs."""
+
+    def decode(self, cells: np.ndarray, params: np.ndarray, column_type: ColumnType) -> np.ndarray:
+        """Values of a chunk, in the cell type of the column."""
+
+    def max_abs_error(self, params: np.ndarray, column_type: ColumnType) -> float:
+        """Largest absolute error of any finite value, over chunks with these parameters (n_chunks, n_params)."""
+
+
+def register(codec: type[Codec]) -> type[Codec]:
+    """Make a codec known by its name."""
+    _KNOWN[codec.name] = codec
+    return codec
+
+
+def codec_from_config(config: Mapping[str, Any]) -> Codec:
+    """The codec that a store's record names.
+
+    Raises
+    ------
+    UnknownCodecError
+        A later version of mistique wrote it, or the record is damaged.
+    """
+    parameters = {key: value for key, value in config.items() if key != "name"}
+    try:
+        return _KNOWN[config["name"]](**parameters)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnknownCodecError(name=dict(config), known=_KNOWN) from error
+
+
+def resolve_codec(codec: str | Codec) -> Codec:
+    """The codec that a user named: ``"raw"``, ``"power"``, or an instance such as ``Power(bits=6)``.
+
+    Raises
+    ------
+    UnknownCodecError
+        No codec has that name.
+    """
+    if isinstance(codec, str):
+        return codec_from_config({"name": codec})
+    if isinstance(codec, Codec) and not isinstance(codec, type):
+        return codec
+    raise UnknownCodecError(name=codec, known=_KNOWN)

@@ -1,0 +1,1 @@
+"""Finding what the store already holds, so that it is stored once."""

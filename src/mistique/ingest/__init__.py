@@ -1,0 +1,1 @@
+"""The write path: values of a framework become row blocks, chunks, segments, and one commit."""

@@ -1,0 +1,297 @@
+"""One capture: the intermediates of one model version over one dataset, seen all at once or not at all."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+
+from mistique.codecs import Codec, Raw, resolve_codec
+from mistique.errors import CaptureError, CaptureWarning, MistiqueError, StoreError
+from mistique.ingest.buffer import Pending, SegmentBuffer
+from mistique.ingest.columns import Described, describe, describe_array, describe_labels
+from mistique.schema import ROW_LABEL, Intermediate, RowBlock, Version
+from mistique.storage.artifacts import Artifact
+from mistique.storage.catalog import Capture as Committed
+from mistique.storage.digests import Digest, Place
+
+_RAW = Raw()
+
+
+class Sink(Protocol):
+    """What a capture needs of a store."""
+
+    def buffer(self) -> SegmentBuffer:
+        """A buffer whose segments lie in the store."""
+
+    def keep(self, artifact: Artifact) -> str:
+        """Put an artifact; its digest."""
+
+    def commit(
+        self, version: Version, dataset: str, intermediates: Sequence[Intermediate], places: Mapping[Digest, Place]
+    ) -> Committed:
+        """Make the capture seen."""
+
+
+@dataclass
+class _Open:
+    """An intermediate while its rows come in."""
+
+    intermediate: Intermediate
+    codec: Codec
+    keep: bool
+    waiting: list[np.ndarray] = field(default_factory=list)
+    n_waiting: int = 0
+    n_blocks: int = 0
+
+
+class Capture:
+    """Takes intermediates from a framework and commits them together.
+
+    Used as a context manager: a normal exit commits, an exception leaves nothing behind. With ``on_error="warn"`` what
+    cannot be stored is left out with a `CaptureWarning` that names it, and the model goes on.
+
+    Parameters
+    ----------
+    sink : Sink
+    version : Version
+    dataset : str
+    codec : str or Codec
+        For the outputs of stages and layers. Input, target, prediction and row labels are always kept exactly.
+    on_error : {"warn", "raise"}
+    """
+
+    def __init__(self, sink: Sink, version: Version, dataset: str, *, codec: str | Codec, on_error: str) -> None:
+        if on_error not in ("warn", "raise"):
+            raise CaptureError(f'on_error: expected "warn" or "raise", got {on_error!r}')
+        self._sink, self._version, self._dataset = sink, version, dataset
+        self._codec, self._on_error = resolve_codec(codec), on_error
+        self._open: dict[str, _Open] = {}
+        self._left_out: set[str] = set()
+        self._failure: MistiqueError | None = None
+        self._buffer: SegmentBuffer | None = None
+        self.committed: str | None = None
+
+    @property
+    def run_id(self) -> str:
+        """The run that this capture belongs to."""
+        return self._version.run_id
+
+    def set_labels(self, labels: Any) -> None:
+        """Label the rows, by a pandas index or an array; None, or a default index, numbers them from 0."""
+        with self._storing("row labels"):
+            described = None if labels is None else describe_labels(labels)
+            if described is not None:
+                self._declare(ROW_LABEL, described, role="row_label", parents=())
+                self._put_blocks(self._open[ROW_LABEL], described)
+
+    def add(self, name: str, value: Any, *, columns: Sequence[str] | None = None, **facts: Any) -> None:
+        """Take a table whole.
+
+        Parameters
+        ----------
+        name : str
+        value : ndarray, DataFrame, Series or sparse matrix
+        columns : sequence of str, optional
+            Names for the columns of a value that has none.
+        **facts
+            Fields of `Intermediate` (``role``, ``parents``, ``detail``, ...), ``codec``, and ``keep``: false declares
+            the intermediate without storing it.
+
+        Raises
+        ------
+        MistiqueError
+            With ``on_error="raise"``: what cannot be stored, and why.
+        """
+        if self._gave_up(name):
+            return
+        with self._storing(name):
+            described = describe(value, what=f"{facts.get('role', 'stage')} {name!r}")
+            if described.columns is None and columns is not None and len(columns) == described.shape[-1]:
+                described = replace(described, columns=tuple(map(str, columns)))
+            self._declare(name, described, **facts)
+            self._put_blocks(self._open[name], described)
+
+    def append(self, name: str, values: np.ndarray, **facts: Any) -> None:
+        """Take the next rows of a layer's output, shape (n_rows, ...); `facts` as in `add`, from the first call."""
+        if self._gave_up(name):
+            return
+        with self._storing(name):
+            described = describe_array(values, what=f"{facts.get('role', 'stage')} {name!r}")
+            if name not in self._open:
+                self._declare(name, replace(described, n_rows=0, raw_nbytes=0), **facts)
+            opened = self._open[name]
+            expected = opened.intermediate
+            if (described.shape, described.types) != (expected.shape, expected.types):
+                raise CaptureError(
+                    f"{name!r}: expected rows of shape {expected.shape} and type {expected.types[0].dtype} as in the "
+                    f"first batch, got {described.shape} and {described.types[0].dtype}"
+                )
+            opened.intermediate = replace(
+                expected,
+                n_rows=expected.n_rows + described.n_rows,
+                raw_nbytes=expected.raw_nbytes + described.raw_nbytes,
+            )
+            if opened.keep:
+                # The framework may use the memory of a batch again: the rows that wait for a whole block are copied.
+                opened.waiting.append(np.array(described.parts))
+                opened.n_waiting += described.n_rows
+                self._put_waiting(opened, whole_blocks=True)
+
+    def annotate(self, name: str, **facts: Any) -> None:
+        """Change facts of an intermediate that was taken before."""
+        if name in self._open:
+            opened = self._open[name]
+            opened.intermediate = replace(opened.intermediate, **facts)
+
+    def keep_model(self, artifact: Artifact, *, load_seconds: float = 0.0) -> None:
+        """Keep the model, so that it can be run again."""
+        with self._storing("the model"):
+            digest = self._sink.keep(artifact)
+            self._version = replace(self._version, artifact=digest, load_seconds=load_seconds)
+
+    def skip_model(self, note: str) -> None:
+        """Say why the model is not kept."""
+        self._version = replace(self._version, artifact=None, artifact_note=note)
+
+    def __enter__(self) -> Capture:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.abort()
+        else:
+            self.commit()
+
+    def abort(self) -> None:
+        """Leave nothing behind."""
+        if self._buffer is not None:
+            self._buffer.discard()
+        self._open.clear()
+
+    def commit(self) -> None:
+        """Make everything seen at once; ``committed`` is then the version's name, or None if that failed."""
+        try:
+            if self._failure is not None:
+                raise self._failure
+            self._check_rows()
+            for opened in self._open.values():
+                self._put_waiting(opened, whole_blocks=False)
+            references, new_nbytes, places = self._segments().finish()
+            intermediates = [
+                replace(
+                    opened.intermediate,
+                    references=references.get(name),
+                    stored_nbytes=new_nbytes.get(name, 0) if name in references else 0,
+                )
+                for name, opened in self._open.items()
+            ]
+            done = self._sink.commit(self._version, self._dataset, intermediates, places)
+            self.committed = f"{done.version.model}@{done.number}"
+        except MistiqueError as error:
+            self.abort()
+            if self._on_error == "raise":
+                raise
+            warnings.warn(
+                f"nothing of {self._version.model} over dataset {self._dataset!r} was stored: {error}",
+                CaptureWarning,
+                stacklevel=3,
+            )
+
+    @contextmanager
+    def _storing(self, name: str) -> Iterator[None]:
+        """The one place where a failed capture becomes a warning, unless errors were asked for."""
+        try:
+            yield
+        except MistiqueError as error:
+            if self._on_error == "raise":
+                raise
+            if isinstance(error, StoreError):
+                self._failure = error  # said once, at the commit
+                return
+            self._left_out.add(name)
+            self._open.pop(name, None)
+            if self._buffer is not None:
+                self._buffer.forget(name)
+            warnings.warn(f"{name} was not stored: {error}", CaptureWarning, stacklevel=4)
+
+    def _gave_up(self, name: str) -> bool:
+        return self._failure is not None or name in self._left_out
+
+    def _declare(
+        self, name: str, described: Described, *, keep: bool = True, codec: str | Codec | None = None, **facts: Any
+    ) -> None:
+        if name in self._open:
+            raise CaptureError(f"two intermediates are named {name!r}; give each stage or layer a name of its own")
+        role = facts.get("role", "stage")
+        chosen = _RAW if role != "stage" else self._codec if codec is None else resolve_codec(codec)
+        intermediate = Intermediate(
+            name=name,
+            n_rows=described.n_rows,
+            shape=described.shape,
+            types=described.types,
+            columns=described.columns,
+            container=described.container,
+            codec=chosen.config(),
+            raw_nbytes=described.raw_nbytes,
+            **{"role": role, **facts},
+        )
+        self._open[name] = _Open(intermediate, chosen, keep or role != "stage")
+
+    def _put_blocks(self, opened: _Open, described: Described) -> None:
+        if opened.keep:
+            rows = opened.intermediate.block_rows
+            for start in range(0, described.n_rows, rows):
+                stop = min(start + rows, described.n_rows)
+                chunks = described.chunks(start, stop, opened.intermediate.group_columns)
+                self._put(opened, RowBlock(opened.n_blocks, chunks))
+
+    def _put_waiting(self, opened: _Open, *, whole_blocks: bool) -> None:
+        rows = opened.intermediate.block_rows
+        if not opened.n_waiting or (whole_blocks and opened.n_waiting < rows):
+            return
+        waiting = np.concatenate(opened.waiting) if len(opened.waiting) > 1 else opened.waiting[0]
+        described = Described("array", len(waiting), waiting.shape[1:], None, waiting, opened.intermediate.types, 0)
+        stop = len(waiting) // rows * rows if whole_blocks else len(waiting)
+        for start in range(0, stop, rows):
+            chunks = described.chunks(start, min(start + rows, stop), opened.intermediate.group_columns)
+            self._put(opened, RowBlock(opened.n_blocks, chunks))
+        opened.waiting = [waiting[stop:]] if stop < len(waiting) else []
+        opened.n_waiting = len(waiting) - stop
+
+    def _put(self, opened: _Open, block: RowBlock) -> None:
+        intermediate = opened.intermediate
+        layer_columns = intermediate.n_columns if not intermediate.is_table and intermediate.role == "stage" else 0
+        for group, values in enumerate(block.chunks):
+            is_mask = group >= intermediate.n_groups
+            column_type = intermediate.type_of(group if intermediate.is_table and not is_mask else 0)
+            codec = opened.codec if not is_mask and opened.codec.applies_to(column_type) else _RAW
+            cells, params = codec.encode(values, column_type)
+            # In a segment that is shared, a chunk that is narrower than its group has a segment of its own width.
+            group_columns = intermediate.group_columns if layer_columns else len(cells)
+            geometry = intermediate.block_rows, group_columns, layer_columns
+            self._segments().put(Pending(intermediate.name, block.index, group, cells, params, codec, geometry))
+        opened.n_blocks += 1
+
+    def _segments(self) -> SegmentBuffer:
+        if self._buffer is None:
+            self._buffer = self._sink.buffer()
+        return self._buffer
+
+    def _check_rows(self) -> None:
+        """Every intermediate has the rows of the input; one that has not is left out."""
+        counts = {name: opened.intermediate.n_rows for name, opened in self._open.items()}
+        if not counts:
+            raise CaptureError(f"nothing of {self._version.model} was captured over dataset {self._dataset!r}")
+        n_rows = next((n for name, n in counts.items() if name != ROW_LABEL), counts.get(ROW_LABEL, 0))
+        for name, found in counts.items():
+            with self._storing(name):
+                if found != n_rows:
+                    raise CaptureError(f"{name!r} has {found} rows, expected {n_rows} as in the input")

@@ -1,0 +1,254 @@
+"""Containers to cells: what a framework hands over, described and cut into column chunks.
+
+pandas is recognised, never imported: a user without it has no frame to hand over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mistique.errors import CaptureError, NotEncodableError
+from mistique.schema import ColumnType
+
+# Wider sparse output would be stored as mostly empty dense chunks.
+MAX_SPARSE_COLUMNS = 4096
+_CONVERT = "Convert it to numbers, text, a category or a datetime before this step, or leave the step out"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Column:
+    """The cells of one column, its mask of valid cells, and what they are."""
+
+    cells: np.ndarray
+    valid: np.ndarray | None
+    type: ColumnType
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Described:
+    """A container taken apart.
+
+    Parameters
+    ----------
+    container : {"array", "matrix", "vector", "frame", "series", "sparse"}
+    n_rows : int
+    shape : tuple of int
+        Of one row.
+    columns : tuple of str, optional
+    parts : list of Column, or ndarray of shape (n_rows, ...)
+        Columns of a table; the cells of an array whole.
+    types : tuple of ColumnType
+    raw_nbytes : int
+    """
+
+    container: str
+    n_rows: int
+    shape: tuple[int, ...]
+    columns: tuple[str, ...] | None
+    parts: list[Column] | np.ndarray
+    types: tuple[ColumnType, ...]
+    raw_nbytes: int
+
+    def chunks(self, start: int, stop: int, group_columns: int) -> tuple[np.ndarray, ...]:
+        """The column chunks of rows `start` to `stop`: groups of values, then the masks of nullable columns.
+
+        They are copies: a later stage may change in place what this one gave.
+        """
+        if isinstance(self.parts, np.ndarray):
+            flat = unit_major(self.parts[start:stop])
+            return tuple(flat[i : i + group_columns] for i in range(0, len(flat), group_columns))
+        values = [part.cells[None, start:stop].copy() for part in self.parts]
+        masks = [part.valid[None, start:stop].astype(np.uint8) for part in self.parts if part.valid is not None]
+        return (*values, *masks)
+
+
+def unit_major(values: np.ndarray) -> np.ndarray:
+    """Rows of any shape as columns: (n_rows, ..., n_units) to C-contiguous (n_units * positions, n_rows).
+
+    The positions of a unit lie side by side, so that a feature map is one range of columns.
+    """
+    n_rows = len(values)
+    n_units = values.shape[-1] if values.ndim > 1 else 1
+    flat = values.reshape(n_rows, -1, n_units).transpose(2, 1, 0)
+    return np.array(flat, order="C", copy=True).reshape(-1, n_rows)
+
+
+def row_major(cells: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The inverse of `unit_major`: (n_units * positions, n_rows) to C-contiguous (n_rows, *shape)."""
+    n_rows = cells.shape[1]
+    n_units = shape[-1] if shape else 1
+    rows = cells.reshape(n_units, -1, n_rows).transpose(2, 1, 0)
+    return np.ascontiguousarray(rows).reshape(n_rows, *shape)
+
+
+def describe(value: Any, *, what: str) -> Described:
+    """Take a table apart: a pandas frame or series, a 1-D or 2-D array, a SciPy sparse matrix, a list of numbers.
+
+    Parameters
+    ----------
+    value : object
+    what : str
+        Named in errors: ``stage 'scale'``.
+
+    Raises
+    ------
+    NotEncodableError
+        A container or a column that no cell type can hold; the column and the type are named.
+    CaptureError
+        There are no rows.
+    """
+    if hasattr(value, "tocsr"):
+        described = _describe_sparse(value, what)
+    elif hasattr(value, "iloc") and hasattr(value, "columns"):
+        described = _describe_frame(value, what)
+    elif hasattr(value, "iloc"):
+        part = column_of(value, what=f"{what}, column {value.name!r}")
+        name = None if value.name is None else (str(value.name),)
+        described = Described("series", len(value), (1,), name, [part], (part.type,), _nbytes([part]))
+    elif isinstance(value, (np.ndarray, list, tuple)):
+        described = _describe_matrix(np.asarray(value), what)
+    else:
+        found = f"{type(value).__module__}.{type(value).__qualname__}"
+        raise NotEncodableError(what=what, found=found, hint="Give a NumPy array, a pandas frame or a sparse matrix")
+    if described.n_rows == 0:
+        raise CaptureError(f"{what}: expected at least one row, got an empty {described.container}")
+    return described
+
+
+def describe_array(value: np.ndarray, *, what: str) -> Described:
+    """Take the output of a layer, or a part of its rows, as it is: any shape, one numeric type."""
+    cells, column_type = _numeric_cells(np.asarray(value), what)
+    return Described("array", len(cells), cells.shape[1:], None, cells, (column_type,), cells.nbytes)
+
+
+def _describe_sparse(value: Any, what: str) -> Described:
+    n_rows, n_columns = value.shape
+    if n_columns > MAX_SPARSE_COLUMNS:
+        hint = f"Sparse output is stored up to {MAX_SPARSE_COLUMNS} columns; reduce it, or leave the step out"
+        raise NotEncodableError(what=what, found=f"a sparse matrix of {n_columns} columns", hint=hint)
+    by_column = value.tocsc()
+    parts = [column_of(by_column[:, [i]].toarray()[:, 0], what=f"{what}, column {i}") for i in range(n_columns)]
+    return Described("sparse", n_rows, (n_columns,), None, parts, (parts[0].type,), _nbytes(parts))
+
+
+def _describe_frame(value: Any, what: str) -> Described:
+    parts = [
+        column_of(value.iloc[:, i], what=f"{what}, column {name!r}") for i, name in enumerate(value.columns)
+    ]
+    columns = tuple(map(str, value.columns))
+    types = tuple(part.type for part in parts)
+    return Described("frame", len(value), (len(parts),), columns, parts, types, _nbytes(parts))
+
+
+def _describe_matrix(value: np.ndarray, what: str) -> Described:
+    if value.ndim == 0:
+        raise NotEncodableError(what=what, found="one value", hint="Give an array with a row for each example")
+    if value.ndim > 2:
+        return describe_array(value, what=what)
+    table = value if value.ndim == 2 else value[:, None]
+    parts = [column_of(table[:, i], what=f"{what}, column {i}") for i in range(table.shape[1])]
+    types = tuple(part.type for part in parts)
+    if len(set(types)) == 1:
+        types = types[:1]
+    container = "matrix" if value.ndim == 2 else "vector"
+    return Described(container, len(value), (table.shape[1],), None, parts, types, _nbytes(parts))
+
+
+def _nbytes(parts: list[Column]) -> int:
+    """Bytes of the values as they are held in memory; text by its UTF-8 length."""
+    total = 0
+    for part in parts:
+        if part.type.cell == "<U0":
+            total += sum(len(text.encode()) for text in part.cells)
+        else:
+            total += part.cells.nbytes
+        total += 0 if part.valid is None else part.valid.nbytes
+    return total
+
+
+def column_of(values: Any, *, what: str) -> Column:
+    """The cells of one column: a 1-D array or a pandas series.
+
+    Raises
+    ------
+    NotEncodableError
+        Naming the column and the type that no cell can hold.
+    """
+    dtype = values.dtype
+    if isinstance(dtype, np.dtype):
+        array = np.asarray(values)
+        if dtype.kind == "O":
+            return _text(array, str(dtype), what)
+        if dtype.kind == "U":
+            return Column(array.astype(object), None, ColumnType(dtype.str, "<U0"))
+        cells, column_type = _numeric_cells(array, what)
+        return Column(np.ascontiguousarray(cells), None, column_type)
+    if hasattr(values, "cat"):
+        codes = np.ascontiguousarray(values.cat.codes.to_numpy())
+        categories = values.cat.categories
+        listed = tuple(item.item() if isinstance(item, np.generic) else item for item in categories)
+        if not all(isinstance(item, (str, int, float, bool)) for item in listed):
+            found = f"categories of {categories.dtype}"
+            raise NotEncodableError(what=what, found=found, hint="Categories can be text, numbers or booleans")
+        kind = ColumnType(f"category[{categories.dtype}]", codes.dtype.str, False, listed, bool(values.cat.ordered))
+        return Column(codes, None, kind)
+    if getattr(dtype, "tz", None) is not None:
+        utc = values.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
+        return Column(utc, None, ColumnType(str(dtype), utc.dtype.str))
+    if dtype.name in ("str", "string"):
+        return _text(np.asarray(values, object), dtype.name, what)
+    numpy_dtype = getattr(dtype, "numpy_dtype", None)
+    if isinstance(numpy_dtype, np.dtype) and numpy_dtype.kind in "iufb":  # Int64, Float32, boolean
+        is_null = values.isna().to_numpy()
+        cells, column_type = _numeric_cells(values.fillna(numpy_dtype.type(0)).to_numpy(numpy_dtype), what)
+        kind = ColumnType(dtype.name, column_type.cell, True)
+        return Column(np.ascontiguousarray(cells), ~is_null, kind)
+    raise NotEncodableError(what=what, found=f"dtype {dtype}", hint=_CONVERT)
+
+
+def _text(values: np.ndarray, dtype: str, what: str) -> Column:
+    """Text with nulls: None, NaN and pandas' NA are null, the empty text is not."""
+    is_text = np.fromiter((isinstance(value, str) for value in values), bool, len(values))
+    if not is_text.all():
+        for value in values[~is_text]:
+            is_nan = isinstance(value, float) and value != value
+            if not (value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")):
+                found = f"values of {type(value).__module__}.{type(value).__qualname__}"
+                raise NotEncodableError(what=what, found=found, hint=_CONVERT)
+    cells = np.where(is_text, values, "")
+    return Column(cells, is_text if not is_text.all() else None, ColumnType(dtype, "<U0", not is_text.all()))
+
+
+def _numeric_cells(values: np.ndarray, what: str) -> tuple[np.ndarray, ColumnType]:
+    """Cells of a numeric array, and their type. 16-bit and smaller floats become their bits, booleans bytes."""
+    dtype = values.dtype
+    if dtype.kind == "b":
+        return values.view(np.uint8), ColumnType("bool", "|u1")
+    if dtype.kind == "m":
+        return values.view(np.int64), ColumnType(dtype.name, "<i8")
+    if dtype.kind == "M":
+        return values, ColumnType(dtype.name, dtype.str)
+    if dtype.kind in "iu" or dtype in (np.float32, np.float64):
+        little = values.astype(dtype.newbyteorder("<"), copy=False)
+        return little, ColumnType(dtype.name, little.dtype.str)
+    if dtype == np.float16 or dtype.name.startswith(("bfloat16", "float8")):
+        bits = values.view(np.uint16 if dtype.itemsize == 2 else np.uint8)
+        return bits, ColumnType(dtype.name, bits.dtype.str)
+    raise NotEncodableError(what=what, found=f"dtype {dtype}", hint=_CONVERT)
+
+
+def describe_labels(index: Any) -> Described | None:
+    """Take row labels apart: a pandas index or an array. None for rows that are merely numbered."""
+    if type(index).__name__ == "RangeIndex" and (index.start, index.step, index.name) == (0, 1, None):
+        return None
+    if hasattr(index, "to_frame"):
+        frame = index.to_frame(index=False)
+        described = _describe_frame(frame, "row labels")
+        columns = tuple("" if name is None else str(name) for name in index.names)
+    else:
+        described = _describe_matrix(np.asarray(index), "row labels")
+        columns = ("",) * described.shape[0]
+    return replace(described, container="index", columns=columns)

@@ -1,0 +1,164 @@
+"""A network as bytes: the ``.keras`` file of its layers and weights, and what loading such a file would run."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+from mistique.errors import ModelMismatchError, UntrustedArtifactError
+from mistique.storage.artifacts import Artifact
+
+KIND = "keras"
+# Recomputing needs neither; the optimizer is twice the size of the weights, and a custom loss may not be savable.
+_TRAINING = ("optimizer", "_loss_tracker", "_compile_metrics", "_compile_loss")
+
+# Modules of Keras whose classes and functions only compute. Not `keras.utils` or `keras.config`, by which files that
+# passed `safe_mode` have fetched files and switched it off (CVE-2025-8747, CVE-2025-9906).
+_COMPUTING = (
+    *("keras.layers", "keras.models", "keras.initializers", "keras.regularizers", "keras.constraints"),
+    *("keras.activations", "keras.dtype_policies", "keras.ops", "keras.random"),
+    *("keras.src.ops.", "keras.src.models.functional", "keras.src.models.sequential"),
+)
+_IN_KERAS = ("Model", "Functional", "Sequential", "DTypePolicy", "FloatDTypePolicy", "QuantizedDTypePolicy")
+_IN_KERAS_TOO = ("DTypePolicyMap", "SeedGenerator")
+# Layers of Keras that run what their file says.
+_RUNNING = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
+_PLAIN = ("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__")
+
+
+def artifact_of(model: keras.Model) -> Artifact:
+    """A network without its optimizer, as an artifact; equal layers and weights give equal bytes.
+
+    Raises
+    ------
+    ValueError, TypeError, NotImplementedError, AttributeError, OSError
+        Whatever Keras or the model's own `get_config` raises for a model that cannot be saved.
+    """
+    with tempfile.TemporaryDirectory(prefix="mistique-") as folder, _without_training(model):
+        path = Path(folder) / "model.keras"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.save(path)
+        payload = io.BytesIO()
+        with zipfile.ZipFile(path) as saved, zipfile.ZipFile(payload, "w") as kept:
+            for name in sorted(saved.namelist()):
+                # With the date of saving in it no two files would be equal, and each capture would store one more.
+                kept.writestr(zipfile.ZipInfo(name), _undated(name, saved.read(name)))
+    return Artifact(KIND, payload.getvalue())
+
+
+def load_artifact(artifact: Artifact, *, model: str, trust: bool | Collection[str]) -> keras.Model:
+    """The network that an artifact holds.
+
+    Raises
+    ------
+    UntrustedArtifactError
+        This user did not sign it, and loading it would run code that `trust` does not cover.
+    ModelMismatchError
+        It is no ``.keras`` file, or the classes of its layers cannot be found.
+    """
+    if artifact.kind != KIND or not zipfile.is_zipfile(io.BytesIO(artifact.payload)):
+        hint = "Capture the model again"
+        raise ModelMismatchError(
+            model=model, expected="a .keras file", got=f"kind {artifact.kind!r}", hint=hint
+        )
+    is_trusted = artifact.is_signed or trust is True
+    if not is_trusted:
+        covered = () if isinstance(trust, bool) else tuple(trust)
+        runs = [name for name in code_in(artifact.payload) if name not in covered]
+        if runs:
+            raise UntrustedArtifactError(model=model, kind=KIND, types=runs)
+        is_trusted = bool(covered)
+    with tempfile.TemporaryDirectory(prefix="mistique-") as folder:
+        path = Path(folder) / "model.keras"
+        path.write_bytes(artifact.payload)
+        try:
+            return keras.models.load_model(path, compile=False, safe_mode=not is_trusted)
+        except (TypeError, ValueError, ImportError, AttributeError, KeyError) as error:
+            said = str(error).strip().splitlines() or [type(error).__name__]
+            hint = "Import the module that defines its layers and losses before asking"
+            raise ModelMismatchError(
+                model=model, expected="layers that can be loaded", got=said[0], hint=hint
+            ) from error
+
+
+def code_in(payload: bytes) -> list[str]:
+    """What loading a ``.keras`` file would run beyond Keras' own computing classes, read from its config alone.
+
+    Nothing in the file is parsed by Keras for that.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(payload)) as file:
+            # Of several members of one name Keras reads the last; a file that has them was made to mislead somebody.
+            is_plain = len(file.namelist()) == len(set(file.namelist()))
+            config = json.loads(file.read("config.json"))
+    except (KeyError, ValueError, zipfile.BadZipFile):
+        return ["a file without a readable config.json"]
+    config.pop("compile_config", None)
+    runs = {} if is_plain else {"a file with two members of one name": None}
+    runs.update(dict.fromkeys(_code_in_config(config)))
+    return list(runs)
+
+
+def _code_in_config(config: Any) -> Iterator[str]:
+    if isinstance(config, dict):
+        if isinstance(config.get("class_name"), str):
+            yield from _code_in_object(config)
+        # Keras calls it whatever the config says; a path in place of the words makes it read that file.
+        if isinstance(config.get("vocabulary"), str):
+            yield f"vocabulary file {config['vocabulary']}"
+        for value in config.values():
+            yield from _code_in_config(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _code_in_config(value)
+
+
+def _code_in_object(config: dict[str, Any]) -> Iterator[str]:
+    name, module, registered = config["class_name"], config.get("module"), config.get("registered_name")
+    if name in _PLAIN:
+        return
+    if name == "function":
+        name = str(config.get("config"))
+        is_keras = module == "builtins" or (
+            isinstance(module, str) and module.startswith("keras.activations")
+        )
+        is_own = is_keras and keras.activations.get(name) is not None if _is_activation(name) else False
+    else:
+        is_own = isinstance(module, str) and (
+            module.startswith(_COMPUTING) or (module == "keras" and name in (*_IN_KERAS, *_IN_KERAS_TOO))
+        )
+    is_registered = registered is not None and registered not in (name, config["class_name"])
+    if is_registered or not is_own or name in _RUNNING:
+        yield str(registered) if is_registered else f"{module}.{name}" if module else name
+
+
+def _is_activation(name: str) -> bool:
+    return not name.startswith("_") and callable(getattr(keras.activations, name, None))
+
+
+def _undated(name: str, content: bytes) -> bytes:
+    if name not in ("config.json", "metadata.json"):
+        return content
+    described = json.loads(content)
+    described.pop("compile_config", None)
+    described.pop("date_saved", None)
+    return json.dumps(described).encode()
+
+
+@contextmanager
+def _without_training(model: keras.Model) -> Iterator[None]:
+    """Hide a model's optimizer, loss and metrics; not through setattr, which Keras tracks."""
+    hidden = {name: model.__dict__.pop(name) for name in _TRAINING if name in model.__dict__}
+    try:
+        yield
+    finally:
+        model.__dict__.update(hidden)

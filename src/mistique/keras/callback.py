@@ -1,0 +1,166 @@
+"""MistiqueCallback: a network's layers over validation rows, after the epochs of `fit`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+from mistique.codecs import Codec
+from mistique.errors import CaptureError, CaptureWarning
+from mistique.keras.batches import Batches
+from mistique.keras.capture import Request, capture_net
+from mistique.keras.versions import weights_digest
+
+if TYPE_CHECKING:
+    from mistique.store import Store
+
+
+class MistiqueCallback(keras.callbacks.Callback):
+    """Stores what every layer makes of `x`, after each epoch of a ``fit``.
+
+    Epochs of one ``fit`` are one run: ``model@2.1``, ``model@2.2``, ... Training ends in the same weights and history,
+    bit for bit, with and without it.
+
+    Parameters
+    ----------
+    store : Store
+    x : array, list or dict of arrays, DataFrame, or finite tf.data.Dataset
+        Rows to run through the network, validation rows for example. A data set yields ``x``, ``(x, y)`` or
+        ``(x, y, weights)``, in the same order each time.
+    y : array, list or dict of arrays, optional
+        Their targets.
+    model : str
+        Name of the model in keys: ``fashion/cnn``.
+    dataset : str, default "valid"
+        Name of these rows in keys.
+    layers : sequence of str, optional
+        Names of the layers to store, ``inner/dense_1`` within a nested model. None: all.
+    every : int, default 1
+        Capture every so many epochs; the last one always.
+    codec : str or Codec, default "raw"
+    keep : {"all", "none"}, default "all"
+        ``"none"`` declares the layers, to be recomputed when they are asked for.
+    batch_size : int, default 256
+        Rows of one forward pass.
+    row_labels : ndarray or Index, optional
+        None: the index of a DataFrame, otherwise rows are numbered from 0.
+    on_error : {"warn", "raise"}, default "warn"
+        A capture that fails warns once in a ``fit``, and the training goes on; or it raises.
+
+    Raises
+    ------
+    CaptureError
+        `every`, `keep`, `layers` or `on_error` is nothing that they can be.
+
+    Notes
+    -----
+    ``mistique.keras.capture`` of the network after ``fit`` adds other data sets to its last version. Held by
+    ``tests/keras/test_callback.py``.
+
+    Examples
+    --------
+    >>> import keras, mistique, numpy as np, tempfile
+    >>> from mistique.keras import MistiqueCallback
+    >>> store = mistique.open(tempfile.mkdtemp() + "/s.mistique")
+    >>> net = keras.Sequential([keras.layers.Dense(3, name="hidden"), keras.layers.Dense(1)])
+    >>> net.compile(loss="mse")
+    >>> x, y = np.zeros((10, 4), "float32"), np.zeros(10, "float32")
+    >>> watch = MistiqueCallback(store, x, y, model="toy")
+    >>> history = net.fit(x, y, epochs=2, verbose=0, callbacks=[watch])
+    >>> watch.captured
+    ['toy@1.1', 'toy@1.2']
+    >>> MistiqueCallback(store, x, model="toy", every=0)
+    Traceback (most recent call last):
+    ...
+    mistique.errors.CaptureError: every: expected at least 1, got 0
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        x: Any,
+        y: Any = None,
+        *,
+        model: str,
+        dataset: str = "valid",
+        layers: Sequence[str] | None = None,
+        every: int = 1,
+        codec: str | Codec = "raw",
+        keep: str = "all",
+        batch_size: int = 256,
+        row_labels: Any = None,
+        on_error: str = "warn",
+    ) -> None:
+        super().__init__()
+        if every < 1:
+            raise CaptureError(f"every: expected at least 1, got {every}")
+        if on_error not in ("warn", "raise"):
+            raise CaptureError(f'on_error: expected "warn" or "raise", got {on_error!r}')
+        self._request = Request(store, model, dataset, layers, codec, keep, on_error)
+        self._x, self._y, self._batch_size, self._row_labels = x, y, batch_size, row_labels
+        self._every = every
+        self._batches: Batches | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self.captured: list[str] = []
+        self._run_id: str | None = None
+        self._has_warned = False
+        self._skipped: tuple[int, str] | None = None
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Begin a run; rows that cannot be captured are told now, not after an epoch."""
+        self._forget()
+        try:
+            self._batches = Batches(self._x, self._y, self._batch_size, self._row_labels)
+        except CaptureError as error:
+            self._batches = None
+            self._failed(error, "epochs of this fit")
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Capture the epoch, if it is its turn."""
+        number = epoch + 1
+        is_last = number == self.params.get("epochs") or self.model.stop_training
+        if number % self._every == 0 or is_last:
+            self._skipped = None
+            self._capture(number)
+        else:
+            self._skipped = number, weights_digest(self.model)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Capture the last epoch, if a later callback ended the training there."""
+        if self._skipped is None:
+            return
+        number, weights = self._skipped
+        self._skipped = None
+        if weights_digest(self.model) == weights:
+            self._capture(number)
+        else:
+            replaced = CaptureError("the training put other weights into the network when it ended")
+            self._failed(replaced, f"epoch {number}, the last,")
+
+    def _capture(self, number: int) -> None:
+        if self._batches is None:
+            return
+        try:
+            taken = capture_net(self.model, self._batches, self._request, run_id=self._run_id, epoch=number)
+        except Exception as error:  # noqa: BLE001 - whatever a capture raises, the user's training goes on
+            self._failed(error, f"epoch {number}")
+            return
+        if taken.committed is not None:
+            self._run_id = taken.run_id
+            self.captured.append(taken.committed)
+
+    def _failed(self, error: Exception, what: str) -> None:
+        if self._request.on_error == "raise":
+            raise error
+        if not self._has_warned:
+            self._has_warned = True
+            request = self._request
+            warnings.warn(
+                f"{what} of {request.model} over dataset {request.dataset!r} not stored: {error}",
+                CaptureWarning,
+                stacklevel=4,
+            )

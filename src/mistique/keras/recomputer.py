@@ -1,0 +1,81 @@
+"""The Recomputer of Keras: a kept network run again, in the batches of its capture, from its input or from a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+import keras
+from mistique.errors import MistiqueError, ModelMismatchError
+from mistique.keras.artifact import load_artifact
+from mistique.keras.inputs import check_inputs, described
+from mistique.keras.replay import Route, replay_batch, structure_of
+from mistique.keras.unchanged import unchanged_state
+from mistique.planner.recomputer import Recomputer, Trust
+from mistique.schema import INPUT, Intermediate
+from mistique.storage.artifacts import Artifact
+
+
+class KerasRecomputer:
+    """Fills `mistique.planner.recomputer.Recomputer`."""
+
+    def load(self, artifact: Artifact, *, model: str, trust: Trust) -> keras.Model:
+        """The network that an artifact holds, not compiled.
+
+        Raises
+        ------
+        UntrustedArtifactError
+            This user did not sign it and `trust` does not cover its Lambda layers or classes from outside Keras. That
+            is read from the file's config, before Keras parses anything.
+        ModelMismatchError
+            It is no ``.keras`` file, or the classes of its layers cannot be found.
+        """
+        return load_artifact(artifact, model=model, trust=trust)
+
+    def run(
+        self,
+        model: keras.Model,
+        *,
+        sources: Mapping[str, Any],
+        target: str,
+        intermediates: Mapping[str, Intermediate],
+        batch_rows: int,
+    ) -> tuple[np.ndarray, Mapping[str, float]]:
+        """Output of `target` for the rows of `sources`, and the seconds of each layer that ran.
+
+        Layers that `target` does not need are not computed, and the pass ends there. Bit-equal to the capture when the
+        rows begin and end where its batches do: ``tests/keras/test_recompute.py``.
+
+        Raises
+        ------
+        ModelMismatchError
+            The model and the values do not fit.
+        """
+        arrays = {name: np.asarray(values) for name, values in sources.items()}
+        n_rows = len(next(iter(arrays.values())))
+        given = {name: array for name, array in arrays.items() if name.split("/")[0] == INPUT}
+        if given and len(given) == sum(i.role == "input" for i in intermediates.values()):
+            check_inputs(model, structure_of(INPUT, given), model=model.name)
+        route = Route(target, frozenset(arrays), intermediates)
+        seconds: dict[str, float] = {}
+        values = []
+        step = batch_rows or n_rows
+        for start in range(0, n_rows, step):
+            batch = {name: array[start : start + step] for name, array in arrays.items()}
+            try:
+                with unchanged_state(model):
+                    values.append(replay_batch(model, route, batch, seconds=seconds))
+            except MistiqueError:
+                raise
+            except (ValueError, TypeError) as error:
+                got = described(list(batch.values()))
+                hint = "Capture the model again"
+                raise ModelMismatchError(
+                    model=model.name, expected="values that its layers can compute", got=got, hint=hint
+                ) from error
+        return np.concatenate(values), seconds
+
+
+recomputer: Recomputer = KerasRecomputer()

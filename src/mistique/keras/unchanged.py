@@ -1,0 +1,80 @@
+"""A forward pass that leaves no trace: seeds, counters, losses and metrics are put back."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import keras
+from keras.src.backend.common import global_state
+
+# Keras has no public way to its generator of unseeded draws; without one (a later Keras) there is nothing to put back.
+_GLOBAL_SEED = "global_seed_generator"
+
+
+@dataclass(eq=False)
+class Inference:
+    """What a pass did beside computing.
+
+    Parameters
+    ----------
+    drew_unseeded : bool
+        A layer drew random numbers without a generator of its own: run again in another process, it draws others.
+    """
+
+    drew_unseeded: bool = False
+
+
+@contextmanager
+def unchanged_state(model: keras.Model) -> Iterator[Inference]:
+    """Put back, at the end, whatever inference changed of a model's state and of the random generators.
+
+    Weights that train are never changed by inference. What a layer counts or draws (a seed, a running mean that its
+    author updates always, a metric) is. As it is put back after each batch, a layer that draws in inference draws the
+    same for each batch, and a recomputed block equals the captured one.
+    """
+    inference = Inference()
+    trained = {id(variable) for variable in model.trainable_variables}
+    watched = [
+        (v, np.array(keras.ops.convert_to_numpy(v.value))) for v in model.variables if id(v) not in trained
+    ]
+    generator = global_state.get_global_attribute(_GLOBAL_SEED)
+    seed = None if generator is None else np.array(keras.ops.convert_to_numpy(generator.state.value))
+    losses = [(layer, list(layer._losses), set(layer._loss_ids)) for layer in model._flatten_layers()]
+    # A model that is built by the pass draws its seeds: put back, the next model would draw the same.
+    python_states = _python_states() if model.built else None
+    try:
+        yield inference
+    finally:
+        for variable, value in watched:
+            _put_back(variable, value)
+        generator_now = global_state.get_global_attribute(_GLOBAL_SEED)
+        if generator is not None and seed is not None:
+            inference.drew_unseeded = _put_back(generator.state, seed)
+        elif generator_now is not None:
+            inference.drew_unseeded = True
+            global_state.set_global_attribute(_GLOBAL_SEED, None)
+        for layer, kept, ids in losses:
+            layer._losses[:] = kept
+            layer._loss_ids.clear()
+            layer._loss_ids.update(ids)
+        if python_states is not None:
+            random.setstate(python_states[0])
+            np.random.set_state(python_states[1])  # noqa: NPY002 - the user's generator, not ours
+
+
+def _python_states() -> tuple[Any, Any]:
+    return random.getstate(), np.random.get_state()  # noqa: NPY002 - the user's generator, not ours
+
+
+def _put_back(variable: keras.Variable, value: np.ndarray) -> bool:
+    """Whether it had changed."""
+    has_changed = not np.array_equal(keras.ops.convert_to_numpy(variable.value), value)
+    if has_changed:
+        variable.assign(value)
+    return has_changed

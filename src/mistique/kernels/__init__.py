@@ -1,0 +1,1 @@
+"""Numba kernels: arrays in, arrays out, one algorithm a file."""

@@ -1,0 +1,33 @@
+"""The one decorator that holds every Numba option."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def kernel(signature: str) -> Callable[[F], F]:
+    """Compile a function ahead of its first call, for one signature, without the GIL.
+
+    Parameters
+    ----------
+    signature : str
+        Types as Numba spells them. Eager, so that no capture pays for compilation twice and a wrong dtype is an error.
+
+    Notes
+    -----
+    ``fastmath`` is never set: it gives wrong answers for NaN and inf. ``cache=True`` raises at import when neither the
+    package folder nor the user's cache can be written (Numba 0.68.1), so the kernel is then compiled without a cache.
+    """
+
+    def decorate(function: F) -> F:
+        try:
+            return numba.njit(signature, nogil=True, cache=True)(function)
+        except RuntimeError:
+            return numba.njit(signature, nogil=True)(function)
+
+    return decorate

@@ -1,0 +1,65 @@
+"""The seam that every framework fills so that its models can be run again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from mistique.schema import Intermediate
+from mistique.storage.artifacts import Artifact
+
+Trust = bool | Sequence[str]
+
+
+class Recomputer(Protocol):
+    """Runs a kept model again, from its input or from stored ancestors.
+
+    Instances hold no model: the caller keeps what `load` returns, for as long as it wants. A recomputer never writes.
+    """
+
+    def load(self, artifact: Artifact, *, model: str, trust: Trust) -> Any:
+        """The model that an artifact holds.
+
+        Raises
+        ------
+        UntrustedArtifactError
+            This user did not sign it and `trust` does not cover the types that loading it would run.
+        """
+
+    def run(
+        self,
+        model: Any,
+        *,
+        sources: Mapping[str, Any],
+        target: str,
+        intermediates: Mapping[str, Intermediate],
+        batch_rows: int,
+    ) -> tuple[Any, Mapping[str, float]]:
+        """Output of `target` for the rows of `sources`.
+
+        Parameters
+        ----------
+        model : object
+            From `load`.
+        sources : mapping of name to container
+            Values of the input, or of stored ancestors that cut `target` off from the input, all with the same rows,
+            in the containers in which they were captured.
+        target : str
+            Name of the intermediate wanted.
+        intermediates : mapping of name to Intermediate
+            The stage graph of the version.
+        batch_rows : int
+            Rows of one forward pass at capture, from the first row of `sources` on; 0: all at once.
+
+        Returns
+        -------
+        value : container
+            Of `target`, a row for each row given.
+        seconds : mapping of name to float
+            What each stage that ran took.
+
+        Raises
+        ------
+        ModelMismatchError
+            The model and the values do not fit.
+        """

@@ -1,0 +1,188 @@
+"""Cells back to containers: what was read or recomputed, for the rows and columns that were asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mistique.codecs.power import float_dtype
+from mistique.ingest.columns import Column, Described, row_major, unit_major
+from mistique.schema import ColumnType, Intermediate
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Values:
+    """Some rows and columns of an intermediate.
+
+    Parameters
+    ----------
+    intermediate : Intermediate
+    columns : ndarray of shape (n_columns,), int64
+        Which of its columns, in the order asked.
+    parts : list of Column, or ndarray of shape (n_columns, n_rows)
+        Columns of a table; the cells of an array, units outermost.
+    """
+
+    intermediate: Intermediate
+    columns: np.ndarray
+    parts: list[Column] | np.ndarray
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of it."""
+        return int(self.parts.shape[1]) if isinstance(self.parts, np.ndarray) else len(self.parts[0].cells)
+
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        names = self.intermediate.column_names()
+        return [names[i] for i in self.columns]
+
+    def take(self, rows: np.ndarray) -> Values:
+        """These rows of it, by position."""
+        if isinstance(self.parts, np.ndarray):
+            return Values(self.intermediate, self.columns, self.parts[:, rows])
+        parts = [
+            Column(part.cells[rows], None if part.valid is None else part.valid[rows], part.type) for part in self.parts
+        ]
+        return Values(self.intermediate, self.columns, parts)
+
+    def to_numpy(self) -> np.ndarray:
+        """An array: (n_rows, *shape) for whole rows of a layer, whole units keep their positions, else (n_rows, n_columns).
+
+        Columns of different types come as objects.
+        """
+        intermediate = self.intermediate
+        if isinstance(self.parts, np.ndarray):
+            cells = _restored(self.parts, intermediate.types[0])
+            n_positions = intermediate.positions
+            units = self.columns[::n_positions] // n_positions
+            wanted = (units[:, None] * n_positions + np.arange(n_positions)).reshape(-1)
+            if np.array_equal(wanted, self.columns):
+                shape = (*intermediate.shape[:-1], len(units)) if intermediate.shape else ()
+                return row_major(cells, shape)
+            return np.ascontiguousarray(cells.T)
+        columns = [numpy_column(part) for part in self.parts]
+        if intermediate.container in ("vector", "series", "index") and len(columns) == 1:
+            return columns[0]
+        if len({column.dtype for column in columns}) == 1:
+            return np.stack(columns, axis=1)
+        table = np.empty((self.n_rows, len(columns)), object)
+        for i, column in enumerate(columns):
+            table[:, i] = column
+        return table
+
+    def to_frame(self, index: Any = None) -> Any:
+        """A pandas frame with the dtypes that were captured."""
+        import pandas as pd
+
+        if isinstance(self.parts, np.ndarray):
+            restored = _restored(self.parts, self.intermediate.types[0])
+            # pandas knows no bfloat16.
+            cells = restored if restored.dtype.kind == "f" else restored.astype(np.float32)
+            if self.intermediate.types[0].dtype in ("bool",) or restored.dtype.kind in "iub":
+                cells = restored
+            return pd.DataFrame(cells.T, columns=self.names(), index=index)
+        columns = [pandas_column(part, index) for part in self.parts]
+        frame = pd.concat(columns, axis=1) if columns else pd.DataFrame(index=index)
+        frame.columns = pd.Index(self.names())
+        return frame
+
+    def native(self, index: Any = None) -> Any:
+        """The container that was captured, to run a model on."""
+        container = self.intermediate.container
+        if container == "frame":
+            return self.to_frame(index)
+        if container == "series":
+            return self.to_frame(index).iloc[:, 0]
+        if container == "sparse":
+            from scipy.sparse import csr_matrix
+
+            return csr_matrix(self.to_numpy())
+        return self.to_numpy()
+
+
+def values_of(described: Described, intermediate: Intermediate, columns: np.ndarray) -> Values:
+    """What a recomputation gave, for the columns asked."""
+    if isinstance(described.parts, np.ndarray):
+        return Values(intermediate, columns, unit_major(described.parts)[columns])
+    return Values(intermediate, columns, [described.parts[i] for i in columns])
+
+
+def _restored(cells: np.ndarray, kind: ColumnType) -> np.ndarray:
+    """Cells as the numbers they stand for."""
+    if kind.dtype == "bool":
+        return cells.view(np.bool_)
+    if kind.dtype.startswith("timedelta64"):
+        return cells.view(kind.dtype)
+    if kind.cell in ("<u2", "|u1") and kind.dtype not in ("uint16", "uint8"):
+        if kind.dtype.startswith("float8"):
+            import ml_dtypes
+
+            return cells.view(getattr(ml_dtypes, kind.dtype))
+        return cells.view(float_dtype(kind.dtype))
+    return cells
+
+
+def numpy_column(column: Column) -> np.ndarray:
+    """One column as an array. Nulls are None in text, NaN in numbers, None in booleans."""
+    kind = column.type
+    if kind.categories is not None:
+        categories = np.array([*kind.categories, None], object)
+        values = categories[column.cells]
+        is_number = all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in kind.categories)
+        return values.astype(np.float64) if is_number else values
+    if kind.cell == "<U0":
+        if kind.dtype.startswith("<U"):
+            return column.cells.astype(kind.dtype)
+        texts = column.cells.astype(object)
+        if column.valid is not None:
+            texts[~column.valid] = None
+        return texts
+    if not kind.is_nullable:
+        return _restored(column.cells, kind)
+    values = _restored(column.cells, ColumnType(kind.dtype.lower().replace("boolean", "bool"), kind.cell))
+    if column.valid is None or column.valid.all():
+        return values
+    out = values.astype(object if values.dtype == np.bool_ else np.float64)
+    out[~column.valid] = None if values.dtype == np.bool_ else np.nan
+    return out
+
+
+def pandas_column(column: Column, index: Any) -> Any:
+    """One column as a pandas series of the dtype that was captured."""
+    import pandas as pd
+
+    kind, cells = column.type, column.cells
+    if kind.categories is not None:
+        dtype = kind.dtype.partition("[")[2].rstrip("]")
+        categories = pd.Index(list(kind.categories), dtype=dtype)
+        return pd.Series(pd.Categorical.from_codes(cells, categories, ordered=kind.is_ordered), index=index)
+    if kind.dtype in ("str", "string"):
+        return pd.Series(pd.array(numpy_column(column), dtype=kind.dtype), index=index)
+    if kind.dtype.startswith("datetime64") and "," in kind.dtype:
+        return pd.Series(cells, index=index).dt.tz_localize("UTC").astype(kind.dtype)
+    if kind.is_nullable and kind.cell != "<U0":
+        numpy_kind = ColumnType(kind.dtype.lower().replace("boolean", "bool"), kind.cell)
+        series = pd.Series(_restored(cells, numpy_kind), index=index).astype(kind.dtype)
+        return series if column.valid is None else series.where(column.valid)
+    values = numpy_column(column)
+    if values.dtype.kind == "V" or values.dtype.name.startswith(("bfloat16", "float8")):
+        values = values.astype(np.float32)
+    dtype = object if values.dtype == object else None
+    return pd.Series(values, index=index, dtype=dtype)
+
+
+def pandas_index(values: Values) -> Any:
+    """Row labels as a pandas index."""
+    import pandas as pd
+
+    assert isinstance(values.parts, list)
+    names = [name or None for name in values.names()]
+    columns = [pandas_column(part, None) for part in values.parts]
+    if len(columns) == 1:
+        return pd.Index(columns[0], name=names[0])
+    return pd.MultiIndex.from_arrays(columns, names=names)
+
+

@@ -1,0 +1,203 @@
+"""COL_DIFF: where two models err differently, or two intermediates differ, by group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mistique.errors import QueryError
+from mistique.planner.execute import execute
+from mistique.planner.plan import Plan
+from mistique.queries.answer import Plotted
+from mistique.queries.selection import group_of_rows, in_order, labels_of, select_columns
+from mistique.schema import TARGET, Intermediate, Key
+from mistique.storage.catalog import Capture
+
+if TYPE_CHECKING:
+    from mistique.store import Store
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ColDiff(Plotted):
+    """Two columns compared, a row for each group. Made by `col_diff`.
+
+    Columns: the number of rows; the mean measure of the first, of the second, their difference (second less first); the
+    share of rows on which the first is better.
+
+    Parameters
+    ----------
+    other : str
+        The second key.
+    measure : str
+        ``absolute error``, ``error rate``, or ``value``.
+    by : str
+        What the groups are of.
+    other_plan : Plan
+        The road taken for the second.
+    """
+
+    other: str
+    measure: str
+    by: str
+    other_plan: Plan
+
+    def _title(self) -> str:
+        return f"{self.measure} of {self.key} against {self.other}"
+
+    def _head(self) -> list[str]:
+        return [self.by or "rows", *self.columns]
+
+
+def col_diff(
+    store: Store,
+    key: str | Key,
+    *,
+    other: str | Key,
+    by: Any = None,
+    column: str | int | None = None,
+    unit: int | None = None,
+    exact: bool = False,
+) -> ColDiff:
+    """The error of two models by group; or, of what are not predictions, the difference of two columns.
+
+    Parameters
+    ----------
+    store : Store
+    key, other : str or Key
+        Two intermediates. Two predictions over data with a target are compared by their errors: absolute for numbers,
+        wrong or right for classes (of several columns, the largest is the class).
+    by : str or array of shape (n_rows,), optional
+        Groups, by rows of `key`: a column of its input, ``target``, or a group for each row.
+    column, unit : optional
+        Which column or unit, where there are several and they are no class scores.
+    exact : bool, default False
+        Never answer with quantized values.
+
+    Returns
+    -------
+    ColDiff
+
+    Raises
+    ------
+    QueryError
+        The two have no rows in common, or a column must be named.
+
+    Notes
+    -----
+    The paper's COL_DIFF (table 1). Rows are matched by label, so that two models may have seen them in any order; where a
+    label occurs twice its rows are matched in order.
+
+    Examples
+    --------
+    >>> import mistique, numpy as np, tempfile
+    >>> from sklearn.linear_model import Ridge
+    >>> from mistique.sklearn import Pipeline
+    >>> store = mistique.open(tempfile.mkdtemp() + "/s.mistique")
+    >>> x, y = np.arange(6.0).reshape(6, 1), np.arange(6.0)
+    >>> for alpha in (0.0, 100.0):
+    ...     pipe = Pipeline([("ridge", Ridge(alpha=alpha))]).set_capture(store, model=f"demo/ridge-{alpha:.0f}")
+    ...     _ = pipe.fit(x, y)
+    >>> answer = mistique.col_diff(
+    ...     store, "demo/ridge-0@latest/train/prediction", other="demo/ridge-100@latest/train/prediction"
+    ... )
+    >>> answer.measure, answer.values[0, 0], bool(answer.values[0, 1] < answer.values[0, 2])
+    ('absolute error', np.float64(6.0), True)
+    """
+    first = _side(store, key, column, unit, exact)
+    second = _side(store, other, column, unit, exact)
+    rows, other_rows = _matched(first.labels, second.labels)
+    if not len(rows):
+        raise QueryError(f"{first.plan.key} and {second.plan.key} have no row label in common")
+    if first.target is not None and second.target is not None:
+        measure, measured = _errors(first.values, first.target)
+        _, other_measured = _errors(second.values, second.target)
+    else:
+        measure, measured, other_measured = "value", first.numbers(), second.numbers()
+    measured, other_measured = measured[rows], other_measured[other_rows]
+    by_name, groups = ("", np.full(len(first.labels), "all"))
+    if by is not None:
+        by_name, groups = group_of_rows(store, first.capture, len(first.labels), by)
+    groups = groups[rows]
+    listed = in_order(groups)
+    table = np.array([_compare(measured[groups == group], other_measured[groups == group]) for group in listed])
+    names = [first.short_name, second.short_name]
+    if names[0] == names[1]:
+        names = ["first", "second"]
+    return ColDiff(
+        first.plan.key,
+        table,
+        np.array(listed),
+        ("rows", *names, "difference", f"{names[0]} better" if measure != "value" else f"{names[0]} less"),
+        max(first.plan.max_abs_error or 0.0, second.plan.max_abs_error or 0.0),
+        first.plan,
+        second.plan.key,
+        measure,
+        by_name,
+        second.plan,
+        _store=store,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    capture: Capture
+    intermediate: Intermediate
+    values: np.ndarray
+    target: np.ndarray | None
+    labels: np.ndarray
+    plan: Plan
+
+    @property
+    def short_name(self) -> str:
+        return self.capture.version.model.rpartition("/")[2]
+
+    def numbers(self) -> np.ndarray:
+        if self.values.dtype.kind not in "iufb" or self.values.ndim != 1:
+            raise QueryError(f"{self.plan.key}: name one column of numbers with column= or unit=")
+        return self.values.astype(np.float64)
+
+
+def _side(store: Store, key: str | Key, column: Any, unit: Any, exact: bool) -> _Side:
+    capture, intermediate = store.catalog.find(key)
+    columns = select_columns(intermediate, column, unit)
+    values, plan = execute(store, capture, intermediate, columns=columns, exact=exact)
+    array = values.to_numpy().reshape(intermediate.n_rows, -1)
+    target = None
+    if intermediate.role == "prediction" and columns is None and TARGET in capture.intermediates:
+        node = capture.intermediates[TARGET]
+        if node.n_columns == 1 or node.n_columns == intermediate.n_columns:
+            target = execute(store, capture, node)[0].to_numpy().reshape(node.n_rows, -1)
+    labels = labels_of(store, capture, intermediate.n_rows, None)
+    return _Side(capture, intermediate, array[:, 0] if array.shape[1] == 1 else array, target, labels, plan)
+
+
+def _errors(prediction: np.ndarray, target: np.ndarray) -> tuple[str, np.ndarray]:
+    """The error of each row."""
+    truth = target[:, 0] if target.shape[1] == 1 else target
+    if prediction.ndim == 2 and truth.ndim == 1:
+        return "error rate", (prediction.argmax(axis=1) != truth).astype(np.float64)
+    if prediction.ndim == 1 and (prediction.dtype.kind not in "f" or truth.dtype.kind not in "iufb"):
+        return "error rate", (prediction != truth).astype(np.float64)
+    error = np.abs(prediction.astype(np.float64) - truth.astype(np.float64))
+    return "absolute error", error if error.ndim == 1 else error.mean(axis=1)
+
+
+def _matched(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the rows that both have, a repeated label matched in order."""
+    if len(left) == len(right) and (left == right).all():
+        return np.arange(len(left)), np.arange(len(right))
+    places: dict[Any, list[int]] = {}
+    for position in range(len(right) - 1, -1, -1):
+        places.setdefault(right[position], []).append(position)
+    pairs = [(i, places[label].pop()) for i, label in enumerate(left) if places.get(label)]
+    matched = np.array(pairs, np.int64).reshape(-1, 2)
+    return matched[:, 0], matched[:, 1]
+
+
+def _compare(first: np.ndarray, second: np.ndarray) -> list[float]:
+    return [
+        float(len(first)), float(first.mean()), float(second.mean()),
+        float((second - first).mean()), float((first < second).mean()),
+    ]

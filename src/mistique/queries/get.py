@@ -1,0 +1,105 @@
+"""POINTQ: some rows and columns of an intermediate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mistique.planner.execute import execute
+from mistique.planner.values import Values
+from mistique.queries.answer import Answer
+from mistique.queries.selection import labels_of, select_columns, select_rows
+from mistique.schema import Key
+
+if TYPE_CHECKING:
+    from mistique.store import Store
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Part(Answer):
+    """Rows and columns of an intermediate. Made by `get`."""
+
+    _values: Values = field(kw_only=True)
+
+    def to_frame(self) -> Any:
+        """A pandas frame with the dtypes that were captured, rows labelled."""
+        import pandas as pd
+
+        return self._values.to_frame(pd.Index(self.rows))
+
+
+def get(
+    store: Store,
+    key: str | Key,
+    *,
+    rows: Any = None,
+    columns: Any = None,
+    unit: Any = None,
+    exact: bool = False,
+) -> Part:
+    """Some rows and columns of an intermediate, read or recomputed, whichever is cheaper.
+
+    Parameters
+    ----------
+    store : Store
+    key : str or Key
+        ``project/model@version/dataset/intermediate``. An intermediate can also be named by its position: ``-1`` is the
+        prediction, ``0`` the input.
+    rows : label, list of labels, or slice, optional
+        Labels as they were captured, numbers from 0 where there were none; a slice takes positions. Default: all.
+    columns : str, int or list of them, optional
+        By name or number. Default: all.
+    unit : int or list of int, optional
+        Neurons, or channels of a feature map with all of their positions.
+    exact : bool, default False
+        Never answer with quantized values.
+
+    Returns
+    -------
+    Part
+        ``values`` has the shape of the intermediate, ``(n_rows, *shape)``, for whole rows and units.
+
+    Raises
+    ------
+    IntermediateNotFoundError
+        Naming the nearest key.
+    QueryError
+        An unknown row or column, naming the nearest.
+    NoPlanError
+        It is neither stored nor can it be recomputed.
+
+    Notes
+    -----
+    The paper's POINTQ (section 2.2). Bytes are read in proportion to the row blocks and columns asked, each chunk is held
+    against its digest.
+
+    Examples
+    --------
+    >>> import mistique, numpy as np, tempfile
+    >>> from sklearn.linear_model import Ridge
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from mistique.sklearn import Pipeline
+    >>> store = mistique.open(tempfile.mkdtemp() + "/s.mistique")
+    >>> pipe = Pipeline([("scale", StandardScaler()), ("ridge", Ridge())]).set_capture(store, model="demo/ridge")
+    >>> _ = pipe.fit(np.arange(12.0).reshape(6, 2), np.arange(6.0))
+    >>> mistique.get(store, "demo/ridge@latest/train/scale", rows=[0, 5]).values.round(2)
+    array([[-1.46, -1.46],
+           [ 1.46,  1.46]])
+    >>> mistique.get(store, "demo/ridge@latest/train/scael")
+    Traceback (most recent call last):
+    ...
+    mistique.errors.IntermediateNotFoundError: no intermediate in demo/ridge@1/train: 'scael'; nearest: scale
+    """
+    capture, intermediate = store.catalog.find(key)
+    chosen_rows = select_rows(store, capture, intermediate.n_rows, rows)
+    chosen_columns = select_columns(intermediate, columns, unit)
+    values, plan = execute(store, capture, intermediate, rows=chosen_rows, columns=chosen_columns, exact=exact)
+    return Part(
+        plan.key,
+        values.to_numpy(),
+        labels_of(store, capture, intermediate.n_rows, chosen_rows),
+        tuple(values.names()),
+        plan.max_abs_error or 0.0,
+        plan,
+        _values=values,
+    )

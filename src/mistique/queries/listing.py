@@ -1,0 +1,122 @@
+"""What a store holds, as a table; and one intermediate, in detail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mistique.planner.plan import format_nbytes
+from mistique.queries.answer import html_table, text_table
+from mistique.schema import ROW_LABEL
+
+if TYPE_CHECKING:
+    from mistique.store import Store
+
+HEAD = ("version", "dataset", "rows", "intermediates", "raw", "stored", "ratio")
+
+
+@dataclass(frozen=True)
+class ListedCapture:
+    """One version over one dataset."""
+
+    version: str
+    dataset: str
+    n_rows: int
+    intermediates: tuple[str, ...]
+    raw_nbytes: int
+    stored_nbytes: int
+
+    def cells(self) -> list[str]:
+        """As a row of a table."""
+        return [
+            self.version,
+            self.dataset,
+            f"{self.n_rows:,}",
+            str(len(self.intermediates)),
+            format_nbytes(self.raw_nbytes),
+            format_nbytes(self.stored_nbytes),
+            format_ratio(self.raw_nbytes, self.stored_nbytes),
+        ]
+
+
+@dataclass(frozen=True, repr=False)
+class Listing:
+    """The captures of a store."""
+
+    uri: str
+    captures: tuple[ListedCapture, ...]
+
+    @property
+    def raw_nbytes(self) -> int:
+        """Bytes of everything captured, as it came."""
+        return sum(capture.raw_nbytes for capture in self.captures)
+
+    @property
+    def stored_nbytes(self) -> int:
+        """Bytes of the segments that hold it."""
+        return sum(capture.stored_nbytes for capture in self.captures)
+
+    def __repr__(self) -> str:
+        if not self.captures:
+            return f"{self._title()}\n{_EMPTY}"
+        return "\n".join([self._title(), *text_table(HEAD, [capture.cells() for capture in self.captures])])
+
+    def _repr_html_(self) -> str:
+        notes = [] if self.captures else [_EMPTY]
+        return html_table(self._title(), HEAD, [capture.cells() for capture in self.captures], notes)
+
+    def _title(self) -> str:
+        n_models = len({capture.version.partition("@")[0] for capture in self.captures})
+        return (
+            f"{self.uri}: {n_models} models, {format_nbytes(self.raw_nbytes)} captured, "
+            f"{format_nbytes(self.stored_nbytes)} stored"
+        )
+
+
+_EMPTY = "empty: capture with mistique.sklearn.Pipeline(...).set_capture(store, ...) or mistique.keras.MistiqueCallback"
+
+
+def listing(store: Store) -> Listing:
+    """What a store holds, from its catalog alone."""
+    captures = []
+    for capture in store.catalog.captures():
+        nodes = [node for node in capture.intermediates.values() if node.name != ROW_LABEL]
+        captures.append(
+            ListedCapture(
+                f"{capture.version.model}@{capture.number}",
+                capture.dataset,
+                nodes[0].n_rows if nodes else 0,
+                tuple(node.name for node in nodes),
+                sum(node.raw_nbytes for node in capture.intermediates.values()),
+                sum(node.stored_nbytes for node in capture.intermediates.values()),
+            )
+        )
+    return Listing(store.uri, tuple(captures))
+
+
+def facts_of(store: Store, key: str) -> list[tuple[str, Any]]:
+    """What is known of one intermediate, from its catalog record."""
+    capture, node = store.catalog.find(key)
+    codec = ", ".join(f"{name}={value}" for name, value in node.codec.items() if name != "name")
+    types = sorted({kind.dtype for kind in node.types})
+    return [
+        ("key", f"{capture.prefix}/{node.name}"),
+        ("also", ", ".join(node.aliases)),
+        ("what", f"{node.role}{f', {node.detail}' if node.detail else ''}"),
+        ("computed from", "unknown" if node.parents is None else ", ".join(node.parents)),
+        ("rows", f"{node.n_rows:,}"),
+        ("shape of a row", " x ".join(map(str, node.shape)) or "one value"),
+        ("types", ", ".join(types)),
+        ("columns", "" if node.columns is None else ", ".join(node.columns)),
+        ("codec", f"{node.codec['name']}{f' ({codec})' if codec else ''}"),
+        ("stored", "yes" if node.name in capture.stored else "no: it is recomputed when asked"),
+        ("raw bytes", format_nbytes(node.raw_nbytes)),
+        ("bytes it added", format_nbytes(node.stored_nbytes)),
+        ("forward time a row", f"{node.forward_seconds_per_row * 1e6:.3g} us"),
+        ("recomputing", node.recompute_note or ("bit-equal" if node.recompute_difference == 0 else "")),
+    ]
+
+
+def format_ratio(raw_nbytes: int, stored_nbytes: int) -> str:
+    """How many times smaller."""
+    return f"{raw_nbytes / stored_nbytes:.3g} x" if stored_nbytes else "all shared"

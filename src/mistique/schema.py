@@ -1,0 +1,382 @@
+"""The nouns of mistique, frozen: what a store holds and how it is named and cut.
+
+A key names an intermediate, an `Intermediate` describes it, and a `RowBlock` carries consecutive rows of it while it is
+captured. A column chunk, one column or column group of a row block, is what is encoded, de-duplicated, referenced and
+verified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import prod
+from typing import Any
+from urllib.parse import quote, unquote
+
+import numpy as np
+
+from mistique.errors import InvalidKeyError
+
+FORMAT_VERSION = 1
+ROW_BLOCK_ROWS = 1024
+TILE_CELLS = 65_536
+# A read touches whole row blocks, so a wide layer gets shorter ones: ten scattered rows of a layer of 65,536 columns
+# then cost ten blocks of 64 rows, not ten of 1,024.
+ROW_BLOCK_CELLS = 4 * 1024 * 1024
+
+INPUT, TARGET, PREDICTION, ROW_LABEL = "input", "target", "prediction", "row_label"
+RESERVED_NAMES = (INPUT, TARGET, PREDICTION, ROW_LABEL)
+LATEST = "latest"
+
+
+def escape(name: str) -> str:
+    """One segment of a key: RFC 3986 percent-encoding of everything but letters, digits and ``-._~+=,:()[]``.
+
+    Examples
+    --------
+    >>> escape("scale / café@2")
+    'scale%20%2F%20caf%C3%A9%402'
+    """
+    return quote(name, safe="-._~+=,:()[]")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The name of an intermediate, of a dataset of a version, of a version, or of a model.
+
+    ``project/model@version/dataset/intermediate``. The version is a run number, ``run.epoch`` for a checkpoint, or
+    ``latest``. An intermediate inside a nested model or pipeline has a path with ``/``.
+
+    Examples
+    --------
+    >>> key = Key.parse("homes/ridge@2/train/prepare/num/scale")
+    >>> key.model, key.version, key.dataset, key.intermediate
+    ('homes/ridge', '2', 'train', 'prepare/num/scale')
+    >>> Key.parse("homes/ridge")
+    Traceback (most recent call last):
+    ...
+    mistique.errors.InvalidKeyError: expected a key project/model@version/dataset/intermediate, ...
+    """
+
+    model: str
+    version: str
+    dataset: str
+    intermediate: str
+
+    @classmethod
+    def parse(cls, text: str | Key) -> Key:
+        """The key that a text spells; a `Key` comes back as it is."""
+        if isinstance(text, Key):
+            return text
+        if not isinstance(text, str) or text.count("@") != 1:
+            raise InvalidKeyError(text=text)
+        model, _, rest = text.partition("@")
+        version, _, rest = rest.partition("/")
+        dataset, _, intermediate = rest.partition("/")
+        if not (model and version and dataset and intermediate):
+            raise InvalidKeyError(text=text)
+        return cls(unescape_path(model), unquote(version), unquote(dataset), unescape_path(intermediate))
+
+    def __str__(self) -> str:
+        model, intermediate = escape_path(self.model), escape_path(self.intermediate)
+        return f"{model}@{self.version}/{escape(self.dataset)}/{intermediate}"
+
+    def at(self, intermediate: str) -> Key:
+        """The key of another intermediate of the same version and dataset."""
+        return replace(self, intermediate=intermediate)
+
+
+# Inside the package a path joins names with "/" and a "/" within a name is "%2F": the path alone stays unambiguous.
+def join_path(*names: str) -> str:
+    """One path from the names of nested stages or layers; a ``/`` or ``%`` within a name is percent-encoded."""
+    return "/".join(name.replace("%", "%25").replace("/", "%2F") for name in names)
+
+
+def escape_path(path: str) -> str:
+    """A path as keys spell it."""
+    return "/".join(escape(unquote(part)) for part in path.split("/"))
+
+
+def unescape_path(text: str) -> str:
+    """The path that a key spells."""
+    return join_path(*(unquote(part) for part in text.split("/")))
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnType:
+    """What the values of a column are, and the cells that hold them.
+
+    Parameters
+    ----------
+    dtype : str
+        As pandas, NumPy or ml_dtypes spells it: ``float32``, ``bfloat16``, ``Int64``, ``str``, ``category``,
+        ``datetime64[ns, Europe/Paris]``.
+    cell : str
+        NumPy dtype of the stored cells, ``<f4``; ``<U0`` for text. 16-bit floats are kept as their bits in ``<u2``.
+    is_nullable : bool
+        A mask of the valid cells is stored beside the values.
+    categories : tuple, optional
+        Of a categorical column, in the order of their codes.
+    is_ordered : bool
+        Whether the categories have an order.
+    """
+
+    dtype: str
+    cell: str
+    is_nullable: bool = False
+    categories: tuple[Any, ...] | None = None
+    is_ordered: bool = False
+
+    @property
+    def is_float(self) -> bool:
+        """A quantizer may take it."""
+        return self.dtype in ("float16", "bfloat16", "float32", "float64") and not self.is_nullable
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowBlock:
+    """Consecutive rows of one intermediate.
+
+    Parameters
+    ----------
+    index : int
+        Which block of the intermediate this is, counted from 0.
+    chunks : tuple of ndarray of shape (n_columns, n_rows)
+        Its column chunks in order: groups of values, then the masks (uint8, 0 where null) of nullable columns. Each
+        is C-contiguous, so that one column lies in one run, and belongs to the block alone.
+    """
+
+    index: int
+    chunks: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A rectangle of chunks of one intermediate that lies as one rectangle in one segment."""
+
+    segment: int
+    block: int
+    n_blocks: int
+    group: int
+    n_groups: int
+    segment_block: int
+    segment_group: int
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """New column chunks of one capture with the same rows and cell type, in one TileDB array.
+
+    Parameters
+    ----------
+    id : str
+        128 random bits in hex: the array's name.
+    cell : str
+        NumPy dtype of the cells as encoded.
+    codec : mapping
+        Name and parameters of the codec that wrote every chunk.
+    n_rows : int
+    n_columns : int
+    block_rows : int
+        Rows of a chunk.
+    group_columns : int
+        Columns of a chunk.
+    root : str
+        Digest, in hex, of the table of the chunks' digests: what makes a read of this segment verifiable.
+    encoded_nbytes : int
+        Bytes that it takes in the store, filters included.
+    """
+
+    id: str
+    cell: str
+    codec: Mapping[str, Any]
+    n_rows: int
+    n_columns: int
+    block_rows: int
+    group_columns: int
+    root: str
+    encoded_nbytes: int
+
+    @property
+    def n_blocks(self) -> int:
+        """Row blocks in it."""
+        return -(-self.n_rows // self.block_rows)
+
+    @property
+    def n_groups(self) -> int:
+        """Column groups in it."""
+        return -(-self.n_columns // self.group_columns)
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """Where the chunks of an intermediate lie: a view over segments, run-length packed."""
+
+    segments: tuple[Segment, ...]
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class Intermediate:
+    """One stage's or layer's output, of one model version, over one dataset.
+
+    Parameters
+    ----------
+    name : str
+        Its path within the model, see `join_path`.
+    role : {"input", "stage", "prediction", "target", "row_label"}
+        What it is to the model.
+    n_rows : int
+    shape : tuple of int
+        Of one row, as the model gives it: ``(28, 28, 64)`` for a feature map, ``(n_columns,)`` for a table.
+    types : tuple of ColumnType
+        One for each column, or one for all.
+    columns : tuple of str, optional
+        Their names. None: they are numbered.
+    container : {"array", "matrix", "vector", "frame", "series", "sparse", "index"}
+        What it came in. An array is the output of a layer and is cut into column groups; the others are tables.
+    aliases : tuple of str
+        Other names it answers to.
+    parents : tuple of str, optional
+        Intermediates it was computed from. None: not known, it can be recomputed from the input alone.
+    detail : str
+        Class of the stage or layer.
+    codec : mapping
+        Name and parameters of the codec asked for.
+    forward_seconds_per_row : float
+        Measured at capture, of this stage alone.
+    recompute_difference : float, optional
+        Largest absolute difference between captured and recomputed values, as seen on a sample at capture. 0.0: they
+        were bit-equal. None: it cannot be recomputed.
+    recompute_note : str
+        Why it cannot be recomputed, or what the difference comes from.
+    raw_nbytes : int
+        Of the values, as captured.
+    stored_nbytes : int
+        Its share of the bytes in the store, new or referenced.
+    references : References, optional
+        None: not stored.
+    """
+
+    name: str
+    role: str
+    n_rows: int
+    shape: tuple[int, ...]
+    types: tuple[ColumnType, ...]
+    columns: tuple[str, ...] | None = None
+    container: str = "array"
+    aliases: tuple[str, ...] = ()
+    parents: tuple[str, ...] | None = ()
+    detail: str = ""
+    codec: Mapping[str, Any] = field(default_factory=lambda: {"name": "raw"})
+    forward_seconds_per_row: float = 0.0
+    recompute_difference: float | None = 0.0
+    recompute_note: str = ""
+    raw_nbytes: int = 0
+    stored_nbytes: int = 0
+    references: References | None = None
+
+    @cached_property
+    def n_columns(self) -> int:
+        """Columns of a row, its positions and channels laid flat."""
+        return prod(self.shape)
+
+    @property
+    def is_stored(self) -> bool:
+        """It can be read."""
+        return self.references is not None
+
+    @property
+    def is_table(self) -> bool:
+        """Every column is a chunk of its own: tables, and whatever has more than one type."""
+        return self.container != "array" or len(self.types) > 1
+
+    @property
+    def n_units(self) -> int:
+        """Neurons, or channels of a feature map."""
+        return self.shape[-1] if self.shape else 1
+
+    @property
+    def positions(self) -> int:
+        """Columns of one unit: the places of a feature map, or the steps of a sequence."""
+        return prod(self.shape[:-1])
+
+    @cached_property
+    def block_rows(self) -> int:
+        """Rows of a row block: 1,024, fewer for a wide layer."""
+        rows = ROW_BLOCK_ROWS
+        while rows > 64 and rows * self.n_columns > ROW_BLOCK_CELLS:
+            rows //= 2
+        return rows
+
+    @cached_property
+    def group_columns(self) -> int:
+        """Columns of a chunk: one in a table; in a layer about `TILE_CELLS` cells, cut where units end."""
+        if self.is_table:
+            return 1
+        width = max(TILE_CELLS // self.block_rows, 1)
+        if self.positions <= width:
+            return min(width // self.positions * self.positions, self.n_columns)
+        fitting = [w for w in range(width // 4, 2 * width + 1) if self.positions % w == 0]
+        return max(fitting, default=width)
+
+    @property
+    def n_blocks(self) -> int:
+        """Row blocks of it."""
+        return -(-self.n_rows // self.block_rows)
+
+    @property
+    def n_groups(self) -> int:
+        """Column groups of it, without the masks of nullable columns."""
+        return -(-self.n_columns // self.group_columns)
+
+    @cached_property
+    def mask_groups(self) -> Mapping[int, int]:
+        """For each nullable column, the group that holds its mask: they follow the groups of values."""
+        nullable = [column for column in range(self.n_columns) if self.type_of(column).is_nullable]
+        return {column: self.n_groups + i for i, column in enumerate(nullable)}
+
+    def type_of(self, column: int) -> ColumnType:
+        """The type of one column."""
+        return self.types[0] if len(self.types) == 1 else self.types[column]
+
+    def column_names(self) -> tuple[str, ...]:
+        """The names of the columns, numbered where they have none."""
+        return self.columns if self.columns is not None else tuple(map(str, range(self.n_columns)))
+
+
+@dataclass(frozen=True)
+class Version:
+    """One fitted model: a run, or an epoch of one.
+
+    Parameters
+    ----------
+    model : str
+    run_id : str
+        128 random bits in hex, drawn when the run began: what makes two writers of one model two runs.
+    epoch : int, optional
+        Counted from 1. None: not a checkpoint.
+    framework : str
+        The room that can run it again: ``sklearn`` or ``keras``.
+    artifact : str, optional
+        Digest of the kept model, its address in the store. None: it was not kept.
+    artifact_note : str
+        Why it was not kept.
+    load_seconds : float
+        Measured or estimated time to load it.
+    batch_rows : int
+        Rows of one forward pass at capture; 0: the whole dataset at once.
+    environment : mapping
+        Versions of Python and of the libraries at capture.
+    """
+
+    model: str
+    run_id: str
+    epoch: int | None
+    framework: str
+    artifact: str | None = None
+    artifact_note: str = ""
+    load_seconds: float = 0.0
+    batch_rows: int = 0
+    environment: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,157 @@
+"""Can a stage be recomputed? Seen on a few rows, while the model is at hand."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mistique.sklearn.stages import Stage
+from mistique.sklearn.undisturbed import Attempt, attempt, first_rows
+
+SAMPLE_ROWS = 64
+# Rounding in another batch geometry moves a float64 by 1e-13 of its column's size and a float32 by 1e-7; what
+# differs by more than this comes from another computation: cross-fitting, or chance.
+MAX_RELATIVE_DIFFERENCE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the sample showed of one stage.
+
+    Parameters
+    ----------
+    difference : float, optional
+        Largest absolute difference; None: it cannot be recomputed.
+    note : str
+        Where a difference comes from, or why it cannot be recomputed.
+    seconds_per_row : float, optional
+        As measured over the few rows, the fixed cost of a call included. None: it did not run.
+    """
+
+    difference: float | None
+    note: str = ""
+    seconds_per_row: float | None = None
+
+
+class Sample:
+    """The first rows of the input, carried through the fitted stages one after the other.
+
+    The rows go from stage to stage, as when everything is recomputed from the input. So when one stage cannot
+    be recomputed, those after it cannot either.
+
+    Parameters
+    ----------
+    X : container
+        The input; its first rows are copied.
+    """
+
+    def __init__(self, X: Any) -> None:
+        self._carried = attempt(lambda: first_rows(X, SAMPLE_ROWS))
+        self._note = self._carried.why
+
+    def check(self, stage: Stage, captured: Any, *, label: str) -> Checked:
+        """How the output of a fitted stage compares with what was captured of it.
+
+        Parameters
+        ----------
+        stage : Stage
+            Its estimator is copied, so that the user's is left alone.
+        captured : container
+            All rows that were captured.
+        label : str
+            What is compared: ``"fit_transform and transform differ here"``.
+        """
+        rows = self._carried.value
+        if rows is None:
+            return Checked(None, self._note)
+        started = time.perf_counter()
+        seconds = 0.0
+
+        def run() -> Any:
+            nonlocal started, seconds
+            private = stage.with_estimator(copy.deepcopy(stage.estimator))
+            started = time.perf_counter()
+            found = private.run(rows)
+            seconds = time.perf_counter() - started
+            return found
+
+        self._carried = attempt(run)
+        if self._carried.value is None:
+            checked = Checked(None, f"it cannot be run again: {self._carried.why or 'it gave None'}")
+        else:
+            checked = self._compared(captured, self._carried.value, label, seconds)
+        if checked.difference is None:
+            self._carried = Attempt(None)
+            self._note = f"{stage.name!r} before it cannot be recomputed: {checked.note}"
+        return checked
+
+    def _compared(self, captured: Any, again: Any, label: str, seconds: float) -> Checked:
+        head = attempt(lambda: first_rows(captured, SAMPLE_ROWS))
+        outcome = attempt(lambda: largest_difference(head.value, again))
+        if head.error is not None or outcome.value is None:
+            return Checked(None, f"{label}: {head.why or outcome.why}")
+        absolute, relative = outcome.value
+        rows = max(len(again) if hasattr(again, "__len__") else again.shape[0], 1)
+        if relative > MAX_RELATIVE_DIFFERENCE:
+            note = (
+                f"{label}: by {relative:.2g} of the values' size. It fits across folds, or has chance in it"
+            )
+            return Checked(None, note, seconds / rows)
+        return Checked(absolute, f"{label}: by at most {absolute:.2g}" if absolute else "", seconds / rows)
+
+
+def largest_difference(one: Any, other: Any) -> tuple[float, float]:
+    """Largest absolute difference of two containers, and the largest relative to the size of the values.
+
+    Returns
+    -------
+    absolute, relative : float
+        0.0 and 0.0: they are equal, NaN being equal to NaN.
+
+    Raises
+    ------
+    ValueError
+        They cannot be compared: another container, shape or type, or values without a size that are not
+        equal.
+
+    Examples
+    --------
+    >>> largest_difference(np.array([1.0, 4.0]), np.array([1.0, 3.0]))
+    (1.0, 0.25)
+    >>> largest_difference(np.array(["a"]), np.array(["b"]))
+    Traceback (most recent call last):
+    ...
+    ValueError: other values
+    """
+    if type(one) is not type(other):
+        raise ValueError(f"{type(one).__name__} at capture, {type(other).__name__} again")
+    absolute = relative = 0.0
+    for a, b in zip(_arrays(one), _arrays(other), strict=True):
+        if a.shape != b.shape or a.dtype != b.dtype:
+            raise ValueError(f"{a.dtype} of shape {a.shape} at capture, {b.dtype} of shape {b.shape} again")
+        if a.dtype.kind not in "fiub":
+            if not all(x is y or x == y or (x != x and y != y) for x, y in zip(a.flat, b.flat, strict=True)):
+                raise ValueError("other values")
+            continue
+        a, b = a.astype(np.float64), b.astype(np.float64)
+        is_same = (a == b) | (np.isnan(a) & np.isnan(b))
+        if is_same.all():
+            continue
+        apart = np.abs(a - b)[~is_same].max()
+        size = np.abs(a[np.isfinite(a)]).max(initial=0.0)
+        if not np.isfinite(apart):
+            raise ValueError("other values: finite here, not finite there")
+        absolute = max(absolute, float(apart))
+        relative = max(relative, float(apart / size) if size else np.inf)
+    return absolute, relative
+
+
+def _arrays(value: Any) -> list[np.ndarray]:
+    """A frame column by column, as each has its own type and size; everything else whole."""
+    if hasattr(value, "iloc") and hasattr(value, "columns"):
+        return [np.asarray(value.iloc[:, i]) for i in range(value.shape[1])]
+    return [value.toarray() if hasattr(value, "toarray") else np.asarray(value)]

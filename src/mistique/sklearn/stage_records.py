@@ -1,0 +1,156 @@
+"""From what the stages of a model gave to the records of one capture."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sklearn
+
+from mistique.errors import CaptureError
+from mistique.ingest.capture import Capture
+from mistique.schema import INPUT, TARGET
+from mistique.sklearn.artifact import keep
+from mistique.sklearn.sample import Sample
+from mistique.sklearn.stages import Stage, as_pipeline, names_after, names_of_columns
+from mistique.sklearn.undisturbed import count_rows
+from mistique.store import Store
+
+
+FEW_ROWS_DIFFER = "{} differs here between all rows and a few"
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureSettings:
+    """Where and how a pipeline captures itself. Checked when made; shared by reference between clones."""
+
+    store: Store
+    model: str
+    dataset: str = "train"
+    keep: str = "all"
+    codec: Any = "raw"
+    on_error: str = "warn"
+
+    def __post_init__(self) -> None:
+        if not self.model or not isinstance(self.model, str):
+            raise CaptureError(
+                f'expected the name of a model in the store, for example model="homes/ridge"; got
+                {self.model!r}'
+            )
+        if self.keep not in ("all", "none"):
+            raise CaptureError(f'expected keep="all" or keep="none", got {self.keep!r}')
+        if self.on_error not in ("warn", "raise"):
+            raise CaptureError(f'expected on_error="warn" or on_error="raise", got {self.on_error!r}')
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CaptureSettings:
+        return self
+
+    def start(self, run_id: str | None = None) -> Capture:
+        """A capture with these settings: of a new run, or of another dataset of an old one."""
+        return self.store.capture(
+            model=self.model,
+            dataset=self.dataset,
+            framework="sklearn",
+            run_id=run_id,
+            codec=self.codec,
+            on_error=self.on_error,
+            environment=environment(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedRun:
+    """The version under which a fitted model was captured, wherever its pickle goes."""
+
+    uri: str
+    model: str
+    run_id: str
+
+
+def environment() -> Mapping[str, str]:
+    """Versions that a model may depend on."""
+    return {"python": platform.python_version(), "scikit-learn": sklearn.__version__, "numpy": np.__version__}
+
+
+class StageRecords:
+    """Adds the input, the target and the stages of one model over one dataset to a capture.
+
+    Parameters
+    ----------
+    capture : Capture
+    settings : CaptureSettings
+    X, y : container
+        The input and the target; y may be None.
+    """
+
+    def __init__(self, capture: Capture, settings: CaptureSettings, X: Any, y: Any) -> None:
+        self._capture = capture
+        self._is_kept = settings.keep == "all"
+        self._sample = Sample(X)
+        self._n_rows = max(count_rows(X) or 1, 1)
+        self._columns = names_of_columns(X)
+        self._target_columns = names_of_columns(y)
+        capture.set_labels(labels_of(X))
+        capture.add(INPUT, X, role="input", parents=(), detail=type(X).__name__)
+        if y is not None:
+            capture.add(TARGET, y, role="target", parents=(), detail=type(y).__name__)
+
+    def add(self, stage: Stage, value: Any, *, seconds: float | None, label: str) -> None:
+        """Record what a stage gave.
+
+        Parameters
+        ----------
+        stage : Stage
+            Fitted.
+        value : container
+            Of all rows. Its cells are encoded before this returns.
+        seconds : float, optional
+            What that took, fitting included where the two came together. None: not known.
+        label : str
+            How a difference at recomputation is explained.
+        """
+        checked = self._sample.check(stage, value, label=label)
+        # Both are too high: the first holds the fixed cost of a call over few rows, the second the time of
+        # the fit.
+        per_row = [checked.seconds_per_row, None if seconds is None else seconds / self._n_rows]
+        columns = names_after(stage, self._columns, value)
+        if stage.role == "prediction" and columns is None and self._has_width_of_target(value):
+            columns = self._target_columns
+        self._capture.add(
+            stage.name,
+            value,
+            role=stage.role,
+            parents=(stage.parent,),
+            detail=stage.detail,
+            aliases=stage.aliases,
+            keep=self._is_kept,
+            forward_seconds_per_row=min((found for found in per_row if found is not None), default=0.0),
+            recompute_difference=checked.difference,
+            recompute_note=checked.note,
+            columns=None if names_of_columns(value) else columns,
+        )
+        self._columns = columns
+
+    def keep_model(self, model: Any) -> None:
+        """Keep the model, so that what was not stored can be recomputed; or say why not."""
+        kept = keep(as_pipeline(model))
+        if kept.artifact is None:
+            self._capture.skip_model(kept.note)
+        else:
+            self._capture.keep_model(kept.artifact, load_seconds=kept.load_seconds)
+
+    def _has_width_of_target(self, value: Any) -> bool:
+        width = value.shape[1] if getattr(value, "ndim", 1) == 2 else 1
+        return self._target_columns is not None and len(self._target_columns) == width
+
+
+def labels_of(X: Any) -> Any:
+    """The pandas index of X; None where there is none, or where it only numbers the rows."""
+    index = X.index if hasattr(X, "iloc") else None
+    is_numbering = (
+        index is not None and type(index).__name__ == "RangeIndex" and (index.start, index.step) == (0, 1)
+    )
+    return None if is_numbering else index

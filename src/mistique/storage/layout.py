@@ -1,0 +1,129 @@
+"""Where each part of a store lies below its URI, how one is made, and how one is recognised."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import tiledb
+
+from mistique.errors import FormatVersionError, StoreNotFoundError
+from mistique.schema import FORMAT_VERSION
+from mistique.storage.options import translated
+
+_FORMAT_KEY = "mistique_format_version"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The URIs of a store's parts. Names that come from records are checked: none can point out of the store."""
+
+    uri: str
+
+    @property
+    def catalog(self) -> str:
+        """Records of versions and intermediates: the commit point."""
+        return f"{self.uri}/catalog"
+
+    @property
+    def usage(self) -> str:
+        """Records of what reads and recomputations cost."""
+        return f"{self.uri}/usage"
+
+    @property
+    def digests(self) -> str:
+        """Where each column chunk of a table lies, by its digest."""
+        return f"{self.uri}/digests"
+
+    def segment(self, segment_id: str) -> str:
+        """One segment's array."""
+        return f"{self.uri}/segments/{_checked(segment_id, 32)}"
+
+    def artifact(self, digest: str) -> str:
+        """One artifact's array."""
+        return f"{self.uri}/artifacts/{_checked(digest, 64)}"
+
+
+def _checked(name: str, n_digits: int) -> str:
+    if not re.fullmatch(rf"[0-9a-f]{{{n_digits}}}", name):
+        raise StoreNotFoundError(uri=name, found=f"a name that is not {n_digits} hex digits")
+    return name
+
+
+def open_layout(uri: str, *, ctx: tiledb.Ctx, create: bool) -> Layout:
+    """The layout of the store at a URI; makes the store when there is none and `create` is true.
+
+    Raises
+    ------
+    StoreNotFoundError
+        Nothing is there and nothing is to be made, or something else is there.
+    FormatVersionError
+        A newer mistique wrote it.
+    """
+    # TileDB takes "./s" and "~/s" for literal names of object-store parts, so local paths are made absolute by it.
+    layout = Layout(uri.rstrip("/"))
+    with translated(uri, "look at"):
+        found = tiledb.object_type(layout.uri, ctx=ctx)
+        if found is None and _holds_anything(layout.uri, ctx):
+            raise StoreNotFoundError(uri=uri, found="something else: it is no TileDB group")
+    if found == "array":
+        raise StoreNotFoundError(uri=uri, found="a TileDB array")
+    if found is None:
+        if not create:
+            raise StoreNotFoundError(uri=uri, found="nothing")
+        with translated(uri, "make a store at"):
+            _create(layout, ctx)
+        return layout
+    with translated(uri, "open"), tiledb.Group(layout.uri, "r", ctx=ctx) as group:
+        version = group.meta.get(_FORMAT_KEY)
+    if version is None:
+        if create and not _has_foreign_members(layout, ctx):
+            with translated(uri, "make a store at"):
+                _create(layout, ctx)
+            return layout
+        raise StoreNotFoundError(uri=uri, found="a TileDB group that is not a mistique store")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise FormatVersionError(uri=uri, found=version, readable=FORMAT_VERSION)
+    return layout
+
+
+def _holds_anything(uri: str, ctx: tiledb.Ctx) -> bool:
+    vfs = tiledb.VFS(ctx=ctx)
+    return bool(vfs.is_file(uri) or (vfs.is_dir(uri) and vfs.ls(uri)))
+
+
+def _has_foreign_members(layout: Layout, ctx: tiledb.Ctx) -> bool:
+    """Whether a group without a format version holds what a half-made store would not."""
+    with tiledb.Group(layout.uri, "r", ctx=ctx) as group:
+        return any(member.name not in ("catalog", "usage", "digests", "segments", "artifacts") for member in group)
+
+
+def _create(layout: Layout, ctx: tiledb.Ctx) -> None:
+    """Make every part, and the format version last: a store that was half made has none and is made again."""
+    from mistique.storage.digests import create_digests
+    from mistique.storage.records import create_records
+
+    def unless_there(uri: str, create: object) -> None:
+        # Two processes may make one store at once: whoever comes second finds the part there.
+        try:
+            create(uri, ctx)  # type: ignore[operator]
+        except tiledb.TileDBError:
+            if tiledb.object_type(uri, ctx=ctx) is None:
+                raise
+
+    def group(uri: str, ctx: tiledb.Ctx) -> None:
+        tiledb.group_create(uri, ctx=ctx)
+
+    unless_there(layout.uri, group)
+    unless_there(f"{layout.uri}/segments", group)
+    unless_there(f"{layout.uri}/artifacts", group)
+    unless_there(layout.catalog, create_records)
+    unless_there(layout.usage, create_records)
+    unless_there(layout.digests, create_digests)
+    with tiledb.Group(layout.uri, "r", ctx=ctx) as store:
+        present = {member.name for member in store}
+    with tiledb.Group(layout.uri, "w", ctx=ctx) as store:
+        for name in ("catalog", "usage", "digests", "segments", "artifacts"):
+            if name not in present:
+                store.add(name, name=name, relative=True)
+        store.meta[_FORMAT_KEY] = FORMAT_VERSION

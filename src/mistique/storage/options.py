@@ -1,0 +1,51 @@
+"""Every default of the storage room, mapped to TileDB's configuration in one frozen class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import tiledb
+
+from mistique.errors import StoreError
+
+
+@dataclass(frozen=True)
+class StorageOptions:
+    """How a store is read and written.
+
+    Parameters
+    ----------
+    config : mapping of str to str
+        TileDB parameters, passed through: ``{"vfs.s3.endpoint_override": "127.0.0.1:5000"}``. Credentials come from
+        the usual environment and files, or from here; they are never written into a store.
+    zstd_level : int, default 3
+    compact_fragments : int, default 50
+        The catalog is compacted when it has more fragments than this: 50 fragments of records are read in 37 ms, one
+        in 4 (measured).
+    """
+
+    config: Mapping[str, str] = field(default_factory=dict)
+    zstd_level: int = 3
+    compact_fragments: int = 50
+
+    def context(self) -> tiledb.Ctx:
+        """A TileDB context."""
+        settings = {
+            # TileDB batches scattered reads and reads all between them; on a local disk that costs 5 times the time.
+            "vfs.min_batch_size": "0",
+            "vfs.min_batch_gap": "0",
+            # Compacting 30 fragments took 3.5 s with the default budget of most of the memory, 0.03 s with this one.
+            "sm.mem.total_budget": str(512 * 1024 * 1024),
+        }
+        return tiledb.Ctx({**settings, **self.config})
+
+
+@contextmanager
+def translated(uri: str, action: str) -> Iterator[None]:
+    """TileDB's and the file system's errors as a `StoreError` that says what was being done where."""
+    try:
+        yield
+    except (tiledb.TileDBError, OSError) as error:
+        raise StoreError(f"cannot {action} {uri}: {error}") from error

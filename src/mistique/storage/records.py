@@ -1,0 +1,205 @@
+"""An append-only log of records in one sparse array, ordered without clocks, compacted as it grows."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import tiledb
+
+from mistique.errors import ChunkCorruptError, StoreError
+from mistique.storage.digests import digest_bytes
+from mistique.storage.options import StorageOptions, translated
+
+T = TypeVar("T")
+_READ_TRIES = 5
+_CHECK_NBYTES = 32
+_ALL = (0, 2**63 - 1)
+
+
+def create_records(uri: str, ctx: tiledb.Ctx) -> None:
+    """Make an empty log."""
+    zstd = tiledb.FilterList([tiledb.ZstdFilter(level=3), tiledb.ChecksumMD5Filter()])
+    domain = tiledb.Domain(
+        tiledb.Dim("counter", domain=(0, 2**62), tile=2**20, dtype=np.uint64),
+        tiledb.Dim("writer", dtype="ascii"),
+    )
+    attrs = [tiledb.Attr(name, dtype=np.dtype("S0"), var=True, filters=zstd)
+             for name in ("kind", "body", "attachment", "check")]
+    tiledb.Array.create(uri, tiledb.ArraySchema(domain=domain, attrs=attrs, sparse=True, capacity=1000), ctx=ctx)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Order:
+    """A record's place among all: a counter above the largest its writer had seen, then the writer."""
+
+    counter: int
+    writer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One fact, as JSON, and an attachment that is read only when it is asked for."""
+
+    kind: str
+    body: bytes
+    attachment: bytes = b""
+
+
+class RecordLog:
+    """Appends records and reads those of all writers, in one order on every host.
+
+    Fragments get a random number for a timestamp. Their order then says nothing, so nobody can come to rest on it; no
+    two writers, forked or on one clock, can give two fragments one name; and what is new can be read fragment by
+    fragment.
+    """
+
+    def __init__(self, uri: str, ctx: tiledb.Ctx, options: StorageOptions) -> None:
+        self._uri, self._ctx, self._options = uri, ctx, options
+        self._writer = secrets.token_hex(8)
+        self._records: dict[Order, Record] = {}
+        self._fragments: frozenset[str] = frozenset()
+
+    def refresh(self) -> bool:
+        """Read what is new; true if there was anything."""
+        present = self._commits()
+        new = present - self._fragments
+        if not new:
+            return False
+        for order, record in self._retry(lambda: self._read_new(new)):
+            self._records[order] = record
+        self._fragments = present
+        return True
+
+    def records(self) -> list[tuple[Order, Record]]:
+        """All records known, oldest first."""
+        return sorted(self._records.items(), key=lambda item: item[0])
+
+    def attachment(self, order: Order) -> bytes:
+        """The attachment of one record."""
+
+        def read() -> bytes:
+            with tiledb.open(self._uri, "r", ctx=self._ctx) as array:
+                found = array.query(attrs=["attachment"]).multi_index[[order.counter], [order.writer]]["attachment"]
+            if len(found) != 1:
+                raise ChunkCorruptError(where=self._uri, expected=f"one record {order}", got=str(len(found)))
+            stored = bytes(found[0])
+            check, content = stored[:_CHECK_NBYTES], stored[_CHECK_NBYTES:]
+            _verify(self._uri, order, "attachment", content, check)
+            return content
+
+        return self._retry(read)
+
+    def append(self, records: Sequence[Record]) -> list[Order]:
+        """Write records, all or none of them, above every record seen so far."""
+        self.refresh()
+        first = max((order.counter for order in self._records), default=0) + 1
+        orders = [Order(first + i, self._writer) for i in range(len(records))]
+        with (
+            translated(self._uri, "write records to"),
+            tiledb.open(self._uri, "w", ctx=self._ctx, timestamp=random_timestamp()) as array,
+        ):
+            array[np.arange(first, first + len(records), dtype=np.uint64), [self._writer] * len(records)] = {
+                "kind": _bytes_array(record.kind.encode() for record in records),
+                "body": _bytes_array(record.body for record in records),
+                "attachment": _bytes_array(
+                    _check(order, "attachment", record.attachment) + record.attachment
+                    for order, record in zip(orders, records, strict=True)
+                ),
+                "check": _bytes_array(
+                    _check(order, record.kind, record.body) for order, record in zip(orders, records, strict=True)
+                ),
+            }
+        self.refresh()
+        if len(self._fragments) > self._options.compact_fragments:
+            self.compact()
+        return orders
+
+    def compact(self) -> None:
+        """Merge the fragments into one. Readers that lose a fragment under their hands read again."""
+        with translated(self._uri, "compact"):
+            try:
+                tiledb.consolidate(self._uri, ctx=self._ctx)
+                tiledb.vacuum(self._uri, ctx=self._ctx)
+            except tiledb.TileDBError:
+                # Another process was at it: the log is whole either way, and one of the two has compacted it.
+                if not self._commits():
+                    raise
+
+    def _commits(self) -> frozenset[str]:
+        with translated(self._uri, "list"):
+            return frozenset(os.path.basename(path) for path in tiledb.VFS(ctx=self._ctx).ls(f"{self._uri}/__commits"))
+
+    def _read_new(self, fragments: frozenset[str]) -> list[tuple[Order, Record]]:
+        stamps = [_timestamps(name) for name in fragments]
+        if self._records and all(stamp is not None for stamp in stamps) and len(stamps) <= 8:
+            ranges = [stamp for stamp in stamps if stamp is not None]
+        else:
+            ranges = [_ALL]
+        found: list[tuple[Order, Record]] = []
+        for stamp in ranges:
+            cells = self._cells(stamp)
+            if stamp != _ALL and not len(cells["counter"]):
+                # A compaction took the fragment away since it was listed: its records lie in a larger one.
+                cells = self._cells(_ALL)
+            for i in range(len(cells["counter"])):
+                order = Order(int(cells["counter"][i]), bytes(cells["writer"][i]).decode())
+                record = Record(bytes(cells["kind"][i]).decode(), bytes(cells["body"][i]))
+                _verify(self._uri, order, record.kind, record.body, bytes(cells["check"][i]))
+                found.append((order, record))
+        return found
+
+    def _cells(self, timestamps: tuple[int, int]) -> Mapping[str, np.ndarray]:
+        with tiledb.open(self._uri, "r", ctx=self._ctx, timestamp=timestamps) as array:
+            cells: Mapping[str, np.ndarray] = array.query(attrs=["kind", "body", "check"])[:]
+        return cells
+
+    def _retry(self, read: Callable[[], T]) -> T:
+        """A compaction in another process may take a fragment away between listing and reading: then read again."""
+        for attempt in range(_READ_TRIES):
+            try:
+                return read()
+            except tiledb.TileDBError as error:
+                if attempt == _READ_TRIES - 1:
+                    raise StoreError(f"cannot read records of {self._uri}: {error}") from error
+                time.sleep(0.02 * 2**attempt)
+        raise AssertionError("unreachable")
+
+
+def random_timestamp() -> int:
+    """A number for a fragment's timestamp: in the past of every reader, and drawn after any fork."""
+    return 1 + secrets.randbelow(1_500_000_000_000)
+
+
+def _timestamps(name: str) -> tuple[int, int] | None:
+    parts = name.split("_")
+    try:
+        return int(parts[2]), int(parts[3])
+    except (IndexError, ValueError):
+        return None
+
+
+def _check(order: Order, kind: str, content: bytes) -> bytes:
+    head = f"{order.counter}|{order.writer}|{kind}|".encode()
+    first, second = digest_bytes(head + content)
+    return f"{first:016x}{second:016x}".encode()
+
+
+def _verify(uri: str, order: Order, kind: str, content: bytes, check: bytes) -> None:
+    expected = _check(order, kind, content)
+    if expected != check:
+        raise ChunkCorruptError(
+            where=f"{uri}, record {order.counter}", expected=f"digest {expected.decode()}", got=repr(check)
+        )
+
+
+def _bytes_array(values: object) -> np.ndarray:
+    listed = list(values)  # type: ignore[call-overload]
+    array = np.empty(len(listed), object)
+    array[:] = listed
+    return array

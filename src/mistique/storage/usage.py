@@ -1,0 +1,69 @@
+"""What reads and recomputations took, kept in the store for the planner."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass
+
+from mistique.errors import StoreError
+from mistique.storage.records import Record, RecordLog
+
+_FLUSH_AT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One measured read or recomputation.
+
+    Parameters
+    ----------
+    kind : {"read", "recompute"}
+    subject : str
+        The codec that was read, or ``model@version`` that was run.
+    encoded_nbytes : int
+        Bytes read; 0 for a recomputation.
+    n_ranges : int
+        Contiguous runs that they lay in.
+    predicted_seconds : float
+    seconds : float
+        What it took.
+    """
+
+    kind: str
+    subject: str
+    encoded_nbytes: int
+    n_ranges: int
+    predicted_seconds: float
+    seconds: float
+
+
+class UsageLog:
+    """Observations of this host, gathered in memory and written a batch at a time."""
+
+    def __init__(self, log: RecordLog, *, is_writable: bool) -> None:
+        self._log, self._is_writable = log, is_writable
+        self._new: list[Observation] = []
+        self._host = platform.node()
+
+    def observations(self) -> list[Observation]:
+        """All that were made on this host, oldest first: another machine's costs say nothing here."""
+        self._log.refresh()
+        bodies = [json.loads(record.body) for _, record in self._log.records()]
+        return [Observation(**item) for body in bodies if body["host"] == self._host for item in body["observations"]]
+
+    def observe(self, observation: Observation) -> None:
+        """Take one more."""
+        self._new.append(observation)
+        if len(self._new) >= _FLUSH_AT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was gathered. A store that cannot be written still answers: the figures are then lost."""
+        if self._new and self._is_writable:
+            body = {"host": self._host, "observations": [asdict(item) for item in self._new]}
+            try:
+                self._log.append([Record("usage", json.dumps(body).encode())])
+            except StoreError:
+                pass
+        self._new.clear()

@@ -1,0 +1,302 @@
+"""The composition root: ``mistique.open(uri)`` gives a `Store`, in which every room is put together."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import secrets
+import sys
+import weakref
+from collections.abc import Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mistique.codecs import Codec
+from mistique.dedup.exact import ExactDedup
+from mistique.errors import CaptureError, StoreClosedError, StoreReadOnlyError
+from mistique.ingest.buffer import SegmentBuffer
+from mistique.ingest.capture import Capture
+from mistique.planner.calibration import Calibration
+from mistique.planner.recomputer import Recomputer, Trust
+from mistique.schema import Intermediate, Key, Version
+from mistique.storage.artifacts import Artifact, Artifacts
+from mistique.storage.catalog import Capture as Committed
+from mistique.storage.catalog import Catalog
+from mistique.storage.digests import Digest, DigestIndex, Place
+from mistique.storage.layout import open_layout
+from mistique.storage.options import StorageOptions
+from mistique.storage.records import Order, RecordLog, random_timestamp
+from mistique.storage.segments import SegmentReader, SegmentWriter
+from mistique.storage.usage import UsageLog
+
+_RECOMPUTERS = {"sklearn": "mistique.sklearn.recomputer", "keras": "mistique.keras.recomputer"}
+
+
+class Store:
+    """A store of intermediates at one URI. Made by `mistique.open`.
+
+    Threads may share one. A pickled store is its URI and opens again where it is unpickled. A process that was forked
+    off cannot use the store of its parent and is told so.
+
+    Parameters
+    ----------
+    uri : str
+    mode : {"a", "r"}
+    trust : bool or sequence of str
+    options : StorageOptions
+    max_buffer_nbytes : int
+    """
+
+    _all: ClassVar[weakref.WeakSet[Store]] = weakref.WeakSet()
+
+    def __init__(
+        self, uri: str, *, mode: str, trust: Trust, options: StorageOptions, max_buffer_nbytes: int
+    ) -> None:
+        if mode not in ("a", "r"):
+            raise ValueError(f'mode: expected "a" to read and write or "r" to look only, got {mode!r}')
+        self.uri, self.mode, self.trust = uri, mode, trust
+        self._options, self._max_buffer_nbytes = options, max_buffer_nbytes
+        self._closed = ""
+        self._ctx = options.context()
+        self._layout = open_layout(uri, ctx=self._ctx, create=mode == "a")
+        self.segments = SegmentReader(self._layout, self._ctx)
+        self._catalog = Catalog(RecordLog(self._layout.catalog, self._ctx, options))
+        self._usage = UsageLog(RecordLog(self._layout.usage, self._ctx, options), is_writable=mode == "a")
+        self._digests = DigestIndex(self._layout.digests, self._ctx)
+        self._artifacts = Artifacts(self._layout, self._ctx)
+        self._calibration: Calibration | None = None
+        self._models: dict[str, Any] = {}
+        self.labels: dict[Order, Any] = {}
+        Store._all.add(self)
+
+    @property
+    def catalog(self) -> Catalog:
+        """What was captured."""
+        self._check()
+        return self._catalog
+
+    @property
+    def calibration(self) -> Calibration:
+        """What reads and recomputations were measured to cost."""
+        self._check()
+        if self._calibration is None:
+            self._calibration = Calibration(self._usage.observations(), self._usage.observe)
+        return self._calibration
+
+    def capture(
+        self,
+        *,
+        model: str,
+        dataset: str,
+        framework: str,
+        run_id: str | None = None,
+        epoch: int | None = None,
+        batch_rows: int = 0,
+        codec: str | Codec = "raw",
+        on_error: str = "raise",
+        environment: Mapping[str, str] | None = None,
+    ) -> Capture:
+        """A capture of one model version over one dataset, to be filled by a framework's hook.
+
+        Parameters
+        ----------
+        model, dataset : str
+            Their names in keys.
+        framework : str
+            The room that can run the model again.
+        run_id : str, optional
+            Of the run to add to. None: a new run, so a new version.
+        epoch : int, optional
+        batch_rows : int, default 0
+            Rows of one forward pass; 0: all at once.
+        codec : str or Codec, default "raw"
+        on_error : {"raise", "warn"}, default "raise"
+        environment : mapping, optional
+            Versions of the libraries that ran the model.
+        """
+        self._check_writable(f"capture {model}")
+        for what, name in (("model", model), ("dataset", dataset)):
+            if not isinstance(name, str) or not name or (what == "dataset" and "/" in name):
+                raise CaptureError(f"{what}: expected a name such as 'homes/ridge' or 'train', got {name!r}")
+        versions = {"python": ".".join(map(str, sys.version_info[:3])), **(environment or {})}
+        version = Version(
+            model, run_id or secrets.token_hex(16), epoch, framework, batch_rows=batch_rows, environment=versions
+        )
+        return Capture(_StoreSink(self), version, dataset, codec=codec, on_error=on_error)
+
+    def drop(self, key: str | Key) -> None:
+        """Forget where an intermediate is stored; asked again, it is recomputed.
+
+        Raises
+        ------
+        IntermediateNotFoundError, StoreReadOnlyError
+        """
+        self._check_writable(f"drop {key}")
+        capture, intermediate = self._catalog.find(key)
+        self._catalog.drop(capture, intermediate.name)
+
+    def model(self, version: Version) -> tuple[Recomputer, Any]:
+        """The recomputer of a version's framework, and its model, loaded once.
+
+        Raises
+        ------
+        UntrustedArtifactError
+        """
+        self._check()
+        recomputer: Recomputer = importlib.import_module(_RECOMPUTERS[version.framework]).recomputer
+        digest = version.artifact or ""
+        if digest not in self._models:
+            artifact = self._artifacts.get(digest)
+            self._models[digest] = recomputer.load(artifact, model=version.model, trust=self.trust)
+        return recomputer, self._models[digest]
+
+    def is_loaded(self, version: Version) -> bool:
+        """Whether `model` need not load it."""
+        return version.artifact in self._models
+
+    def close(self) -> None:
+        """Write what was measured and let go of the files. Closing twice does no harm."""
+        if not self._closed:
+            self._usage.flush()
+            self.segments.close()
+            self._closed = "it was closed"
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        arguments = {"mode": self.mode, "trust": self.trust, "max_buffer_nbytes": self._max_buffer_nbytes}
+        # Not the options: they may hold credentials. A worker takes them from its environment, as TileDB does.
+        return partial(open, **arguments), (self.uri,)
+
+    def __repr__(self) -> str:
+        from mistique.queries.listing import listing
+
+        return f"closed store {self.uri}" if self._closed else repr(listing(self))
+
+    def _repr_html_(self) -> str:
+        from mistique.queries.listing import listing
+
+        return listing(self)._repr_html_()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise StoreClosedError(uri=self.uri, reason=self._closed)
+
+    def _check_writable(self, action: str) -> None:
+        self._check()
+        if self.mode == "r":
+            raise StoreReadOnlyError(uri=self.uri, action=action)
+
+
+class _StoreSink:
+    """A store as its captures see it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def buffer(self) -> SegmentBuffer:
+        store = self._store
+
+        def make_writer(
+            cell: np.dtype[Any], codec: Codec, n_columns: int, block_rows: int, group_columns: int
+        ) -> SegmentWriter:
+            store._check()
+            return SegmentWriter(
+                store._layout,
+                store._ctx,
+                store._options,
+                cell=cell,
+                codec=codec,
+                n_columns=n_columns,
+                block_rows=block_rows,
+                group_columns=group_columns,
+            )
+
+        dedup = ExactDedup(store._digests, store.segments)
+        return SegmentBuffer(make_writer, dedup, max_nbytes=store._max_buffer_nbytes)
+
+    def keep(self, artifact: Artifact) -> str:
+        self._store._check()
+        return self._store._artifacts.put(artifact)
+
+    def commit(
+        self, version: Version, dataset: str, intermediates: Sequence[Intermediate], places: Mapping[Digest, Place]
+    ) -> Committed:
+        store = self._store
+        store._check()
+        committed = store._catalog.commit(version, dataset, intermediates)
+        # After the commit: an index that pointed to what was never committed would outlive its segment.
+        store._digests.add(places, timestamp=random_timestamp())
+        return committed
+
+
+def open(
+    uri: str | os.PathLike[str],
+    *,
+    mode: str = "a",
+    trust: Trust = False,
+    config: Mapping[str, str] | None = None,
+    max_buffer_nbytes: int = 256 * 1024 * 1024,
+) -> Store:
+    """A store at a URI, made when there is none.
+
+    Parameters
+    ----------
+    uri : str or path
+        A local path, ``s3://``, ``gs://`` or ``azure://``. A store is one TileDB group: it can be copied whole.
+    mode : {"a", "r"}, default "a"
+        Read and write, or look only.
+    trust : bool or sequence of str, default False
+        Whether models that this user did not sign may be loaded to recompute, or the types that may. What is stored can
+        be read without it.
+    config : mapping of str to str, optional
+        TileDB parameters, for example ``{"vfs.s3.endpoint_override": "127.0.0.1:5000"}``.
+    max_buffer_nbytes : int, default 256 MiB
+        Encoded bytes that a capture holds before it writes them.
+
+    Returns
+    -------
+    Store
+
+    Raises
+    ------
+    StoreNotFoundError
+        Something else is there, or nothing and ``mode="r"``.
+    FormatVersionError
+        A newer mistique wrote it.
+
+    Examples
+    --------
+    >>> import mistique, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> store = mistique.open(folder + "/homes.mistique")
+    >>> mistique.open(folder + "/nothing", mode="r")
+    Traceback (most recent call last):
+    ...
+    mistique.errors.StoreNotFoundError: expected a mistique store at ...
+    """
+    text = os.fspath(uri)
+    if "://" not in text:
+        text = os.path.abspath(os.path.expanduser(text))
+    return Store(
+        text, mode=mode, trust=trust, options=StorageOptions(config or {}), max_buffer_nbytes=max_buffer_nbytes
+    )
+
+
+def _after_fork_in_child() -> None:
+    # TileDB gives parent and child the same fragment names and hangs or loses writes: the child must open for itself.
+    for store in Store._all:
+        store._closed = "it was opened before this process was forked off"
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
