@@ -14,7 +14,7 @@ _P4 = np.uint64(0xA54FF53A5F1D36F1)
 _S29, _S32 = np.uint64(29), np.uint64(32)
 
 
-@kernel("void(uint64[::1], uint64, uint64[::1], uint64[::1])")
+@kernel("void(Array(uint64, 1, 'C', readonly=True), uint64, Array(uint64, 1, 'C', readonly=True), uint64[::1])")
 def digest_words(words, n_bytes, key, out):
     """Digest of 64-bit words, keyed, into two words.
 

@@ -11,7 +11,7 @@ from mistique.kernels.compile import kernel
 NAN_CODE, POSITIVE_INF_CODE, NEGATIVE_INF_CODE = 255, 254, 253
 
 
-@kernel("void(float64[::1], float64[::1])")
+@kernel("void(Array(float64, 1, 'C', readonly=True), float64[::1])")
 def value_range(values, out):
     """Largest magnitude of the finite values, and 1.0 if any value is below zero."""
     largest = np.float64(0.0)
@@ -26,7 +26,7 @@ def value_range(values, out):
     out[1] = has_negative
 
 
-@kernel("void(float64[::1], float64, int64, int64, uint8[::1])")
+@kernel("void(Array(float64, 1, 'C', readonly=True), float64, int64, int64, uint8[::1])")
 def encode_power(values, largest, n_levels, negative_offset, codes):
     """Codes of values: 0 is zero, 1..n_levels positive, the same plus `negative_offset` negative.
 
@@ -52,7 +52,7 @@ def encode_power(values, largest, n_levels, negative_offset, codes):
             codes[i] = level if v > 0.0 else level + negative_offset
 
 
-@kernel("void(uint8[::1], float64[::1], float64[::1])")
+@kernel("void(Array(uint8, 1, 'C', readonly=True), float64[::1], float64[::1])")
 def decode_power(codes, table, values):
     """Values of codes, by a table of 256."""
     for i in range(codes.size):

@@ -62,7 +62,7 @@ def _digest(content: np.ndarray, key: bytes) -> Digest:
         padded[:n_bytes] = content
         content = padded
     out = np.empty(2, np.uint64)
-    digest_words(content.view(np.uint64), np.uint64(n_bytes), np.frombuffer(key, np.uint64).copy(), out)
+    digest_words(content.view(np.uint64), np.uint64(n_bytes), np.frombuffer(key, np.uint64), out)
     return int(out[0]), int(out[1])
 
 

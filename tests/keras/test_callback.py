@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import gc
+import resource
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mistique.errors import CaptureError, CaptureWarning
+from mistique.keras import MistiqueCallback
+
+if TYPE_CHECKING:
+    from mistique.store import Store
+
+Fashion = tuple[np.ndarray, np.ndarray]
+
+
+class Noise(keras.layers.Layer):
+    """Draws and counts, in inference too."""
+
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.seed_generator = keras.random.SeedGenerator(3)
+        self.n_calls = self.add_weight(shape=(), initializer="zeros", trainable=False, name="n_calls")
+
+    def call(self, inputs: object) -> object:
+        self.n_calls.assign_add(1.0)
+        self.add_loss(keras.ops.mean(inputs))
+        return inputs + keras.random.normal(keras.ops.shape(inputs), stddev=0.01, seed=self.seed_generator)
+
+
+def cnn() -> keras.Model:
+    keras.utils.set_random_seed(11)
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            keras.layers.Rescaling(1 / 255, name="scale"),
+            keras.layers.Conv2D(4, 3, strides=3, activation="relu", name="conv"),
+            keras.layers.BatchNormalization(name="norm"),
+            keras.layers.Dropout(0.4, name="drop"),
+            keras.layers.Flatten(name="flat"),
+            Noise(name="noise"),
+            keras.layers.Dense(10, "softmax", name="probability", activity_regularizer="l2"),
+        ]
+    )
+
+
+def train(
+    net: keras.Model, fashion: Fashion, *callbacks: keras.callbacks.Callback, **options: object
+) -> dict:
+    images, labels = fashion
+    compiled = {"steps_per_execution": options.pop("steps_per_execution", 1)}
+    net.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], **compiled)
+    options = {"epochs": 3, "batch_size": 50, "verbose": 0, "validation_data": (images, labels), **options}
+    return net.fit(images, labels, callbacks=list(callbacks), **options).history
+
+
+def test_training_ends_in_the_same_weights_and_history_bit_for_bit(store: Store, fashion: Fashion) -> None:
+    plain, watched = cnn(), cnn()
+    plain_history = train(plain, fashion)
+    after_plain = np.random.random()  # noqa: NPY002 - the global generator is what is compared
+    keras.utils.set_random_seed(11)
+    watched = cnn()
+    watch = MistiqueCallback(store, fashion[0][:70], model="cnn", batch_size=32, on_error="raise")
+    watched_history = train(watched, fashion, watch)
+    assert np.random.random() == after_plain  # noqa: NPY002
+    assert watched_history == plain_history
+    for one, other in zip(plain.variables, watched.variables, strict=True):
+        assert np.array_equal(one.numpy(), other.numpy()), one.path
+    for one, other in zip(plain.optimizer.variables, watched.optimizer.variables, strict=True):
+        assert np.array_equal(one.numpy(), other.numpy()), one.path
+    assert watch.captured == ["cnn@1.1", "cnn@1.2", "cnn@1.3"]
+
+
+def test_each_epoch_holds_what_the_network_gave_in_inference_mode(
+    store: Store, fashion: Fashion, stored: Callable[[str], np.ndarray]
+) -> None:
+    net = keras.Sequential([layer for layer in cnn().layers if layer.name != "noise"])
+    train(
+        net, fashion, MistiqueCallback(store, fashion[0][:70], fashion[1][:70], model="cnn", on_error="raise")
+    )
+    expected = keras.ops.convert_to_numpy(net(fashion[0][:70], training=False))
+    assert np.array_equal(stored("cnn@1.3/valid/prediction"), expected)
+    assert not np.array_equal(stored("cnn@1.2/valid/prediction"), expected)
+    assert np.array_equal(stored("cnn@1.3/valid/input"), fashion[0][:70])
+    assert np.array_equal(stored("cnn@1.3/valid/target").ravel(), fashion[1][:70])
+
+
+def test_steps_per_execution_changes_no_capture(
+    store: Store, fashion: Fashion, stored: Callable[[str], np.ndarray]
+) -> None:
+    for name, steps in (("one", 1), ("three", 3)):
+        train(
+            cnn(),
+            fashion,
+            MistiqueCallback(store, fashion[0][:40], model=name, layers=["conv"], on_error="raise"),
+            steps_per_execution=steps,
+            epochs=2,
+        )
+    for epoch in ("1.1", "1.2"):
+        assert np.array_equal(stored(f"one@{epoch}/valid/conv"), stored(f"three@{epoch}/valid/conv"))
+
+
+def test_every_second_epoch_and_the_last(store: Store, fashion: Fashion) -> None:
+    watch = MistiqueCallback(store, fashion[0][:20], model="cnn", every=2, layers=["conv"])
+    train(cnn(), fashion, watch)
+    assert watch.captured == ["cnn@1.2", "cnn@1.3"]
+
+
+def test_the_last_epoch_is_captured_when_training_stops_early(store: Store, fashion: Fashion) -> None:
+    stop = keras.callbacks.EarlyStopping("loss", patience=0, baseline=-1.0)
+    watch = MistiqueCallback(store, fashion[0][:20], model="cnn", every=100, layers=["conv"])
+    train(cnn(), fashion, watch, stop, epochs=9)
+    assert len(watch.captured) == 1
+    assert int(watch.captured[0].rpartition(".")[2]) < 9
+
+
+def test_a_second_fit_is_a_second_run(store: Store, fashion: Fashion) -> None:
+    net, watch = cnn(), MistiqueCallback(store, fashion[0][:20], model="cnn", layers=["conv"])
+    train(net, fashion, watch, epochs=1)
+    train(net, fashion, watch, epochs=1)
+    assert watch.captured == ["cnn@2.1"]
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "said"),
+    [
+        (np.zeros((5, 28, 28, 1)), np.zeros(4), "expected x and y of one length"),
+        (np.zeros((0, 28, 28, 1)), None, "at least one row"),
+        (np.zeros((5, 9, 9, 1)), None, r"expected rows of shape \(28, 28, 1\)"),
+    ],
+)
+def test_a_capture_that_fails_warns_once_and_training_goes_on(
+    store: Store, fashion: Fashion, x: np.ndarray, y: np.ndarray | None, said: str
+) -> None:
+    plain_history = train(cnn(), fashion)
+    with pytest.warns(CaptureWarning, match=said) as warned:
+        history = train(cnn(), fashion, MistiqueCallback(store, x, y, model="cnn"))
+    assert len([w for w in warned if issubclass(w.category, CaptureWarning)]) == 1
+    assert history == plain_history
+    assert store.catalog.captures() == []
+
+
+def test_asked_for_errors_a_failing_capture_raises(store: Store, fashion: Fashion) -> None:
+    with pytest.raises(CaptureError, match="one length"):
+        train(cnn(), fashion, MistiqueCallback(store, fashion[0], [[1]], model="cnn", on_error="raise"))
+
+
+def test_an_endless_dataset_is_asked_for_take(store: Store, fashion: Fashion) -> None:
+    endless = tf.data.Dataset.from_tensor_slices(fashion[0][:20]).batch(5).repeat()
+    with pytest.warns(CaptureWarning, match=r"dataset\.take\(n\)"):
+        history = train(cnn(), fashion, MistiqueCallback(store, endless, model="cnn"))
+    assert len(history["loss"]) == 3
+
+
+def test_a_dataset_in_a_new_order_each_time_is_refused(store: Store, fashion: Fashion) -> None:
+    shuffled = tf.data.Dataset.from_tensor_slices(fashion[0][:20]).shuffle(20).batch(5)
+    with pytest.warns(CaptureWarning, match="the same rows each time"):
+        train(cnn(), fashion, MistiqueCallback(store, shuffled, model="cnn"), epochs=1)
+
+
+def test_a_dataset_that_gives_other_rows_in_the_second_epoch_is_refused(
+    store: Store, fashion: Fashion
+) -> None:
+    n_reads = iter(range(100))
+
+    def generate() -> object:
+        yield from fashion[0][next(n_reads) :][:10]
+
+    changing = tf.data.Dataset.from_generator(generate, output_signature=tf.TensorSpec((28, 28, 1), tf.uint8))
+    watch = MistiqueCallback(store, changing.batch(4), model="cnn", layers=["conv"])
+    with pytest.warns(CaptureWarning, match="the same rows each time"):
+        train(cnn(), fashion, watch)
+    assert watch.captured == ["cnn@1.1"]
+
+
+@pytest.mark.slow
+def test_fifty_captures_leave_traced_functions_and_memory_as_they_were(
+    store: Store, fashion: Fashion
+) -> None:
+    net = cnn()
+    watch = MistiqueCallback(store, fashion[0][:64], model="cnn", keep="none", layers=["conv", "probability"])
+    train(net, fashion, watch, epochs=5)
+    gc.collect()
+    n_functions = len([o for o in gc.get_objects() if type(o).__name__ == "ConcreteFunction"])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for number in range(50):
+        watch._capture(number + 6)
+    gc.collect()
+    assert len([o for o in gc.get_objects() if type(o).__name__ == "ConcreteFunction"]) == n_functions
+    # 64 rows of every output are 0.4 MB; 50 captures that kept theirs would be 20 MB, with the models 100.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 16 * 1024
+    assert len(watch.captured) == 55
+
+
+def test_no_warning_comes_from_a_capture_that_works(store: Store, fashion: Fashion) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(cnn(), fashion, MistiqueCallback(store, fashion[0][:20], model="cnn"), epochs=1)
