@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def _same_weights_each_time() -> None:
+def _same_weights_and_names_each_time() -> None:
+    keras.backend.clear_session()
     keras.utils.set_random_seed(7)
 
 

@@ -84,7 +84,7 @@ def test_each_epoch_holds_what_the_network_gave_in_inference_mode(
     train(
         net, fashion, MistiqueCallback(store, fashion[0][:70], fashion[1][:70], model="cnn", on_error="raise")
     )
-    expected = keras.ops.convert_to_numpy(net(fashion[0][:70], training=False))
+    expected = net(fashion[0][:70], training=False).numpy()
     assert np.array_equal(stored("cnn@1.3/valid/prediction"), expected)
     assert not np.array_equal(stored("cnn@1.2/valid/prediction"), expected)
     assert np.array_equal(stored("cnn@1.3/valid/input"), fashion[0][:70])

@@ -76,10 +76,8 @@ def test_values_are_those_of_calling_the_layers_by_hand(branched: keras.Model, r
     found = outputs_of(branched, rows)
     inner, shared = branched.get_layer("inner"), branched.get_layer("shared")
     by_hand = shared(shared(inner(rows)))
-    assert np.array_equal(found["shared:1"].values(), keras.ops.convert_to_numpy(by_hand))
-    assert np.array_equal(
-        found["prediction"].values(), keras.ops.convert_to_numpy(branched(rows, training=False))
-    )
+    assert np.array_equal(found["shared:1"].values(), by_hand.numpy())
+    assert np.array_equal(found["prediction"].values(), branched(rows, training=False).numpy())
 
 
 def test_a_subclassed_models_layers_are_filed_under_their_attributes_and_answer_to_their_names(
@@ -89,7 +87,7 @@ def test_a_subclassed_models_layers_are_filed_under_their_attributes_and_answer_
     found = outputs_of(net, rows)
     assert list(found) == ["input", "d1", "blocks_0", "named", "prediction"]
     assert net.d1.name in found["d1"].names
-    assert np.array_equal(found["d1"].values(), keras.ops.convert_to_numpy(net.d1(rows)))
+    assert np.array_equal(found["d1"].values(), net.d1(rows).numpy())
 
 
 def test_the_origin_of_what_passed_a_raw_operation_is_not_known(rows: np.ndarray) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+
 from mistique.errors import ModelMismatchError, UntrustedArtifactError
 from mistique.storage.artifacts import Artifact
 
@@ -20,15 +21,17 @@ KIND = "keras"
 # Recomputing needs neither; the optimizer is twice the size of the weights, and a custom loss may not be savable.
 _TRAINING = ("optimizer", "_loss_tracker", "_compile_metrics", "_compile_loss")
 
-# Modules of Keras whose classes and functions only compute. Not `keras.utils` or `keras.config`, by which files that
-# passed `safe_mode` have fetched files and switched it off (CVE-2025-8747, CVE-2025-9906).
+# Modules of Keras whose classes only compute. Not `keras.utils` or `keras.config`, by which files that passed
+# `safe_mode` have fetched files and switched it off (CVE-2025-8747, CVE-2025-9906).
 _COMPUTING = (
     *("keras.layers", "keras.models", "keras.initializers", "keras.regularizers", "keras.constraints"),
-    *("keras.activations", "keras.dtype_policies", "keras.ops", "keras.random"),
-    *("keras.src.ops.", "keras.src.models.functional", "keras.src.models.sequential"),
+    *("keras.dtype_policies", "keras.random", "keras.src.models.functional", "keras.src.models.sequential"),
 )
-_IN_KERAS = ("Model", "Functional", "Sequential", "DTypePolicy", "FloatDTypePolicy", "QuantizedDTypePolicy")
-_IN_KERAS_TOO = ("DTypePolicyMap", "SeedGenerator")
+_OPERATIONS = "keras.src.ops."
+_IN_KERAS = (
+    *("Model", "Functional", "Sequential", "SeedGenerator"),
+    *("DTypePolicy", "DTypePolicyMap", "FloatDTypePolicy", "QuantizedDTypePolicy"),
+)
 # Layers of Keras that run what their file says.
 _RUNNING = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
 _PLAIN = ("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__")
@@ -128,14 +131,11 @@ def _code_in_object(config: dict[str, Any]) -> Iterator[str]:
         return
     if name == "function":
         name = str(config.get("config"))
-        is_keras = module == "builtins" or (
-            isinstance(module, str) and module.startswith("keras.activations")
-        )
-        is_own = is_keras and keras.activations.get(name) is not None if _is_activation(name) else False
+        is_own = module in ("builtins", "keras.activations") and _is_activation(name)
+    elif module == "keras":
+        is_own = name in _IN_KERAS
     else:
-        is_own = isinstance(module, str) and (
-            module.startswith(_COMPUTING) or (module == "keras" and name in (*_IN_KERAS, *_IN_KERAS_TOO))
-        )
+        is_own = module in _COMPUTING or (isinstance(module, str) and module.startswith(_OPERATIONS))
     is_registered = registered is not None and registered not in (name, config["class_name"])
     if is_registered or not is_own or name in _RUNNING:
         yield str(registered) if is_registered else f"{module}.{name}" if module else name

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import keras
 import numpy as np
 
-import keras
 from mistique.errors import CaptureError
+from mistique.keras.forward import to_numpy
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,7 +179,7 @@ def _as_array(leaf: Any) -> np.ndarray:
     if hasattr(leaf, "iloc"):
         return np.asarray(leaf)
     if keras.ops.is_tensor(leaf):
-        return np.asarray(keras.ops.convert_to_numpy(leaf))
+        return to_numpy(leaf)
     if hasattr(leaf, "__array__"):
         return np.asarray(leaf)
     found = f"{type(leaf).__module__}.{type(leaf).__qualname__}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
+
 from mistique.codecs import Codec
 from mistique.errors import CaptureError, CaptureWarning
 from mistique.keras.batches import Batches

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
 from collections import defaultdict
@@ -13,6 +14,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import keras
+
 from mistique.codecs import Codec
 from mistique.errors import CaptureError, CaptureWarning, MistiqueError, ModelMismatchError
 from mistique.keras.artifact import artifact_of
@@ -271,11 +273,14 @@ class _Filing:
 
 
 def _said(error: Exception) -> str:
-    """The one line of an error of Keras that says what is wrong, without its colours and its list of arguments."""
+    """What an error of Keras says is wrong: its first sentence, without colours and the list of arguments."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("Exception encountered when calling")]
-    return lines[0] if lines else type(error).__name__
+    said = " ".join(itertools.takewhile(lambda line: not line.startswith("Arguments received by"), lines))
+    if not said:
+        return type(error).__name__
+    return said if len(said) <= 300 else f"{said[:300]}..."
 
 
 def _environment() -> dict[str, str]:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import keras
+import numpy as np
+
 from mistique.schema import RESERVED_NAMES, join_path
 
 Tensor = Any
@@ -107,6 +109,16 @@ class ByTensor(Generic[T]):
 def as_tensors(structure: Any) -> Any:
     """The same structure, of tensors: each array keeps its dtype, for the model to cast as it always does."""
     return keras.tree.map_structure(keras.ops.convert_to_tensor, structure)
+
+
+def to_numpy(tensor: Tensor) -> np.ndarray:
+    """The values of a tensor or a variable, copied; 16-bit floats stay as they are.
+
+    Not by `keras.ops.convert_to_numpy` on TensorFlow, where every call gives NumPy 2's deprecation warning.
+    """
+    if keras.backend.backend() == "tensorflow" and hasattr(tensor, "numpy"):
+        return np.asarray(tensor.numpy())
+    return np.asarray(keras.ops.convert_to_numpy(tensor))
 
 
 def named_leaves(name: str, structure: Any) -> list[tuple[str, Any]]:

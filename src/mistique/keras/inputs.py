@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+
 from mistique.errors import ModelMismatchError
 
 _HINT = "Give x as the model was trained on it"

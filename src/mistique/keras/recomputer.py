@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import keras
 import numpy as np
 
-import keras
 from mistique.errors import MistiqueError, ModelMismatchError
 from mistique.keras.artifact import load_artifact
 from mistique.keras.inputs import check_inputs, described

@@ -8,11 +8,20 @@ from difflib import get_close_matches
 from time import perf_counter
 from typing import Any
 
+import keras
 import numpy as np
 
-import keras
 from mistique.errors import CaptureError
-from mistique.keras.forward import ByTensor, Call, StopPass, Tensor, forward, is_concrete, named_leaves
+from mistique.keras.forward import (
+    ByTensor,
+    Call,
+    StopPass,
+    Tensor,
+    forward,
+    is_concrete,
+    named_leaves,
+    to_numpy,
+)
 from mistique.schema import INPUT, PREDICTION, TARGET
 
 
@@ -43,7 +52,7 @@ class Output:
 
     def values(self) -> np.ndarray:
         """The values, in the dtype in which they were computed; 16-bit floats stay as they are."""
-        return np.asarray(keras.ops.convert_to_numpy(self.tensor))
+        return to_numpy(self.tensor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +284,7 @@ class _Recorder:
             is_cut = "int" in kind and output.role != "input"
             if not is_alike or is_same_type or is_cut:
                 continue
-            given = np.asarray(keras.ops.convert_to_numpy(tensor))
+            given = to_numpy(tensor)
             if not given.size or (given == given.flat[0]).all():
                 return None
             if _casts_to(output.values(), given):

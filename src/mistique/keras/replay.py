@@ -8,11 +8,20 @@ from time import perf_counter
 from typing import Any
 from urllib.parse import unquote
 
+import keras
 import numpy as np
 
-import keras
 from mistique.errors import ModelMismatchError
-from mistique.keras.forward import ByTensor, Call, StopPass, Tensor, as_tensors, forward, named_leaves
+from mistique.keras.forward import (
+    ByTensor,
+    Call,
+    StopPass,
+    Tensor,
+    as_tensors,
+    forward,
+    named_leaves,
+    to_numpy,
+)
 from mistique.schema import INPUT, PREDICTION, Intermediate
 
 
@@ -87,7 +96,7 @@ def replay_batch(
             got="a pass that does not come to it",
             hint="The code of the model may have changed since; capture it again",
         )
-    return np.array(keras.ops.convert_to_numpy(replay.found))
+    return np.arrayto_numpy(replay.found)
 
 
 class _Replay:

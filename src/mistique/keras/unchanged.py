@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 import keras
+import numpy as np
 from keras.src.backend.common import global_state
+
+from mistique.keras.forward import to_numpy
 
 # Keras has no public way to its generator of unseeded draws; without one (a later Keras) there is nothing to put back.
 _GLOBAL_SEED = "global_seed_generator"
@@ -40,11 +41,9 @@ def unchanged_state(model: keras.Model) -> Iterator[Inference]:
     """
     inference = Inference()
     trained = {id(variable) for variable in model.trainable_variables}
-    watched = [
-        (v, np.array(keras.ops.convert_to_numpy(v.value))) for v in model.variables if id(v) not in trained
-    ]
+    watched = [(v, np.arrayto_numpy(v.value)) for v in model.variables if id(v) not in trained]
     generator = global_state.get_global_attribute(_GLOBAL_SEED)
-    seed = None if generator is None else np.array(keras.ops.convert_to_numpy(generator.state.value))
+    seed = None if generator is None else np.arrayto_numpy(generator.state.value)
     losses = [(layer, list(layer._losses), set(layer._loss_ids)) for layer in model._flatten_layers()]
     # A model that is built by the pass draws its seeds: put back, the next model would draw the same.
     python_states = _python_states() if model.built else None
@@ -74,7 +73,7 @@ def _python_states() -> tuple[Any, Any]:
 
 def _put_back(variable: keras.Variable, value: np.ndarray) -> bool:
     """Whether it had changed."""
-    has_changed = not np.array_equal(keras.ops.convert_to_numpy(variable.value), value)
+    has_changed = not np.array_equal(to_numpy(variable.value), value)
     if has_changed:
         variable.assign(value)
     return has_changed

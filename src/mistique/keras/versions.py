@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+import keras
 import numpy as np
 
-import keras
+from mistique.keras.forward import to_numpy
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ def weights_digest(net: keras.Model) -> str:
     """SHA-256 of all weights, their names and their shapes, in hex; moving averages included, seeds and metrics not."""
     digest = sha256()
     for weight in net.weights:
-        value = np.ascontiguousarray(keras.ops.convert_to_numpy(weight.value))
+        value = np.ascontiguousarrayto_numpy(weight.value)
         digest.update(f"{weight.path} {value.shape} {value.dtype.name};".encode())
         digest.update(value.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

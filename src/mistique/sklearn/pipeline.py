@@ -46,8 +46,9 @@ class Pipeline(sklearn.pipeline.Pipeline):
     >>> store = mistique.open(tempfile.mkdtemp() + "/homes.mistique")
     >>> pipe = Pipeline([("scale", StandardScaler()), ("ridge", Ridge())])
     >>> pipe.set_capture(store, model="homes/ridge").fit([[1.0], [2.0], [4.0]], [1.0, 2.0, 4.0])
-    Pipeline(steps=[('scale', StandardScaler()), ('ridge', Ridge())]) >>> [round(float(value), 2) for value in
-    mistique.get(store, "homes/ridge@latest/train/scale").values[:, 0]] [-1.07, -0.27, 1.34]
+    Pipeline(steps=[('scale', StandardScaler()), ('ridge', Ridge())])
+    >>> mistique.get(store, "homes/ridge@latest/train/scale").values[:, 0].round(2)
+    array([-1.07, -0.27,  1.34])
     """
 
     def set_capture(

@@ -37,8 +37,7 @@ class CaptureSettings:
     def __post_init__(self) -> None:
         if not self.model or not isinstance(self.model, str):
             raise CaptureError(
-                f'expected the name of a model in the store, for example model="homes/ridge"; got
-                {self.model!r}'
+                f'expected the name of a model in the store, for example model="homes/ridge"; got {self.model!r}'
             )
         if self.keep not in ("all", "none"):
             raise CaptureError(f'expected keep="all" or keep="none", got {self.keep!r}')

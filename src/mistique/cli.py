@@ -1,0 +1,103 @@
+"""The `mistique` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import mistique
+from mistique.errors import MistiqueError
+from mistique.queries.listing import HEAD, facts_of, format_ratio, listing
+
+app = typer.Typer(
+    help="Keeps what a model computes on its way, small, and answers questions of it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+_Uri = Annotated[str, typer.Argument(help="A store: a local path, s3://, gs:// or azure://.")]
+
+
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"mistique {mistique.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Keeps what a model computes on its way, small, and answers questions of it."""
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Our errors as one line on stderr and exit code 1, not as a traceback."""
+    try:
+        yield
+    except MistiqueError as error:
+        typer.echo(f"mistique: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def ls(uri: _Uri) -> None:
+    """List the models, versions and datasets of a store, with rows and bytes."""
+    with _one_line_errors(), mistique.open(uri, mode="r") as store:
+        found = listing(store)
+        table = Table(*HEAD, box=None, pad_edge=False)
+        for column in table.columns[2:]:
+            column.justify = "right"
+        for capture in found.captures:
+            table.add_row(*capture.cells())
+        console = Console(highlight=False)
+        console.print(table)
+        total = format_ratio(found.raw_nbytes, found.stored_nbytes)
+        console.print(f"{len(found.captures)} captures, in all {total} smaller than as captured")
+        if found.captures:
+            newest = found.captures[-1]
+            console.print(
+                f"\nintermediates of {newest.version}/{newest.dataset}: {', '.join(newest.intermediates)}"
+            )
+
+
+@app.command()
+def show(uri: _Uri, key: Annotated[str, typer.Argument(help="project/model@version/dataset/intermediate")]) -> None:
+    """Show what is known of one intermediate, its first rows, and how a question of it would be answered."""
+    with _one_line_errors(), mistique.open(uri, mode="r") as store:
+        table = Table(show_header=False, box=None, pad_edge=False)
+        for name, fact in facts_of(store, key):
+            if fact:
+                table.add_row(name, str(fact))
+        console = Console(highlight=False)
+        console.print(table)
+        console.print()
+        console.print(repr(mistique.explain(store, key)), markup=False)
+        if mistique.Key.parse(key) and "yes" in dict(facts_of(store, key))["stored"]:
+            console.print()
+            console.print(repr(mistique.get(store, key, rows=slice(0, 5))), markup=False)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the store and the pictures go; a number is added if it exists.")]
+    = Path("mistique-demo"),
+) -> None:
+    """Capture three pipelines and a network on real data, and answer six questions of them."""
+    from mistique.demo import run_demo
+
+    with _one_line_errors():
+        try:
+            run_demo(folder)
+        except ImportError as error:
+            typer.echo(f'mistique: the demo needs every extra: pip install "mistique[all]" ({error})', err=True)
+            sys.exit(1)
