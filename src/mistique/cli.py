@@ -14,7 +14,7 @@ from rich.table import Table
 
 import mistique
 from mistique.errors import MistiqueError
-from mistique.queries.listing import HEAD, facts_of, format_ratio, listing
+from mistique.queries.listing import HEAD, facts_of, listing
 
 app = typer.Typer(
     help="Keeps what a model computes on its way, small, and answers questions of it.",
@@ -61,13 +61,10 @@ def ls(uri: _Uri) -> None:
             table.add_row(*capture.cells())
         console = Console(highlight=False)
         console.print(table)
-        total = format_ratio(found.raw_nbytes, found.stored_nbytes)
-        console.print(f"{len(found.captures)} captures, in all {total} smaller than as captured")
+        console.print(found.summary())
         if found.captures:
             newest = found.captures[-1]
-            console.print(
-                f"\nintermediates of {newest.version}/{newest.dataset}: {', '.join(newest.intermediates)}"
-            )
+            console.print(f"\nintermediates of {newest.version}/{newest.dataset}: {', '.join(newest.intermediates)}")
 
 
 @app.command()
@@ -89,8 +86,9 @@ def show(uri: _Uri, key: Annotated[str, typer.Argument(help="project/model@versi
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Option(help="Where the store and the pictures go; a number is added if it exists.")]
-    = Path("mistique-demo"),
+    folder: Annotated[
+        Path, typer.Option(help="Where the store and the pictures go; a number is added if it exists.")
+    ] = Path("mistique-demo"),
 ) -> None:
     """Capture three pipelines and a network on real data, and answer six questions of them."""
     from mistique.demo import run_demo

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from rich.table import Table
 
 import mistique
 from mistique.planner.plan import Plan, format_seconds
-from mistique.queries.listing import HEAD, format_ratio, listing
+from mistique.queries.listing import HEAD, listing
 from mistique.store import Store
 
 _YOUR_TURN = """\
@@ -51,8 +52,11 @@ def run_demo(folder: Path) -> Path:
     store = mistique.open(folder / "demo.mistique")
     console.print(f"mistique {mistique.__version__}, store {folder / 'demo.mistique'}\n")
     _capture(store, console)
-    pictures = [picture for number, question in enumerate(_questions(), 1)
-                if (picture := _answer(console, store, folder, number, question))]
+    pictures = [
+        picture
+        for number, question in enumerate(_questions(), 1)
+        if (picture := _answer(console, store, folder, number, question))
+    ]
     _storage_table(console, store)
     console.print("\nPictures:")
     for picture in pictures:
@@ -87,8 +91,9 @@ def _capture(store: Store, console: Console) -> None:
             progress.advance(task)
         progress.update(task, description="three pipelines fitted and captured")
         task = progress.add_task("importing Keras", total=3)
-        fashion = importlib.import_module("mistique.keras.examples")
-        mistique_keras = importlib.import_module("mistique.keras")
+        with _silent_stderr():
+            fashion = importlib.import_module("mistique.keras.examples")
+            mistique_keras = importlib.import_module("mistique.keras")
         x_train, x_valid, classes_train, classes_valid = fashion.fashion_split()
         net = fashion.fashion_cnn()
         callback = mistique_keras.MistiqueCallback(store, x_valid, classes_valid, model="fashion/cnn", codec="power")
@@ -101,6 +106,19 @@ def _capture(store: Store, console: Console) -> None:
         )
         progress.advance(task)
         progress.update(task, description="a CNN trained and captured")
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Without what TensorFlow's C++ code writes about the machine, before its log level counts."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _questions() -> list[_Question]:
@@ -152,7 +170,7 @@ def _missed_homes(store: Store) -> Any:
     worst = np.argsort(-np.abs(predicted.values - price.values))[:5]
     missed = predicted.rows[worst]
     for label, guess, truth in zip(missed, predicted.values[worst], price.values[worst], strict=True):
-        print(f"  {label}: sold for ${truth:,.0f}, the forest said ${guess:,.0f}")
+        Console(highlight=False).print(f"  {label}: sold for ${truth:,.0f}, the forest said ${guess:,.0f}")
     columns = ["sqft_living", "grade", "lat", "waterfront"]
     return mistique.get(store, "homes/forest@latest/valid/scale", rows=list(missed), columns=columns)
 
@@ -161,7 +179,8 @@ def _class_names(store: Store) -> np.ndarray:
     from mistique.data import FASHION_CLASSES
 
     classes = mistique.get(store, "fashion/cnn@latest/valid/target").values.reshape(-1)
-    return np.array(FASHION_CLASSES)[classes.astype(int)]
+    names: np.ndarray = np.array(FASHION_CLASSES)[classes.astype(int)]
+    return names
 
 
 def _answer(console: Console, store: Store, folder: Path, number: int, question: _Question) -> Path | None:
@@ -201,4 +220,4 @@ def _storage_table(console: Console, store: Store) -> None:
     for capture in found.captures:
         table.add_row(*capture.cells())
     console.print(table)
-    console.print(f"in all {format_ratio(found.raw_nbytes, found.stored_nbytes)} smaller than as captured")
+    console.print(found.summary())

@@ -363,6 +363,8 @@ class Version:
         Digest of the kept model, its address in the store. None: it was not kept.
     artifact_note : str
         Why it was not kept.
+    artifact_nbytes : int
+        Of the kept model, before compression.
     load_seconds : float
         Measured or estimated time to load it.
     batch_rows : int
@@ -377,6 +379,7 @@ class Version:
     framework: str
     artifact: str | None = None
     artifact_note: str = ""
+    artifact_nbytes: int = 0
     load_seconds: float = 0.0
     batch_rows: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)

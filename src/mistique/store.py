@@ -52,9 +52,7 @@ class Store:
 
     _all: ClassVar[weakref.WeakSet[Store]] = weakref.WeakSet()
 
-    def __init__(
-        self, uri: str, *, mode: str, trust: Trust, options: StorageOptions, max_buffer_nbytes: int
-    ) -> None:
+    def __init__(self, uri: str, *, mode: str, trust: Trust, options: StorageOptions, max_buffer_nbytes: int) -> None:
         if mode not in ("a", "r"):
             raise ValueError(f'mode: expected "a" to read and write or "r" to look only, got {mode!r}')
         self.uri, self.mode, self.trust = uri, mode, trust
@@ -173,7 +171,11 @@ class Store:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        arguments = {"mode": self.mode, "trust": self.trust, "max_buffer_nbytes": self._max_buffer_nbytes}
+        arguments: dict[str, Any] = {
+            "mode": self.mode,
+            "trust": self.trust,
+            "max_buffer_nbytes": self._max_buffer_nbytes,
+        }
         # Not the options: they may hold credentials. A worker takes them from its environment, as TileDB does.
         return partial(open, **arguments), (self.uri,)
 

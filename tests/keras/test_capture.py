@@ -47,9 +47,7 @@ def test_a_dataset_is_cut_into_the_same_batches_as_an_array(
         assert np.array_equal(stored(f"array@1/d/{name}"), stored(f"set@1/d/{name}")), name
 
 
-def test_the_version_of_unchanged_weights_is_shared_and_of_changed_ones_is_new(
-    store: Store, rows: np.ndarray
-) -> None:
+def test_the_version_of_unchanged_weights_is_shared_and_of_changed_ones_is_new(store: Store, rows: np.ndarray) -> None:
     net = keras.Sequential([keras.layers.Dense(3), keras.layers.Dense(1)])
     net.compile("sgd", "mse")
     y = np.ones(25, "float32")
@@ -57,10 +55,7 @@ def test_the_version_of_unchanged_weights_is_shared_and_of_changed_ones_is_new(
     assert mistique.keras.capture(net, rows[:5], store=store, model="m", dataset="test") == "m@1.2"
     assert mistique.keras.capture(net, rows[:7], store=store, model="m", dataset="more") == "m@1.2"
     # The same data set again would take the place of what is there.
-    assert (
-        mistique.keras.capture(net, rows[:5], store=store, model="m", dataset="test", layers=["dense"])
-        == "m@2"
-    )
+    assert mistique.keras.capture(net, rows[:5], store=store, model="m", dataset="test", layers=["dense"]) == "m@2"
     net.fit(rows, y, epochs=1, verbose=0)
     assert mistique.keras.capture(net, rows[:5], store=store, model="m", dataset="other") == "m@3"
 
@@ -74,9 +69,7 @@ def test_row_labels_come_from_the_index_of_a_frame(store: Store, rows: np.ndarra
     assert "row_label" in capture.intermediates
 
 
-def test_bfloat16_comes_back_as_bfloat16(
-    store: Store, rows: np.ndarray, stored: Callable[[str], np.ndarray]
-) -> None:
+def test_bfloat16_comes_back_as_bfloat16(store: Store, rows: np.ndarray, stored: Callable[[str], np.ndarray]) -> None:
     net = keras.Sequential([keras.layers.Dense(3, dtype="bfloat16", name="low"), keras.layers.Dense(1)])
     mistique.keras.capture(net, rows, store=store, model="m", dataset="d")
     found = stored("m@1/d/low")
@@ -138,9 +131,7 @@ def test_a_subclassed_model_says_what_does_not_fit(store: Store, rows: np.ndarra
         mistique.keras.capture(net, rows[:, :2], store=store, model="m", dataset="d")
 
 
-def test_a_model_that_cannot_be_saved_is_captured_and_the_reason_is_kept(
-    store: Store, rows: np.ndarray
-) -> None:
+def test_a_model_that_cannot_be_saved_is_captured_and_the_reason_is_kept(store: Store, rows: np.ndarray) -> None:
     class Unsavable(keras.layers.Layer):
         def __init__(self, function: object) -> None:
             super().__init__()
@@ -170,9 +161,7 @@ def test_equal_weights_are_kept_once_and_without_the_optimizer(store: Store, row
     assert net.compiled
 
 
-def test_a_layer_without_rows_is_named_in_a_warning_and_the_rest_is_stored(
-    store: Store, rows: np.ndarray
-) -> None:
+def test_a_layer_without_rows_is_named_in_a_warning_and_the_rest_is_stored(store: Store, rows: np.ndarray) -> None:
     class Table(keras.layers.Layer):
         def call(self, inputs: object) -> object:
             return keras.ops.ones((3, 2))
@@ -180,6 +169,6 @@ def test_a_layer_without_rows_is_named_in_a_warning_and_the_rest_is_stored(
     given = keras.Input((4,))
     table = keras.ops.sum(Table(name="table")(given), axis=0)
     net = keras.Model(given, keras.layers.Dense(2, name="d")(given) + table)
-    with pytest.warns(CaptureWarning, match="no row for each row of the input: table"):
+    with pytest.warns(CaptureWarning, match="no row for each row of input: table"):
         mistique.keras.capture(net, rows, store=store, model="m", dataset="d")
     assert store.catalog.find("m@1/d/d")

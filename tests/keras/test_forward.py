@@ -200,9 +200,7 @@ def test_an_output_without_a_row_for_each_row_is_left_out(rows: np.ndarray) -> N
             return keras.ops.ones((3, 4))
 
     given = keras.Input((4,))
-    net = keras.Model(
-        given, keras.layers.Dense(2, name="d")(given) + keras.ops.sum(Table(name="table")(given))
-    )
+    net = keras.Model(given, keras.layers.Dense(2, name="d")(given) + keras.ops.sum(Table(name="table")(given)))
     recording = record_batch(net, as_tensors(rows))
     assert recording.without_rows == ["table", "sum"]
     assert recording.outputs[-1].names[0] == "prediction"

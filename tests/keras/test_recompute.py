@@ -51,7 +51,7 @@ def recompute(store: Store, key: str, *sources: str, stored: Stored) -> tuple[np
     _, model = store.model(capture.version)
     return recomputer.run(
         model,
-        sources={name: stored(str(capture.prefix) + name) for name in sources},
+        sources={name: stored(f"{capture.prefix}/{name}") for name in sources},
         target=target.name,
         intermediates=capture.intermediates,
         batch_rows=capture.version.batch_rows,
@@ -106,9 +106,7 @@ def test_a_layer_that_was_declared_only_is_answered_as_if_it_were_stored(
     assert np.array_equal(stored("none@1/d/norm"), stored("all@1/d/norm"))
 
 
-def test_a_masked_sequence_is_bit_equal_from_what_it_says_are_its_parents(
-    store: Store, stored: Stored
-) -> None:
+def test_a_masked_sequence_is_bit_equal_from_what_it_says_are_its_parents(store: Store, stored: Stored) -> None:
     given = keras.Input((4,), dtype="int32")
     hidden = keras.layers.Embedding(6, 3, mask_zero=True, name="embed")(given)
     net = keras.Model(given, keras.layers.Dense(1, name="score")(keras.layers.LSTM(2, name="lstm")(hidden)))
@@ -139,18 +137,12 @@ def test_several_inputs_are_put_together_again(store: Store, rows: np.ndarray, s
         ("keyed", keras.Model({"left": left, "right": right}, out), {"left": rows, "right": rows * 2}),
     ):
         mistique.keras.capture(net, x, store=store, model=model, dataset="d")
-        inputs = [
-            n
-            for n, i in store.catalog.find(f"{model}@1/d/both")[0].intermediates.items()
-            if i.role == "input"
-        ]
+        inputs = [n for n, i in store.catalog.find(f"{model}@1/d/both")[0].intermediates.items() if i.role == "input"]
         found, _ = recompute(store, f"{model}@1/d/both", *inputs, stored=stored)
         assert np.array_equal(found, np.concatenate([rows, rows * 2], axis=1))
 
 
-def test_a_subclassed_model_is_found_again_by_its_attributes(
-    store: Store, rows: np.ndarray, stored: Stored
-) -> None:
+def test_a_subclassed_model_is_found_again_by_its_attributes(store: Store, rows: np.ndarray, stored: Stored) -> None:
     mistique.keras.capture(Nested(), rows, store=store, model="m", dataset="d")
     found, _ = recompute(store, "m@1/d/first", "input", stored=stored)
     assert np.array_equal(found, stored("m@1/d/first"))
@@ -200,9 +192,7 @@ def hostile(tmp_path: Path) -> tuple[Artifact, Path]:
     """A model whose Lambda makes a file."""
     marker = tmp_path / "marker"
     source = f"lambda x: (open({str(marker)!r}, 'w'), x)[1]"
-    net = keras.Sequential(
-        [keras.Input((4,)), keras.layers.Lambda(eval(source), output_shape=(4,), name="evil")]
-    )
+    net = keras.Sequential([keras.Input((4,)), keras.layers.Lambda(eval(source), output_shape=(4,), name="evil")])
     return artifact_of(net), marker
 
 

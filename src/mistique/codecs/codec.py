@@ -17,7 +17,7 @@ _KNOWN: dict[str, type[Codec]] = {}
 class Codec(Protocol):
     """Turns the values of one column chunk into cells of a segment, and back.
 
-    A codec has no state beyond its parameters, so any number of threads may share one, and equal values always give
+    A codec is hashable and has no state beyond its parameters, so any number of threads may share one, and equal values always give
     equal cells: de-duplication rests on that. It never keeps a reference to what it is given.
     """
 
@@ -25,6 +25,9 @@ class Codec(Protocol):
     is_lossy: ClassVar[bool]
     filters: ClassVar[tuple[str, ...]]
     n_params: ClassVar[int]
+
+    def __hash__(self) -> int:
+        """Equal codecs hash alike."""
 
     def config(self) -> dict[str, Any]:
         """Name and parameters, as JSON keeps them."""

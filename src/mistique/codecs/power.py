@@ -29,9 +29,9 @@ class Power:
 
     Notes
     -----
-    With ``n`` levels and ``x = sqrt(|value| / largest)`` in [0, 1], the code is ``round(n x)``, at least 1 for a value
-    that is not zero. So ``|x - x'| <= 1 / (2 n)``, or ``x' = 1 / n`` for the smallest, and the absolute error is at most
-    ``largest * |x - x'| * (x + x') <= largest / n``. ``n`` is ``2**bits - 1``, about half of that in a chunk with
+    With ``n`` levels and ``x = sqrt(|value| / largest)`` in [0, 1], the code is ``round(n x)``, at least 1 for a
+    value that is not zero. So ``|x - x'| <= 1 / (2 n)``, or ``x' = 1 / n`` for the smallest, and the absolute
+    error is at most ``largest * |x - x'| * (x + x') <= largest / n``. ``n`` is ``2**bits - 1``, about half of that in a chunk with
     negative values. NaN and the infinities have codes of their own and come back as they were; -0.0 comes back as 0.0.
     Held by ``tests/codecs/test_power.py``.
 
@@ -77,7 +77,7 @@ class Power:
     def n_levels(self, has_negative: bool) -> int:
         """Codes on one side of zero. At 8 bits three codes stay free for NaN and the infinities."""
         codes = min(2**self.bits - 1, kernels.NEGATIVE_INF_CODE - 1)
-        return codes // 2 if has_negative else codes
+        return int(codes // 2 if has_negative else codes)
 
     def encode(self, values: np.ndarray, column_type: ColumnType) -> tuple[np.ndarray, np.ndarray]:
         """Codes, and the largest magnitude with a flag for negative values."""
@@ -131,5 +131,6 @@ def float_dtype(name: str) -> np.dtype[Any]:
     if name == "bfloat16":
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(name)
+        name = ml_dtypes.bfloat16
+    dtype: np.dtype[Any] = np.dtype(name)
+    return dtype

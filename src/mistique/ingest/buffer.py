@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
 from mistique.codecs import Codec
 from mistique.dedup.exact import ExactDedup, Located
 from mistique.schema import References, Run, Segment
-from mistique.storage.digests import Digest, Place, chunk_digest
+from mistique.storage.digests import Digest, Place, chunk_digest, codec_text
 from mistique.storage.segments import SegmentWriter
-
 
 # cell type, codec, columns, rows of a block, columns of a group
 SegmentWriterFactory = Callable[[np.dtype, Codec, int, int, int], SegmentWriter]
@@ -44,8 +44,8 @@ class _Written:
 class SegmentBuffer:
     """Takes chunks, keeps each content once, and ends in references.
 
-    Chunks of tables are looked for in the whole store, and what is new of all stages lies side by side in one segment for
-    each cell type. A layer has a segment of its own, in which a chunk lies where it lies in the layer.
+    Chunks of tables are looked for in the whole store, and what is new of all stages lies side by side in one segment
+    for each cell type. A layer has a segment of its own, in which a chunk lies where it lies in the layer.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class SegmentBuffer:
 
     def put(self, pending: Pending) -> None:
         """Take one chunk."""
-        digest = chunk_digest(pending.cells, pending.params, pending.codec.config())
+        digest = chunk_digest(pending.cells, pending.params, _text_of(pending.codec))
         self._grids[pending.owner][pending.block, pending.group] = digest
         if digest in self._pending or digest in self._located or digest in self._written:
             return
@@ -169,6 +169,11 @@ class SegmentBuffer:
         return writer
 
 
+@lru_cache(maxsize=256)
+def _text_of(codec: Codec) -> str:
+    return codec_text(codec.config())
+
+
 def _cell_dtype(cells: np.ndarray) -> np.dtype:
     return np.dtype("U0") if cells.dtype.kind == "O" else cells.dtype
 
@@ -187,18 +192,13 @@ def _consecutive(blocks: list[int]) -> list[list[int]]:
     return runs
 
 
-def _rectangle(
-    blocks: list[dict[int, Pending]], block_rows: int, group_columns: int, first_column: int
-) -> np.ndarray:
+def _rectangle(blocks: list[dict[int, Pending]], block_rows: int, group_columns: int, first_column: int) -> np.ndarray:
     """Chunks of consecutive blocks, by slot, as one array; slots without a chunk are empty."""
     ends = [max((slot * group_columns + len(p.cells)) for slot, p in chunks.items()) for chunks in blocks]
     n_rows = (len(blocks) - 1) * block_rows + next(iter(blocks[-1].values())).cells.shape[1]
     some = next(iter(blocks[0].values())).cells
     shape = max(ends) - first_column, n_rows
-    if some.dtype.kind == "O":
-        rectangle = np.full(shape, "", object)
-    else:
-        rectangle = np.zeros(shape, some.dtype)
+    rectangle = np.full(shape, "", object) if some.dtype.kind == "O" else np.zeros(shape, some.dtype)
     for i, chunks in enumerate(blocks):
         for slot, pending in chunks.items():
             column, row = slot * group_columns - first_column, i * block_rows
@@ -208,7 +208,7 @@ def _rectangle(
 
 
 def pack_references(grid: Mapping[tuple[int, int], Located]) -> References:
-    """References to chunks, by (block, group), as few rectangles: down the blocks first, then over groups that go alike."""
+    """References to chunks, by (block, group), as few rectangles: down the blocks first, then over groups alike."""
     segments: dict[str, int] = {}
     listed: list[Segment] = []
     for segment, _, _ in grid.values():
@@ -250,4 +250,3 @@ def _goes_alike(left: Run, right: Run) -> bool:
         and left.group + left.n_groups == right.group
         and left.segment_group + left.n_groups == right.segment_group
     )
-

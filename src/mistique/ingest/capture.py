@@ -153,7 +153,12 @@ class Capture:
         """Keep the model, so that it can be run again."""
         with self._storing("the model"):
             digest = self._sink.keep(artifact)
-            self._version = replace(self._version, artifact=digest, load_seconds=load_seconds)
+            self._version = replace(
+                self._version,
+                artifact=digest,
+                artifact_nbytes=len(artifact.payload),
+                load_seconds=load_seconds,
+            )
 
     def skip_model(self, note: str) -> None:
         """Say why the model is not kept."""

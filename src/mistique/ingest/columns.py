@@ -109,13 +109,23 @@ def describe(value: Any, *, what: str) -> Described:
         name = None if value.name is None else (str(value.name),)
         described = Described("series", len(value), (1,), name, [part], (part.type,), _nbytes([part]))
     elif isinstance(value, (np.ndarray, list, tuple)):
-        described = _describe_matrix(np.asarray(value), what)
+        described = _describe_matrix(_as_array(value, what), what)
     else:
         found = f"{type(value).__module__}.{type(value).__qualname__}"
         raise NotEncodableError(what=what, found=found, hint="Give a NumPy array, a pandas frame or a sparse matrix")
     if described.n_rows == 0:
         raise CaptureError(f"{what}: expected at least one row, got an empty {described.container}")
+    if 0 in described.shape:
+        raise CaptureError(f"{what}: expected at least one column, got a {described.container} without any")
     return described
+
+
+def _as_array(value: Any, what: str) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        hint = "Give an array with a row for each example, all of one length"
+        raise NotEncodableError(what=what, found="rows of different lengths", hint=hint) from error
 
 
 def describe_array(value: np.ndarray, *, what: str) -> Described:
@@ -135,9 +145,7 @@ def _describe_sparse(value: Any, what: str) -> Described:
 
 
 def _describe_frame(value: Any, what: str) -> Described:
-    parts = [
-        column_of(value.iloc[:, i], what=f"{what}, column {name!r}") for i, name in enumerate(value.columns)
-    ]
+    parts = [column_of(value.iloc[:, i], what=f"{what}, column {name!r}") for i, name in enumerate(value.columns)]
     columns = tuple(map(str, value.columns))
     types = tuple(part.type for part in parts)
     return Described("frame", len(value), (len(parts),), columns, parts, types, _nbytes(parts))
@@ -183,7 +191,9 @@ def column_of(values: Any, *, what: str) -> Column:
         if dtype.kind == "O":
             return _text(array, str(dtype), what)
         if dtype.kind == "U":
-            return Column(array.astype(object), None, ColumnType(dtype.str, "<U0"))
+            cells = array.astype(object)
+            _check_text(cells, what)
+            return Column(cells, None, ColumnType(dtype.str, "<U0"))
         cells, column_type = _numeric_cells(array, what)
         return Column(np.ascontiguousarray(cells), None, column_type)
     if hasattr(values, "cat"):
@@ -219,7 +229,19 @@ def _text(values: np.ndarray, dtype: str, what: str) -> Column:
                 found = f"values of {type(value).__module__}.{type(value).__qualname__}"
                 raise NotEncodableError(what=what, found=found, hint=_CONVERT)
     cells = np.where(is_text, values, "")
+    _check_text(cells, what)
     return Column(cells, is_text if not is_text.all() else None, ColumnType(dtype, "<U0", not is_text.all()))
+
+
+def _check_text(cells: np.ndarray, what: str) -> None:
+    """Refuse text that would not come back: UTF-8 has no lone surrogates, and TileDB keeps "" as one NUL."""
+    try:
+        is_lost = "\0" in cells.tolist()
+        "".join(cells.tolist()).encode()
+    except UnicodeEncodeError as error:
+        raise NotEncodableError(what=what, found="text that is not Unicode (a lone surrogate)", hint=_CONVERT) from error
+    if is_lost:
+        raise NotEncodableError(what=what, found="the text of one NUL character", hint=_CONVERT)
 
 
 def _numeric_cells(values: np.ndarray, what: str) -> tuple[np.ndarray, ColumnType]:
@@ -229,11 +251,13 @@ def _numeric_cells(values: np.ndarray, what: str) -> tuple[np.ndarray, ColumnTyp
         return values.view(np.uint8), ColumnType("bool", "|u1")
     if dtype.kind == "m":
         return values.view(np.int64), ColumnType(dtype.name, "<i8")
-    if dtype.kind == "M":
+    if dtype.kind == "M" and np.datetime_data(dtype)[0] != "generic":
         return values, ColumnType(dtype.name, dtype.str)
-    if dtype.kind in "iu" or dtype in (np.float32, np.float64):
+    if dtype.kind in "iu" or dtype.newbyteorder("=") in (np.float32, np.float64):
         little = values.astype(dtype.newbyteorder("<"), copy=False)
         return little, ColumnType(dtype.name, little.dtype.str)
+    if dtype.newbyteorder("=") == np.float16:
+        values, dtype = values.astype("<f2", copy=False), np.dtype(np.float16)
     if dtype == np.float16 or dtype.name.startswith(("bfloat16", "float8")):
         bits = values.view(np.uint16 if dtype.itemsize == 2 else np.uint8)
         return bits, ColumnType(dtype.name, bits.dtype.str)

@@ -1,4 +1,4 @@
-"""A network as bytes: the ``.keras`` file of its layers and weights, and what loading such a file would run."""
+"""A network as bytes: the ``.keras`` file of its layers and weights, and what loading one would run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from mistique.errors import ModelMismatchError, UntrustedArtifactError
 from mistique.storage.artifacts import Artifact
 
 KIND = "keras"
-# Recomputing needs neither; the optimizer is twice the size of the weights, and a custom loss may not be savable.
+# Recomputing needs neither; the optimizer is twice the size of the weights, and a custom loss may not be
+# savable.
 _TRAINING = ("optimizer", "_loss_tracker", "_compile_metrics", "_compile_loss")
 
 # Modules of Keras whose classes only compute. Not `keras.utils` or `keras.config`, by which files that passed
@@ -53,7 +54,8 @@ def artifact_of(model: keras.Model) -> Artifact:
         payload = io.BytesIO()
         with zipfile.ZipFile(path) as saved, zipfile.ZipFile(payload, "w") as kept:
             for name in sorted(saved.namelist()):
-                # With the date of saving in it no two files would be equal, and each capture would store one more.
+                # With the date of saving in it no two files would be equal, and each capture would store one
+                # more.
                 kept.writestr(zipfile.ZipInfo(name), _undated(name, saved.read(name)))
     return Artifact(KIND, payload.getvalue())
 
@@ -70,9 +72,7 @@ def load_artifact(artifact: Artifact, *, model: str, trust: bool | Collection[st
     """
     if artifact.kind != KIND or not zipfile.is_zipfile(io.BytesIO(artifact.payload)):
         hint = "Capture the model again"
-        raise ModelMismatchError(
-            model=model, expected="a .keras file", got=f"kind {artifact.kind!r}", hint=hint
-        )
+        raise ModelMismatchError(model=model, expected="a .keras file", got=f"kind {artifact.kind!r}", hint=hint)
     is_trusted = artifact.is_signed or trust is True
     if not is_trusted:
         covered = () if isinstance(trust, bool) else tuple(trust)
@@ -94,13 +94,14 @@ def load_artifact(artifact: Artifact, *, model: str, trust: bool | Collection[st
 
 
 def code_in(payload: bytes) -> list[str]:
-    """What loading a ``.keras`` file would run beyond Keras' own computing classes, read from its config alone.
+    """What loading a ``.keras`` file would run beyond Keras' own computing classes, from its config alone.
 
     Nothing in the file is parsed by Keras for that.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(payload)) as file:
-            # Of several members of one name Keras reads the last; a file that has them was made to mislead somebody.
+            # Of several members of one name Keras reads the last; a file that has them was made to mislead
+            # somebody.
             is_plain = len(file.namelist()) == len(set(file.namelist()))
             config = json.loads(file.read("config.json"))
     except (KeyError, ValueError, zipfile.BadZipFile):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,8 +34,8 @@ class Batch:
 class Batches:
     """The batches of x and y: `batch_rows` rows each, the last with what is left.
 
-    A data set is cut again into such batches, so that recomputing, which knows `batch_rows` alone, runs in the geometry
-    of the capture: Dense at batch 1 and at batch 128 differ in the last bits.
+    A data set is cut again into such batches, so that recomputing, which knows `batch_rows` alone, runs in
+    the geometry of the capture: Dense at batch 1 and at batch 128 differ in the last bits.
 
     Parameters
     ----------
@@ -74,9 +74,7 @@ class Batches:
         if self._is_dataset:
             _check_dataset(self.x)
             if self.y is not None:
-                raise CaptureError(
-                    "y: expected None, as the data set given for x yields it itself, got an array"
-                )
+                raise CaptureError("y: expected None, as the data set given for x yields it itself, got an array")
         else:
             self.x = keras.tree.map_structure(_as_array, self.x)
             self.y = None if self.y is None else keras.tree.map_structure(_as_array, self.y)
@@ -100,17 +98,13 @@ class Batches:
     def _check_lengths(self) -> None:
         lengths = {len(leaf) for leaf in keras.tree.flatten(self.x)}
         if len(lengths) != 1:
-            raise CaptureError(
-                f"expected inputs of one length, got {', '.join(map(str, sorted(lengths))) or 'none'}"
-            )
+            raise CaptureError(f"expected inputs of one length, got {', '.join(map(str, sorted(lengths))) or 'none'}")
         n_rows = lengths.pop()
         if n_rows == 0:
             raise CaptureError("expected at least one row, got an empty x")
         for leaf in keras.tree.flatten(self.y):
             if leaf is not None and len(leaf) != n_rows:
-                raise CaptureError(
-                    f"expected x and y of one length, got {n_rows} rows of x and {len(leaf)} of y"
-                )
+                raise CaptureError(f"expected x and y of one length, got {n_rows} rows of x and {len(leaf)} of y")
         self._check_labels(n_rows)
 
     def _check_labels(self, n_rows: int) -> None:
@@ -152,22 +146,20 @@ class Batches:
 
 
 _CHANGED = (
-    "expected the same rows each time the data set is read, got others: rows of two epochs could not be told apart. "
-    "Give the data set without .shuffle(), or .cache() it after that"
+    "expected the same rows each time the data set is read, got others: rows of two epochs could not be told "
+    "apart. Give the data set without .shuffle(), or .cache() it after that"
 )
 
 
 def _check_dataset(dataset: Any) -> None:
     if int(dataset.cardinality()) == -1:
-        raise CaptureError(
-            "expected a finite data set, got an endless one: give dataset.take(n) with n batches"
-        )
+        raise CaptureError("expected a finite data set, got an endless one: give dataset.take(n) with n batches")
     node = dataset
     while not type(node).__name__.startswith(("_Cache", "Cache")):
         # Reading such a set once more also moves the order of its next reader, which may be the training.
         if getattr(node, "_reshuffle_each_iteration", None):
             raise CaptureError(_CHANGED)
-        inputs = node._inputs() if hasattr(node, "_inputs") else ()
+        inputs: Sequence[Any] = node._inputs() if hasattr(node, "_inputs") else ()
         if len(inputs) != 1:
             return
         node = inputs[0]
@@ -187,7 +179,7 @@ def _as_array(leaf: Any) -> np.ndarray:
 
 
 def _split(element: Any) -> tuple[Any, Any]:
-    """x and y of what a data set yields, by the rule of ``fit``: a tuple is (x,), (x, y) or (x, y, weights)."""
+    """What a data set yields as x and y, by the rule of ``fit``: (x,), (x, y) or (x, y, weights)."""
     if isinstance(element, tuple):
         return element[0], element[1] if len(element) > 1 else None
     return element, None
@@ -196,9 +188,7 @@ def _split(element: Any) -> tuple[Any, Any]:
 def _n_rows(structure: Any) -> int:
     leaf = keras.tree.flatten(structure)[0]
     if np.ndim(leaf) == 0:
-        raise CaptureError(
-            "expected batches of rows from the data set, got single values: give dataset.batch(n)"
-        )
+        raise CaptureError("expected batches of rows from the data set, got single values: give dataset.batch(n)")
     return len(leaf)
 
 

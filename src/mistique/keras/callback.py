@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class MistiqueCallback(keras.callbacks.Callback):
     """Stores what every layer makes of `x`, after each epoch of a ``fit``.
 
-    Epochs of one ``fit`` are one run: ``model@2.1``, ``model@2.2``, ... Training ends in the same weights and history,
-    bit for bit, with and without it.
+    Epochs of one ``fit`` are one run: ``model@2.1``, ``model@2.2``, ... Training ends in the same weights and
+    history, bit for bit, with and without it.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
-"""Capture of a network over a data set: every batch through the hooked pass, and what it gave into the store."""
+"""Capture of a network over a data set: every batch through the hooked pass, its outputs into the store."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import warnings
@@ -53,9 +54,7 @@ class Request:
         if self.keep not in ("all", "none"):
             raise CaptureError(f'keep: expected "all" or "none", got {self.keep!r}')
         if isinstance(self.layers, str):
-            raise CaptureError(
-                f"layers: expected a list of names, got {self.layers!r}; write [{self.layers!r}]"
-            )
+            raise CaptureError(f"layers: expected a list of names, got {self.layers!r}; write [{self.layers!r}]")
 
 
 def capture(
@@ -78,23 +77,24 @@ def capture(
     Parameters
     ----------
     net : keras.Model
-        Sequential, functional or subclassed; it runs in inference mode, and nothing of it changes. One that was never
-        built is built.
+        Sequential, functional or subclassed; it runs in inference mode, and nothing of it changes. One that
+        was never built is built.
     x : array, list or dict of arrays, DataFrame, or finite tf.data.Dataset
         The rows. A data set yields ``x``, ``(x, y)`` or ``(x, y, weights)``.
     y : array, list or dict of arrays, optional
         Their targets.
     store : Store
     model, dataset : str
-        Their names in keys. A network whose present weights were captured before, by the callback or here, goes under
-        that version; otherwise, or if that version has this data set already, it begins a new run.
+        Their names in keys. A network whose present weights were captured before, by the callback or here,
+        goes under that version; otherwise, or if that version has this data set already, it begins a new run.
     layers : sequence of str, optional
-        Names of the layers to store, ``inner/dense_1`` within a nested model; the second call of a shared layer is
-        ``shared:1``. Later layers are not computed. None: all.
+        Names of the layers to store, ``inner/dense_1`` within a nested model; the second call of a shared
+        layer is ``shared:1``. Later layers are not computed. None: all.
     codec : str or Codec, default "raw"
         For the layers; input, target and prediction are kept exactly.
     keep : {"all", "none"}, default "all"
-        ``"none"`` declares the layers, to be recomputed when they are asked for. What cannot be recomputed is stored.
+        ``"none"`` declares the layers, to be recomputed when they are asked for. What cannot be recomputed is
+        stored.
     batch_size : int, default 256
         Rows of one forward pass. The outputs of all layers for so many rows are held in memory.
     row_labels : ndarray or Index, optional
@@ -117,8 +117,8 @@ def capture(
 
     Notes
     -----
-    The layers are seen in an eager pass, each row once for all layers, in batches of exactly `batch_size` rows. Held by
-    ``tests/keras/test_capture.py``.
+    The layers are seen in an eager pass, each row once for all layers, in batches of exactly `batch_size`
+    rows. Held by ``tests/keras/test_capture.py``.
 
     Examples
     --------
@@ -229,7 +229,7 @@ class _Filing:
         self._names = [output.names[0] for output in recording.outputs]
         if recording.without_rows:
             warnings.warn(
-                f"not stored, as it has no row for each row of the input: {', '.join(recording.without_rows)}",
+                f"not stored, as it has no row for each row of input: {', '.join(recording.without_rows)}",
                 CaptureWarning,
                 stacklevel=5,
             )
@@ -242,8 +242,9 @@ class _Filing:
             self._taken.skip_model(note)
             self._cannot_recompute(note)
         else:
-            # Loading is not measured here: it would draw seeds and take names in the middle of a training. It makes
-            # the same layers and moves the same bytes as saving, and the first load corrects the figure.
+            # Loading is not measured here: it would draw seeds and take names in the middle of a training. It
+            # makes the same layers and moves the same bytes as saving, and the first load corrects the
+            # figure.
             self._taken.keep_model(artifact, load_seconds=perf_counter() - started)
 
     def _cannot_recompute(self, note: str) -> None:
@@ -252,7 +253,8 @@ class _Filing:
 
     def _file(self, output: Output, n_rows: int) -> None:
         name = output.names[0]
-        # The first batch says what the outputs are; a layer that only a later batch calls has no rows for the others.
+        # The first batch says what the outputs are; a layer that only a later batch calls has no rows for the
+        # others.
         if self._names is None or name not in self._names:
             return
         parents = None
@@ -286,8 +288,6 @@ def _said(error: Exception) -> str:
 def _environment() -> dict[str, str]:
     backend = keras.backend.backend()
     found = {"keras": keras.__version__, "keras_backend": backend}
-    try:
+    with contextlib.suppress(PackageNotFoundError):  # a nightly build goes by another name
         found[backend] = version(backend)
-    except PackageNotFoundError:
-        pass  # a nightly build goes by another name
     return found

@@ -1,9 +1,9 @@
 """The hooked forward pass: the calls of a model's layers, one after the other, shown to a visitor.
 
-``layer.call`` is wrapped on each layer *instance* while the model runs eagerly, and put back afterwards. So one mechanism
-serves Sequential, functional, nested and subclassed models, built or not, and all layers come from one pass.
-`keras.Model(inputs, [layer.output, ...])` lost: it needs a built functional model, gives a shared layer's first call
-only, and traces a graph for every model that it makes.
+``layer.call`` is wrapped on each layer *instance* while the model runs eagerly, and put back afterwards. So
+one mechanism serves Sequential, functional, nested and subclassed models, built or not, and all layers come
+from one pass. `keras.Model(inputs, [layer.output, ...])` lost: it needs a built functional model, gives a
+shared layer's first call only, and traces a graph for every model that it makes.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ T = TypeVar("T")
 class StopPass(BaseException):
     """Unwinds a pass whose remaining layers nobody wants.
 
-    A BaseException: Keras rebuilds every Exception that leaves a layer, and a model's own ``except Exception`` would
-    swallow it.
+    A BaseException: Keras rebuilds every Exception that leaves a layer, and a model's own ``except
+    Exception`` would swallow it.
     """
 
 
@@ -41,10 +41,11 @@ class Call:
     Parameters
     ----------
     path : str
-        Where it happened: the names of the active calls, ``inner/dense_1``; a second call of a path ends in ``:1``.
+        Where it happened: the names of the active calls, ``inner/dense_1``; a second call of a path ends in
+        ``:1``.
     aliases : tuple of str
-        Other paths of the same call: a subclassed model's layer is filed under its attribute, and answers to its
-        automatic name as well.
+        Other paths of the same call: a subclassed model's layer is filed under its attribute, and answers to
+        its automatic name as well.
     layer : keras.Operation
     is_composite : bool
         Layers within it are visited too.
@@ -70,7 +71,7 @@ class Visitor(Protocol):
 
 
 def forward(model: keras.Model, inputs: Any, visitor: Visitor) -> Any | None:
-    """The model's outputs in inference mode, after showing every call to a visitor; None when that stopped the pass.
+    """The model's outputs in inference mode, every call shown to a visitor; None when that stopped the pass.
 
     Parameters
     ----------
@@ -122,7 +123,7 @@ def to_numpy(tensor: Tensor) -> np.ndarray:
 
 
 def named_leaves(name: str, structure: Any) -> list[tuple[str, Any]]:
-    """The tensors or arrays of a structure with their names: ``lstm``, or ``lstm/0``, ``lstm/1``, or ``head/a``."""
+    """The leaves of a structure with their names: ``lstm``, or ``lstm/0``, ``lstm/1``, or ``head/a``."""
     return [
         (f"{name}/{join_path(*map(str, path))}" if path else name, leaf)
         for path, leaf in keras.tree.flatten_with_path(structure)
@@ -133,8 +134,8 @@ def named_leaves(name: str, structure: Any) -> list[tuple[str, Any]]:
 def children_of(layer: Any) -> tuple[Any, ...]:
     """The layers and operations that a layer calls, as far as they are shown.
 
-    Keras' own layers are closed: an LSTM calls its cell once a time step, and TimeDistributed calls its layer while
-    tracing. Models and the user's layers are open.
+    Keras' own layers are closed: an LSTM calls its cell once a time step, and TimeDistributed calls its layer
+    while tracing. Models and the user's layers are open.
     """
     if isinstance(layer, keras.Model):
         inner = [*getattr(layer, "operations", ()), *layer.layers]
@@ -158,7 +159,7 @@ def is_concrete(tensor: Tensor) -> bool:
 
 
 def _is_tracing() -> bool:
-    """A layer without a `build` of its own is built by tracing its call, at which it may be given real tensors."""
+    """A layer without a `build` of its own is built by tracing its call, possibly with real tensors."""
     return not is_concrete(keras.ops.zeros(()))
 
 
@@ -196,9 +197,7 @@ class _Hooks:
 
         @functools.wraps(original)
         def hooked(*args: Any, **kwargs: Any) -> Any:
-            tensors = tuple(
-                t for t in keras.tree.flatten((args, kwargs)) if keras.ops.is_tensor(t) or _is_symbol(t)
-            )
+            tensors = tuple(t for t in keras.tree.flatten((args, kwargs)) if keras.ops.is_tensor(t) or _is_symbol(t))
             is_building = not getattr(layer, "built", True) and _is_tracing()
             if is_building or not all(map(is_concrete, tensors)):
                 return original(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""The Recomputer of Keras: a kept network run again, in the batches of its capture, from its input or from a layer."""
+"""The Recomputer of Keras: a kept network run again, from its input or from a layer, batch by batch."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class KerasRecomputer:
         Raises
         ------
         UntrustedArtifactError
-            This user did not sign it and `trust` does not cover its Lambda layers or classes from outside Keras. That
-            is read from the file's config, before Keras parses anything.
+            This user did not sign it and `trust` does not cover its Lambda layers or classes from outside
+            Keras. That is read from the file's config, before Keras parses anything.
         ModelMismatchError
             It is no ``.keras`` file, or the classes of its layers cannot be found.
         """
@@ -45,8 +45,8 @@ class KerasRecomputer:
     ) -> tuple[np.ndarray, Mapping[str, float]]:
         """Output of `target` for the rows of `sources`, and the seconds of each layer that ran.
 
-        Layers that `target` does not need are not computed, and the pass ends there. Bit-equal to the capture when the
-        rows begin and end where its batches do: ``tests/keras/test_recompute.py``.
+        Layers that `target` does not need are not computed, and the pass ends there. Bit-equal to the capture
+        when the rows begin and end where its batches do: ``tests/keras/test_recompute.py``.
 
         Raises
         ------

@@ -67,8 +67,8 @@ class Recording:
 class _Origin:
     """Where a tensor came from.
 
-    The outputs that it was computed from, None when that is not known; and the seconds of layers since then that are
-    not recorded themselves.
+    The outputs that it was computed from, None when that is not known; and the seconds of layers since then
+    that are not recorded themselves.
     """
 
     names: frozenset[str] | None
@@ -94,10 +94,11 @@ def record_batch(
     model : keras.Model
     inputs : structure of tensors, each of shape (n_rows, ...)
     wanted : collection of str, optional
-        Names of the outputs to keep beside the input. Layers after the last of them are not computed. None: all.
+        Names of the outputs to keep beside the input. Layers after the last of them are not computed. None:
+        all.
     finds_casts : bool
-        Look for the origin of tensors that were cast on their way from one layer to the next. The parents that this
-        finds are the same for each batch, so one batch needs it.
+        Look for the origin of tensors that were cast on their way from one layer to the next. The parents
+        that this finds are the same for each batch, so one batch needs it.
 
     Raises
     ------
@@ -106,7 +107,8 @@ def record_batch(
 
     Notes
     -----
-    The tensors of one batch are all held until the caller lets them go: memory is that of one batch's outputs.
+    The tensors of one batch are all held until the caller lets them go: memory is that of one batch's
+    outputs.
     """
     recorder = _Recorder(inputs, wanted, finds_casts)
     outputs = forward(model, inputs, recorder)
@@ -125,9 +127,7 @@ class _Recorder:
         self.outputs: list[Output] = []
         self.without_rows: list[str] = []
         self._wanted = None if wanted is None else set(wanted)
-        self._missing = (
-            set() if wanted is None else {n for n in wanted if n.split("/")[0] not in (INPUT, TARGET)}
-        )
+        self._missing = set() if wanted is None else {n for n in wanted if n.split("/")[0] not in (INPUT, TARGET)}
         self._finds_casts = finds_casts
         self._seen: list[str] = []
         # Weakly: tensors that are not recorded are let go as soon as the model lets them go.
@@ -140,8 +140,8 @@ class _Recorder:
             self._origins[tensor] = _Origin(frozenset({name}))
 
     def enter(self, call: Call) -> None:
-        # Here, not when the last wanted call ends: had it been the model's last, the pass would have ended by itself,
-        # and its output would be known to be the prediction.
+        # Here, not when the last wanted call ends: had it been the model's last, the pass would have ended by
+        # itself, and its output would be known to be the prediction.
         if self._wanted is not None and not self._missing:
             raise StopPass
         self._open.append(_Open(self._origin_of_call(call), perf_counter(), len(self.outputs)))
@@ -204,7 +204,7 @@ class _Recorder:
         self._origins[tensor] = origin
 
     def _filed_since(self, first_output: int, tensor: Tensor) -> Output | None:
-        """The output of a layer within a call, if the call hands on just that: one intermediate with two names."""
+        """The output of a layer within a call, if the call hands on just that: one output with two names."""
         return next((o for o in self.outputs[first_output:] if o.tensor is tensor), None)
 
     def _rename(self, output: Output, name: str) -> None:
@@ -247,10 +247,9 @@ class _Recorder:
 
     def _origin_of_call(self, call: Call) -> _Origin:
         origin = self._origin_of(call.tensors)
-        # A layer that takes a mask has it among its arguments; layers within a composite find it on the tensor.
-        if call.is_composite and any(
-            getattr(tensor, "_keras_mask", None) is not None for tensor in call.tensors
-        ):
+        # A layer that takes a mask has it among its arguments; layers within a composite find it on the
+        # tensor.
+        if call.is_composite and any(getattr(tensor, "_keras_mask", None) is not None for tensor in call.tensors):
             return replace(origin, names=None)
         return origin
 
@@ -269,10 +268,10 @@ class _Recorder:
         return _Origin(names if is_known and names else None, seconds)
 
     def _cast_origin(self, tensor: Tensor) -> _Origin | None:
-        """The origin of a tensor that a layer's `__call__` made from a known one by casting, as mixed precision does.
+        """The origin of a tensor that was cast from a known one before a layer's `call`, as mixed precision does.
 
-        A new object with other bits: found again by comparing the values of the whole batch. Constant values prove
-        nothing, so they stay unknown.
+        A new object with other bits: found again by comparing the values of the whole batch. Constant values
+        prove nothing, so they stay unknown.
         """
         kind = keras.backend.standardize_dtype(tensor.dtype)
         if kind in ("bool", "string"):

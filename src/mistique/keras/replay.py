@@ -49,7 +49,7 @@ class Route:
         self.needed = self._ancestors()
 
     def _ancestors(self) -> frozenset[str] | None:
-        """The target and what it is computed from, up to the sources; None where that is not known: everything."""
+        """The target and what it is computed from, up to the sources; None, where that is not known: all."""
         waiting, found = [self.target], set[str]()
         while waiting:
             name = waiting.pop()
@@ -82,13 +82,21 @@ def replay_batch(
     Raises
     ------
     ModelMismatchError
-        The model does not come to the target, or the sources do not cut it off from an input that is not given.
+        The model does not come to the target, or the sources do not cut it off from an input that is not
+        given.
     """
     n_rows = len(next(iter(values.values())))
     replay = _Replay(route, {name: as_tensors(array) for name, array in values.items()}, n_rows, seconds)
     outputs = forward(model, replay.inputs(), replay)
     if replay.found is None and outputs is not None:
         replay.found = dict(named_leaves(PREDICTION, outputs)).get(route.target)
+    if not replay.is_cut_off:
+        raise ModelMismatchError(
+            model=model.name,
+            expected=f"sources that {route.target!r} is computed from alone",
+            got=", ".join(sorted(route.sources)),
+            hint="Recompute it from the input",
+        )
     if replay.found is None:
         raise ModelMismatchError(
             model=model.name,
@@ -96,16 +104,15 @@ def replay_batch(
             got="a pass that does not come to it",
             hint="The code of the model may have changed since; capture it again",
         )
-    return np.arrayto_numpy(replay.found)
+    return np.array(to_numpy(replay.found))
 
 
 class _Replay:
     """A `Visitor` that gives sources for what their layers would compute, and zeros for what nobody needs."""
 
-    def __init__(
-        self, route: Route, sources: Mapping[str, Tensor], n_rows: int, seconds: dict[str, float]
-    ) -> None:
+    def __init__(self, route: Route, sources: Mapping[str, Tensor], n_rows: int, seconds: dict[str, float]) -> None:
         self.found: Tensor | None = None
+        self.is_cut_off = True
         self._route, self._sources, self._n_rows, self._seconds = route, sources, n_rows, seconds
         self._is_placeholder: ByTensor[bool] = ByTensor()
         self._replaced: list[bool] = []
@@ -140,13 +147,8 @@ class _Replay:
             name = next((record for record in records if record is not None), route.target)
             self._seconds[name] = self._seconds.get(name, 0.0) + seconds
         if route.target in records:
-            if is_tainted and not call.is_composite:
-                raise ModelMismatchError(
-                    model=call.path,
-                    expected=f"sources that {route.target!r} is computed from alone",
-                    got=", ".join(sorted(route.sources)),
-                    hint="Recompute it from the input",
-                )
+            # Not raised here: Keras would rebuild it as an error of the layer.
+            self.is_cut_off = not is_tainted or call.is_composite
             self.found = leaves[records.index(route.target)][1]
             raise StopPass
         if any(record in self._sources for record in records):
@@ -171,7 +173,7 @@ class _Replay:
         return None if is_needed and not is_tainted else self._placeholder(record)
 
     def _placeholder(self, name: str) -> Tensor:
-        """Zeros in the shape of an intermediate: cheaper than computing it, and any layer can be given them."""
+        """Zeros in the shape of an intermediate: cheaper than computing it, and any layer takes them."""
         intermediate = self._route.intermediates[name]
         tensor = keras.ops.zeros((self._n_rows, *intermediate.shape), dtype=intermediate.types[0].dtype)
         self._is_placeholder[tensor] = True
@@ -179,7 +181,7 @@ class _Replay:
 
 
 def structure_of(name: str, leaves: Mapping[str, Any]) -> Any:
-    """The inverse of `named_leaves`: one tensor, a list of ``input/0``, ``input/1``, or a dict of ``input/a``."""
+    """The inverse of `named_leaves`: one tensor, a list of ``input/0``, ..., or a dict of ``input/a``, ..."""
     if set(leaves) == {name}:
         return leaves[name]
     parts: dict[str, dict[str, Any]] = {}

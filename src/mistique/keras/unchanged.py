@@ -14,7 +14,8 @@ from keras.src.backend.common import global_state
 
 from mistique.keras.forward import to_numpy
 
-# Keras has no public way to its generator of unseeded draws; without one (a later Keras) there is nothing to put back.
+# Keras has no public way to its generator of unseeded draws; without one (a later Keras) there is nothing to
+# put back.
 _GLOBAL_SEED = "global_seed_generator"
 
 
@@ -25,7 +26,8 @@ class Inference:
     Parameters
     ----------
     drew_unseeded : bool
-        A layer drew random numbers without a generator of its own: run again in another process, it draws others.
+        A layer drew random numbers without a generator of its own: run again in another process, it draws
+        others.
     """
 
     drew_unseeded: bool = False
@@ -35,15 +37,15 @@ class Inference:
 def unchanged_state(model: keras.Model) -> Iterator[Inference]:
     """Put back, at the end, whatever inference changed of a model's state and of the random generators.
 
-    Weights that train are never changed by inference. What a layer counts or draws (a seed, a running mean that its
-    author updates always, a metric) is. As it is put back after each batch, a layer that draws in inference draws the
-    same for each batch, and a recomputed block equals the captured one.
+    Weights that train are never changed by inference. What a layer counts or draws (a seed, a running mean
+    that its author updates always, a metric) is. As it is put back after each batch, a layer that draws in
+    inference draws the same for each batch, and a recomputed block equals the captured one.
     """
     inference = Inference()
     trained = {id(variable) for variable in model.trainable_variables}
-    watched = [(v, np.arrayto_numpy(v.value)) for v in model.variables if id(v) not in trained]
+    watched = [(v, np.array(to_numpy(v.value))) for v in model.variables if id(v) not in trained]
     generator = global_state.get_global_attribute(_GLOBAL_SEED)
-    seed = None if generator is None else np.arrayto_numpy(generator.state.value)
+    seed = None if generator is None else np.array(to_numpy(generator.state.value))
     losses = [(layer, list(layer._losses), set(layer._loss_ids)) for layer in model._flatten_layers()]
     # A model that is built by the pass draws its seeds: put back, the next model would draw the same.
     python_states = _python_states() if model.built else None

@@ -15,7 +15,7 @@ from mistique.keras.forward import to_numpy
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """A version, a run or an epoch of one: the digest of its weights, and the data sets that it was run over."""
+    """A version, the digest of its weights, and the data sets that it was run over."""
 
     run_id: str
     epoch: int | None
@@ -28,10 +28,10 @@ _LAST: weakref.WeakKeyDictionary[keras.Model, dict[tuple[str, str], Captured]] =
 
 
 def weights_digest(net: keras.Model) -> str:
-    """SHA-256 of all weights, their names and their shapes, in hex; moving averages included, seeds and metrics not."""
+    """SHA-256 in hex of all weights, names and shapes; moving averages included, seeds and metrics not."""
     digest = sha256()
     for weight in net.weights:
-        value = np.ascontiguousarrayto_numpy(weight.value)
+        value = np.ascontiguousarray(to_numpy(weight.value))
         digest.update(f"{weight.path} {value.shape} {value.dtype.name};".encode())
         digest.update(value.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
@@ -49,7 +49,7 @@ def remember(
 
 
 def same_version(net: keras.Model, store: Any, model: str, *, weights: str, dataset: str) -> Captured | None:
-    """The version that holds these very weights of a network, if this process captured it and not over this data set.
+    """The version that holds these very weights, if this process captured it and not over this data set.
 
     A second capture over one data set would take the place of the first, which may hold other layers.
     """

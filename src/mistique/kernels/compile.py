@@ -26,8 +26,9 @@ def kernel(signature: str) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         try:
-            return numba.njit(signature, nogil=True, cache=True)(function)
+            compiled: F = numba.njit(signature, nogil=True, cache=True)(function)
         except RuntimeError:
-            return numba.njit(signature, nogil=True)(function)
+            compiled = numba.njit(signature, nogil=True)(function)
+        return compiled
 
     return decorate

@@ -15,7 +15,7 @@ _S29, _S32 = np.uint64(29), np.uint64(32)
 
 
 @kernel("void(Array(uint64, 1, 'C', readonly=True), uint64, Array(uint64, 1, 'C', readonly=True), uint64[::1])")
-def digest_words(words, n_bytes, key, out):
+def digest_words(words: np.ndarray, n_bytes: np.uint64, key: np.ndarray, out: np.ndarray) -> None:
     """Digest of 64-bit words, keyed, into two words.
 
     Parameters

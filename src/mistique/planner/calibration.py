@@ -10,7 +10,7 @@ import numpy as np
 from mistique.planner.cost import ReadCost
 from mistique.storage.usage import Observation
 
-# Before anything was measured: 4 ms to reach a run of chunks, 100 MB/s to read and decode it. Counted as one observation.
+# Before anything was measured: 4 ms to reach a run of chunks, 100 MB/s to read and decode it.
 _START_RANGE_SECONDS, _START_BYTE_SECONDS = 4e-3, 1e-8
 _WINDOW = 64
 

@@ -83,7 +83,7 @@ def choose(question: Question, calibration: Calibration) -> Plan:
 
 
 def recompute_rows(question: Question) -> np.ndarray:
-    """The rows that run when `question` is recomputed: whole batches of the capture, so that every bit comes out alike."""
+    """The rows that run when `question` is recomputed: whole batches of the capture, so that every bit is the same."""
     batch, n_rows = question.version.batch_rows, question.target.n_rows
     if not batch:
         return np.arange(n_rows) if question.exact else question.rows
@@ -177,9 +177,7 @@ def _recompute(question: Question, calibration: Calibration) -> list[Candidate]:
     return candidates
 
 
-def _recompute_from(
-    question: Question, sources: tuple[str, ...], road: str, calibration: Calibration
-) -> Candidate:
+def _recompute_from(question: Question, sources: tuple[str, ...], road: str, calibration: Calibration) -> Candidate:
     rows = recompute_rows(question)
     source_seconds, nbytes = 0.0, 0
     for name in sources:

@@ -36,7 +36,7 @@ class ReadCost:
 
         Notes
         -----
-        Affine, as the paper's measurements are (figure 8b: 0.45 s + bytes / rho_d), though its formula has no fixed term.
+        Affine, as the paper's measurements are (figure 8b: 0.45 s + bytes / rho_d); its formula has no fixed term.
         """
         return n_ranges * self.range_seconds + encoded_nbytes * self.byte_seconds
 

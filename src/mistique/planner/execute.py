@@ -125,9 +125,7 @@ def _recompute(store: Store, capture: Capture, question: Question, chosen: Candi
     return values if len(rows) == len(question.rows) else values.take(np.searchsorted(rows, question.rows))
 
 
-def _read(
-    store: Store, intermediate: Intermediate, rows: np.ndarray, columns: np.ndarray
-) -> tuple[Values, float]:
+def _read(store: Store, intermediate: Intermediate, rows: np.ndarray, columns: np.ndarray) -> tuple[Values, float]:
     """Stored values, verified, and their error bound; what it took is learned."""
     references = intermediate.references
     assert references is not None

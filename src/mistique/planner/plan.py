@@ -98,9 +98,7 @@ class Plan:
         body = "".join(
             "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in self._cells(c)) + "</tr>" for c in self.candidates
         )
-        return (
-            f"<p>{escape(self._title())}</p><table><tr>{head}</tr>{body}</table><p>{escape(str(self))}</p>"
-        )
+        return f"<p>{escape(self._title())}</p><table><tr>{head}</tr>{body}</table><p>{escape(str(self))}</p>"
 
     def _title(self) -> str:
         return f"{self.key}: {self.n_rows} of {self.of_rows} rows, {self.n_columns} of {self.of_columns} columns"

@@ -49,7 +49,7 @@ class Values:
         return Values(self.intermediate, self.columns, parts)
 
     def to_numpy(self) -> np.ndarray:
-        """An array: (n_rows, *shape) for whole rows of a layer, whole units keep their positions, else (n_rows, n_columns).
+        """An array: (n_rows, *shape) where whole units were asked of a layer, else (n_rows, n_columns).
 
         Columns of different types come as objects.
         """
@@ -78,11 +78,9 @@ class Values:
         import pandas as pd
 
         if isinstance(self.parts, np.ndarray):
-            restored = _restored(self.parts, self.intermediate.types[0])
-            # pandas knows no bfloat16.
-            cells = restored if restored.dtype.kind == "f" else restored.astype(np.float32)
-            if self.intermediate.types[0].dtype in ("bool",) or restored.dtype.kind in "iub":
-                cells = restored
+            cells = _restored(self.parts, self.intermediate.types[0])
+            if cells.dtype.kind not in "biufmM":  # pandas knows no bfloat16
+                cells = cells.astype(np.float32)
             return pd.DataFrame(cells.T, columns=self.names(), index=index)
         columns = [pandas_column(part, index) for part in self.parts]
         frame = pd.concat(columns, axis=1) if columns else pd.DataFrame(index=index)
@@ -120,7 +118,7 @@ def _restored(cells: np.ndarray, kind: ColumnType) -> np.ndarray:
         if kind.dtype.startswith("float8"):
             import ml_dtypes
 
-            return cells.view(getattr(ml_dtypes, kind.dtype))
+            return cells.view(np.dtype(getattr(ml_dtypes, kind.dtype)))
         return cells.view(float_dtype(kind.dtype))
     return cells
 
@@ -129,8 +127,7 @@ def numpy_column(column: Column) -> np.ndarray:
     """One column as an array. Nulls are None in text, NaN in numbers, None in booleans."""
     kind = column.type
     if kind.categories is not None:
-        categories = np.array([*kind.categories, None], object)
-        values = categories[column.cells]
+        values: np.ndarray = np.array([*kind.categories, None], object)[column.cells]
         is_number = all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in kind.categories)
         return values.astype(np.float64) if is_number else values
     if kind.cell == "<U0":
@@ -170,8 +167,9 @@ def pandas_column(column: Column, index: Any) -> Any:
     values = numpy_column(column)
     if values.dtype.kind == "V" or values.dtype.name.startswith(("bfloat16", "float8")):
         values = values.astype(np.float32)
-    dtype = object if values.dtype == object else None
-    return pd.Series(values, index=index, dtype=dtype)
+    if values.dtype == object:
+        return pd.Series(values, index=index, dtype=object)
+    return pd.Series(values, index=index)
 
 
 def pandas_index(values: Values) -> Any:
@@ -184,5 +182,3 @@ def pandas_index(values: Values) -> Any:
     if len(columns) == 1:
         return pd.Index(columns[0], name=names[0])
     return pd.MultiIndex.from_arrays(columns, names=names)
-
-

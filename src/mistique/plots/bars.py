@@ -15,8 +15,15 @@ def draw_bars(answer: ColDiff, ax: Any = None) -> Any:
     ax = axes_of(ax)
     places = np.arange(len(answer.rows))
     for side in (0, 1):
-        ax.bar(places + 0.4 * side - 0.2, answer.values[:, 1 + side], 0.4, color=GREYS[2 * side],
-               hatch=HATCHES[side], edgecolor="0.2", label=answer.columns[1 + side])
+        ax.bar(
+            places + 0.4 * side - 0.2,
+            answer.values[:, 1 + side],
+            0.4,
+            color=GREYS[2 * side],
+            hatch=HATCHES[side],
+            edgecolor="0.2",
+            label=answer.columns[1 + side],
+        )
     ticks = [f"{group}\n({int(n):,} rows)" for group, n in zip(answer.rows, answer.values[:, 0], strict=True)]
     slanted = {"rotation": 60, "ha": "right"} if len(ticks) > 8 else {}
     ax.set_xticks(places, ticks, fontsize=8, **slanted)

@@ -21,12 +21,26 @@ def draw_histogram(answer: ColDist, ax: Any = None) -> Any:
     for i, (group, height) in enumerate(zip(answer.rows, heights, strict=False)):
         label = f"{answer.by} = {group}" if is_grouped else None
         if answer.edges is not None:
-            ax.stairs(height, answer.edges, fill=not is_grouped, color=GREYS[0] if is_grouped else GREYS[1],
-                      linestyle=LINES[i % len(LINES)], linewidth=1.6, label=label)
+            ax.stairs(
+                height,
+                answer.edges,
+                fill=not is_grouped,
+                color=GREYS[0] if is_grouped else GREYS[1],
+                linestyle=LINES[i % len(LINES)],
+                linewidth=1.6,
+                label=label,
+            )
         else:
             width = 0.8 / len(heights)
-            ax.bar(np.arange(len(height)) + i * width, height, width, color=GREYS[i % len(GREYS)],
-                   hatch=HATCHES[i % len(HATCHES)], edgecolor="0.2", label=label)
+            ax.bar(
+                np.arange(len(height)) + i * width,
+                height,
+                width,
+                color=GREYS[i % len(GREYS)],
+                hatch=HATCHES[i % len(HATCHES)],
+                edgecolor="0.2",
+                label=label,
+            )
     if answer.edges is None:
         ax.set_xticks(np.arange(len(answer.columns)) + 0.4, answer.columns, rotation=45, ha="right")
     ax.set_xlabel(answer.name)

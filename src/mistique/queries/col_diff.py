@@ -86,7 +86,7 @@ def col_diff(
 
     Notes
     -----
-    The paper's COL_DIFF (table 1). Rows are matched by label, so that two models may have seen them in any order; where a
+    The paper's COL_DIFF (table 1). Rows are matched by label, so two models may have seen them in any order; where a
     label occurs twice its rows are matched in order.
 
     Examples
@@ -198,6 +198,9 @@ def _matched(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 def _compare(first: np.ndarray, second: np.ndarray) -> list[float]:
     return [
-        float(len(first)), float(first.mean()), float(second.mean()),
-        float((second - first).mean()), float((first < second).mean()),
+        float(len(first)),
+        float(first.mean()),
+        float(second.mean()),
+        float((second - first).mean()),
+        float((first < second).mean()),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,10 +47,7 @@ class ColDist(Plotted):
         return [self.name, *(f"{self.by} {group}" if self.by else "count" for group in self.rows[:6])]
 
     def _body(self) -> list[list[str]]:
-        return [
-            [name, *(format_value(int(n)) for n in self.values[:6, i])]
-            for i, name in enumerate(self.columns[:20])
-        ]
+        return [[name, *(format_value(int(n)) for n in self.values[:6, i])] for i, name in enumerate(self.columns[:20])]
 
     def _more(self) -> list[str]:
         n = int(self.n_not_finite.sum())
@@ -142,7 +140,7 @@ def _numbers(parts: list[np.ndarray], bins: int) -> tuple[np.ndarray, list[str],
     high = max((part.max() for part in finite if len(part)), default=1.0)
     edges = np.histogram_bin_edges(np.array([low, high]), bins)
     counts = np.stack([np.histogram(part, edges)[0] for part in finite])
-    names = [f"{a:.4g} to {b:.4g}" for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    names = [f"{a:.4g} to {b:.4g}" for a, b in pairwise(edges)]
     lost = np.array([len(part) - len(kept) for part, kept in zip(parts, finite, strict=True)])
     return counts, names, edges, lost
 

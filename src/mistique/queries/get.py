@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mistique.planner.execute import execute
+from mistique.planner.execute import execute, row_labels
 from mistique.planner.values import Values
 from mistique.queries.answer import Answer
 from mistique.queries.selection import labels_of, select_columns, select_rows
@@ -20,12 +20,13 @@ class Part(Answer):
     """Rows and columns of an intermediate. Made by `get`."""
 
     _values: Values = field(kw_only=True)
+    _index: Any = field(default=None, kw_only=True)
 
     def to_frame(self) -> Any:
-        """A pandas frame with the dtypes that were captured, rows labelled."""
+        """A pandas frame with the dtypes and the row labels that were captured."""
         import pandas as pd
 
-        return self._values.to_frame(pd.Index(self.rows))
+        return self._values.to_frame(pd.Index(self.rows) if self._index is None else self._index)
 
 
 def get(
@@ -70,8 +71,8 @@ def get(
 
     Notes
     -----
-    The paper's POINTQ (section 2.2). Bytes are read in proportion to the row blocks and columns asked, each chunk is held
-    against its digest.
+    The paper's POINTQ (section 2.2). Bytes are read in proportion to the row blocks and columns asked, and each chunk is
+    held against its digest.
 
     Examples
     --------
@@ -94,6 +95,7 @@ def get(
     chosen_rows = select_rows(store, capture, intermediate.n_rows, rows)
     chosen_columns = select_columns(intermediate, columns, unit)
     values, plan = execute(store, capture, intermediate, rows=chosen_rows, columns=chosen_columns, exact=exact)
+    index = row_labels(store, capture)
     return Part(
         plan.key,
         values.to_numpy(),
@@ -102,4 +104,5 @@ def get(
         plan.max_abs_error or 0.0,
         plan,
         _values=values,
+        _index=index if index is None or chosen_rows is None else index[chosen_rows],
     )

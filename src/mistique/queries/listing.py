@@ -17,7 +17,18 @@ HEAD = ("version", "dataset", "rows", "intermediates", "raw", "stored", "ratio")
 
 @dataclass(frozen=True)
 class ListedCapture:
-    """One version over one dataset."""
+    """One version over one dataset.
+
+    Parameters
+    ----------
+    version, dataset : str
+    n_rows : int
+    intermediates : tuple of str
+    raw_nbytes : int
+        Of what is stored of it, as it was captured.
+    stored_nbytes : int
+        That it added to the store.
+    """
 
     version: str
     dataset: str
@@ -41,10 +52,19 @@ class ListedCapture:
 
 @dataclass(frozen=True, repr=False)
 class Listing:
-    """The captures of a store."""
+    """The captures of a store.
+
+    Parameters
+    ----------
+    uri : str
+    captures : tuple of ListedCapture
+    model_nbytes : int
+        Of the kept models, each counted once, before compression.
+    """
 
     uri: str
     captures: tuple[ListedCapture, ...]
+    model_nbytes: int
 
     @property
     def raw_nbytes(self) -> int:
@@ -58,18 +78,24 @@ class Listing:
 
     def __repr__(self) -> str:
         if not self.captures:
-            return f"{self._title()}\n{_EMPTY}"
+            return self._title()
         return "\n".join([self._title(), *text_table(HEAD, [capture.cells() for capture in self.captures])])
 
     def _repr_html_(self) -> str:
-        notes = [] if self.captures else [_EMPTY]
-        return html_table(self._title(), HEAD, [capture.cells() for capture in self.captures], notes)
+        return html_table(self._title(), HEAD, [capture.cells() for capture in self.captures], [])
 
     def _title(self) -> str:
         n_models = len({capture.version.partition("@")[0] for capture in self.captures})
+        return f"{self.uri}: {n_models} models\n{self.summary()}"
+
+    def summary(self) -> str:
+        """What it all comes to, in one line."""
+        if not self.captures:
+            return _EMPTY
         return (
-            f"{self.uri}: {n_models} models, {format_nbytes(self.raw_nbytes)} captured, "
-            f"{format_nbytes(self.stored_nbytes)} stored"
+            f"{format_nbytes(self.raw_nbytes)} captured, {format_nbytes(self.stored_nbytes)} stored: "
+            f"{format_ratio(self.raw_nbytes, self.stored_nbytes)} smaller; "
+            f"and {format_nbytes(self.model_nbytes)} of models to recompute with"
         )
 
 
@@ -79,7 +105,9 @@ _EMPTY = "empty: capture with mistique.sklearn.Pipeline(...).set_capture(store, 
 def listing(store: Store) -> Listing:
     """What a store holds, from its catalog alone."""
     captures = []
+    models: dict[str | None, int] = {}
     for capture in store.catalog.captures():
+        models[capture.version.artifact] = capture.version.artifact_nbytes
         nodes = [node for node in capture.intermediates.values() if node.name != ROW_LABEL]
         captures.append(
             ListedCapture(
@@ -87,11 +115,12 @@ def listing(store: Store) -> Listing:
                 capture.dataset,
                 nodes[0].n_rows if nodes else 0,
                 tuple(node.name for node in nodes),
-                sum(node.raw_nbytes for node in capture.intermediates.values()),
+                sum(node.raw_nbytes for node in capture.intermediates.values() if node.name in capture.stored),
                 sum(node.stored_nbytes for node in capture.intermediates.values()),
             )
         )
-    return Listing(store.uri, tuple(captures))
+    models.pop(None, None)
+    return Listing(store.uri, tuple(captures), sum(models.values()))
 
 
 def facts_of(store: Store, key: str) -> list[tuple[str, Any]]:

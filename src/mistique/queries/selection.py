@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +38,9 @@ def select_rows(store: Store, capture: Capture, n_rows: int, rows: Any) -> np.nd
     if index is None:
         for label in wanted:
             if isinstance(label, bool) or not isinstance(label, (int, np.integer)) or not 0 <= label < n_rows:
-                raise QueryError(f"rows: expected numbers from 0 to {n_rows - 1} (the rows have no labels), got {label!r}")
+                raise QueryError(
+                    f"rows: expected numbers from 0 to {n_rows - 1} (the rows have no labels), got {label!r}"
+                )
         return np.array(wanted, np.int64)
     positions = []
     for label in wanted:
@@ -143,7 +146,7 @@ def _few(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind not in "iufb" or len(np.unique(values)) <= _MAX_GROUPS:
         return np.array(["null" if value is None else value for value in values]) if values.dtype == object else values
     edges = np.unique(np.nanquantile(values, [0, 0.25, 0.5, 0.75, 1]))
-    names = np.array([f"{low:.4g} to {high:.4g}" for low, high in zip(edges[:-1], edges[1:], strict=True)], object)
+    names = np.array([f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)], object)
     which = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(names) - 1)
     return np.where(np.isnan(values.astype(float)), "null", names[which]).astype(str)
 

@@ -71,4 +71,5 @@ def _behind_preparation(name: str, model: Any) -> Pipeline:
         verbose_feature_names_out=False,
     )
     steps = [("select", select), ("impute", SimpleImputer()), ("scale", StandardScaler()), (name, model)]
-    return Pipeline(steps).set_output(transform="pandas")
+    pipe: Pipeline = Pipeline(steps).set_output(transform="pandas")
+    return pipe

@@ -111,7 +111,7 @@ class Artifacts:
         with translated(uri, "read artifact"), tiledb.open(uri, "r", ctx=self._ctx) as array:
             n_bytes, kind = array.meta.get("n_bytes"), array.meta.get("kind")
             stored_signature = array.meta.get(_signature_name())
-            if not isinstance(n_bytes, int) or not isinstance(kind, str) or not 0 <= n_bytes <= array.shape[0]:
+            if not isinstance(n_bytes, (int, np.integer)) or not isinstance(kind, str) or not 0 <= n_bytes <= array.shape[0]:
                 raise ChunkCorruptError(where=f"artifact {digest}", expected="a whole artifact", got="a part of one")
             cells = array[:n_bytes] if n_bytes else np.empty(0, np.uint8)
         payload = (cells["bytes"] if isinstance(cells, dict) else cells).tobytes()

@@ -112,9 +112,7 @@ class Catalog:
         captures = self.captures()
         of_model = [c for c in captures if c.version.model == key.model]
         if not of_model:
-            raise IntermediateNotFoundError(
-                what="model", name=key.model, known=[c.version.model for c in captures]
-            )
+            raise IntermediateNotFoundError(what="model", name=key.model, known=[c.version.model for c in captures])
         of_version = [c for c in of_model if key.version in (LATEST, c.number, c.number.partition(".")[0])]
         if not of_version:
             known = [f"{key.model}@{c.number}" for c in of_model]
@@ -136,7 +134,9 @@ class Catalog:
             try:
                 self._references[order] = _references(json.loads(content))
             except (KeyError, TypeError, ValueError) as error:
-                raise ChunkCorruptError(where=f"references of {intermediate.name}", expected="runs", got=str(error)) from error
+                raise ChunkCorruptError(
+                    where=f"references of {intermediate.name}", expected="runs", got=str(error)
+                ) from error
         return self._references[order]
 
 
@@ -155,7 +155,7 @@ def _captures(records: list[tuple[Order, Record]]) -> dict[CaptureId, Capture]:
             capture_id = _capture_id(version, body["dataset"])
             heads[capture_id], parts[capture_id], stored[capture_id] = (order, version), {}, set()
     for order, kind, body in bodies:
-        capture_id = tuple(body["of"]) if "of" in body else None
+        capture_id = tuple(body.get("of", ()))
         if capture_id not in heads or order < heads[capture_id][0]:
             continue
         if kind == "intermediate" and order.writer == heads[capture_id][0].writer:

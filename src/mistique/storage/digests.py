@@ -30,18 +30,23 @@ def digest_bytes(content: bytes, key: bytes = bytes(16)) -> Digest:
     return _digest(np.frombuffer(content, np.uint8), key)
 
 
-def chunk_digest(cells: np.ndarray, params: np.ndarray, codec: Mapping[str, Any]) -> Digest:
+def codec_text(codec: Mapping[str, Any]) -> str:
+    """A codec's name and parameters as they enter a digest."""
+    return json.dumps(dict(codec), sort_keys=True)
+
+
+def chunk_digest(cells: np.ndarray, params: np.ndarray, codec: str) -> Digest:
     """The digest of a chunk as it is stored: its cells, their type and shape, and what decoding needs.
 
     Parameters
     ----------
     cells : ndarray of shape (n_columns, n_rows)
     params : ndarray of shape (n_params,), float64
-    codec : mapping
-        Its name and parameters.
+    codec : str
+        From `codec_text`.
     """
     n_columns, n_rows = cells.shape
-    key = _key(str(cells.dtype), n_columns, n_rows, json.dumps(dict(codec), sort_keys=True), params.tobytes())
+    key = _key(str(cells.dtype), n_columns, n_rows, codec, params.tobytes())
     if cells.dtype.kind == "O":
         texts = [text.encode() for text in cells.reshape(-1)]
         lengths = np.array([len(text) for text in texts], np.uint64)
@@ -100,14 +105,16 @@ class DigestIndex:
 
     def find(self, digests: Iterable[Digest]) -> dict[Digest, Place]:
         """The places of those digests that are known."""
-        wanted = {digest: None for digest in digests}
+        wanted = dict.fromkeys(digests)
         if not wanted:
             return {}
         points = np.unique(np.array([first >> 1 for first, _ in wanted], np.uint64))
         with translated(self._uri, "look up digests in"), tiledb.open(self._uri, "r", ctx=self._ctx) as array:
             found = array.multi_index[points.tolist()]
-        columns = [found[name].tolist() for name in
-                   ("digest_first", "digest_second", "segment_first", "segment_second", "block", "group")]
+        columns = [
+            found[name].tolist()
+            for name in ("digest_first", "digest_second", "segment_first", "segment_second", "block", "group")
+        ]
         return {
             (first, second): Place(f"{high:016x}{low:016x}", block, group)
             for first, second, high, low, block, group in zip(*columns, strict=True)

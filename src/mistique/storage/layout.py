@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import numpy as np
 import tiledb
 
 from mistique.errors import FormatVersionError, StoreNotFoundError
@@ -82,7 +83,7 @@ def open_layout(uri: str, *, ctx: tiledb.Ctx, create: bool) -> Layout:
                 _create(layout, ctx)
             return layout
         raise StoreNotFoundError(uri=uri, found="a TileDB group that is not a mistique store")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if not isinstance(version, (int, np.integer)) or version > FORMAT_VERSION:
         raise FormatVersionError(uri=uri, found=version, readable=FORMAT_VERSION)
     return layout
 

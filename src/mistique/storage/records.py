@@ -29,8 +29,10 @@ def create_records(uri: str, ctx: tiledb.Ctx) -> None:
         tiledb.Dim("counter", domain=(0, 2**62), tile=2**20, dtype=np.uint64),
         tiledb.Dim("writer", dtype="ascii"),
     )
-    attrs = [tiledb.Attr(name, dtype=np.dtype("S0"), var=True, filters=zstd)
-             for name in ("kind", "body", "attachment", "check")]
+    attrs = [
+        tiledb.Attr(name, dtype=np.dtype("S0"), var=True, filters=zstd)
+        for name in ("kind", "body", "attachment", "check")
+    ]
     tiledb.Array.create(uri, tiledb.ArraySchema(domain=domain, attrs=attrs, sparse=True, capacity=1000), ctx=ctx)
 
 

@@ -10,9 +10,10 @@ import json
 import secrets
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import tiledb
@@ -20,7 +21,7 @@ import tiledb
 from mistique.codecs import Codec, codec_from_config
 from mistique.errors import ChunkCorruptError
 from mistique.schema import TILE_CELLS, Segment
-from mistique.storage.digests import Digest, chunk_digest, digest_bytes
+from mistique.storage.digests import Digest, chunk_digest, codec_text, digest_bytes
 from mistique.storage.layout import Layout
 from mistique.storage.options import StorageOptions, translated
 
@@ -104,8 +105,14 @@ class SegmentWriter:
         for place, digest in self._digests.items():
             table.digests[place] = digest
             table.params[place] = self._params[place]
-        facts = {"codec": self._codec.config(), "n_rows": self._n_rows, "n_columns": self._n_columns,
-                 "block_rows": self._block_rows, "group_columns": self._group_columns, "cell": self._cell.str}
+        facts: dict[str, Any] = {
+            "codec": self._codec.config(),
+            "n_rows": self._n_rows,
+            "n_columns": self._n_columns,
+            "block_rows": self._block_rows,
+            "group_columns": self._group_columns,
+            "cell": self._cell.str,
+        }
         with translated(self._uri, "finish segment"):
             if self._n_writes > 1:
                 tiledb.consolidate(self._uri, ctx=self._ctx)
@@ -119,14 +126,12 @@ class SegmentWriter:
 
     def discard(self) -> None:
         """Take it away again, as far as that can be done: what stays is garbage that no record refers to."""
-        try:
+        with suppress(tiledb.TileDBError):
             tiledb.Array.delete_array(self._uri, ctx=self._ctx)
-        except tiledb.TileDBError:
-            pass
 
 
 class SegmentReader:
-    """Reads chunks of segments and holds each against its digest. Arrays stay open between reads; threads may share one."""
+    """Reads chunks of segments and holds each against its digest. Arrays stay open; threads may share a reader."""
 
     def __init__(self, layout: Layout, ctx: tiledb.Ctx) -> None:
         self._layout, self._ctx = layout, ctx
@@ -168,16 +173,18 @@ class SegmentReader:
             cells = array[first_column:last_column, first_row:last_row]
         if isinstance(cells, dict):
             cells = cells["cells"]
+        codec = codec_text(segment.codec)
         for b in range(n_blocks):
             rows = slice(b * segment.block_rows, (b + 1) * segment.block_rows)
             for g in range(n_groups):
                 columns = slice(g * segment.group_columns, (g + 1) * segment.group_columns)
-                found = chunk_digest(cells[columns, rows], table.params[block + b, group + g], segment.codec)
+                found = chunk_digest(cells[columns, rows], table.params[block + b, group + g], codec)
                 expected = tuple(table.digests[block + b, group + g].tolist())
                 if found != expected:
                     raise ChunkCorruptError(
                         where=f"segment {segment.id}, block {block + b}, group {group + g}",
-                        expected=f"digest {expected[0]:016x}", got=f"{found[0]:016x}",
+                        expected=f"digest {expected[0]:016x}",
+                        got=f"{found[0]:016x}",
                     )
         return cells, table.params[block : block + n_blocks, group : group + n_groups]
 

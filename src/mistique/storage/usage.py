@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from mistique.errors import StoreError
@@ -62,8 +63,6 @@ class UsageLog:
         """Write what was gathered. A store that cannot be written still answers: the figures are then lost."""
         if self._new and self._is_writable:
             body = {"host": self._host, "observations": [asdict(item) for item in self._new]}
-            try:
+            with suppress(StoreError):
                 self._log.append([Record("usage", json.dumps(body).encode())])
-            except StoreError:
-                pass
         self._new.clear()

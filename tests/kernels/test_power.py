@@ -1,0 +1,66 @@
+"""The power kernels against their oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from mistique.kernels import power as kernels
+from tests.reference import power as oracle
+
+EXTREMES = [np.nan, np.inf, -np.inf, 0.0, -0.0, 5e-324, -5e-324, 2.2e-308, 1.7e308, -1.7e308, 1.0, -1.0, 0.5]
+VALUES = hnp.arrays(
+    np.float64, st.integers(0, 40), elements=st.one_of(st.sampled_from(EXTREMES), st.floats(width=64))
+)
+
+
+def encoded(values: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    params, codes = np.zeros(2), np.empty(values.shape, np.uint8)
+    kernels.value_range(values, params)
+    n = oracle.n_levels(bits, bool(params[1]))
+    kernels.encode_power(values, params[0], n, n if params[1] else 0, codes)
+    return codes, params
+
+
+@given(VALUES)
+@example(np.empty(0))
+@example(np.full(5, np.nan))
+@example(np.array([-np.inf, np.nan]))
+def test_value_range_equals_the_oracle(values: np.ndarray) -> None:
+    params = np.zeros(2)
+    kernels.value_range(values, params)
+    assert (params[0], bool(params[1])) == oracle.value_range(values.tolist())
+
+
+@given(values=VALUES, bits=st.integers(3, 8))
+@example(values=np.empty(0), bits=8)
+@example(values=np.array(EXTREMES), bits=8)
+@example(values=np.full(9, 3.25), bits=3)
+@example(values=np.full(9, -0.0), bits=5)
+def test_codes_equal_the_oracle(values: np.ndarray, bits: int) -> None:
+    codes, _ = encoded(values, bits)
+    assert codes.tolist() == oracle.encode(values.tolist(), bits)
+
+
+@given(values=VALUES, bits=st.integers(3, 8))
+def test_no_number_gets_a_code_of_nan_or_inf(values: np.ndarray, bits: int) -> None:
+    codes, _ = encoded(values, bits)
+    specials = np.isin(codes, [oracle.NAN_CODE, oracle.POSITIVE_INF_CODE, oracle.NEGATIVE_INF_CODE])
+    assert (specials == ~np.isfinite(values)).all()
+
+
+@pytest.mark.parametrize("size", [0, 1, 31, 33])
+def test_decoding_is_a_look_up_in_the_table(size: int) -> None:
+    table = np.arange(256.0) * 3
+    codes = (np.arange(size) * 7 % 256).astype(np.uint8)
+    values = np.empty(size)
+    kernels.decode_power(codes, table, values)
+    assert values.tolist() == [table[code] for code in codes]
+
+
+def test_a_wrong_dtype_is_an_error_and_not_a_wrong_answer() -> None:
+    with pytest.raises(TypeError):
+        kernels.value_range(np.zeros(3, np.float32), np.zeros(2))
