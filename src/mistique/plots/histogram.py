@@ -10,6 +10,7 @@ from mistique.plots.axes import GREYS, HATCHES, LINES, axes_of, title
 from mistique.queries import ColDist
 
 _MAX_GROUPS = 6
+_LINE_GREYS = ("0", "0.35", "0.5", "0.1", "0.6", "0.25")
 
 
 def draw_histogram(answer: ColDist, ax: Any = None) -> Any:
@@ -25,7 +26,7 @@ def draw_histogram(answer: ColDist, ax: Any = None) -> Any:
                 height,
                 answer.edges,
                 fill=not is_grouped,
-                color=GREYS[0] if is_grouped else GREYS[1],
+                color=_LINE_GREYS[i % len(_LINE_GREYS)] if is_grouped else GREYS[1],
                 linestyle=LINES[i % len(LINES)],
                 linewidth=1.6,
                 label=label,

@@ -124,6 +124,8 @@ def col_diff(
     table = np.array([_compare(measured[groups == group], other_measured[groups == group]) for group in listed])
     names = [first.short_name, second.short_name]
     if names[0] == names[1]:
+        names = [f"{name}@{side.capture.number}" for name, side in zip(names, (first, second), strict=True)]
+    if names[0] == names[1]:
         names = ["first", "second"]
     return ColDiff(
         first.plan.key,
