@@ -50,22 +50,29 @@ def cnn() -> keras.Model:
     )
 
 
+def small() -> keras.Model:
+    """Quick to trace, where the network does not matter."""
+    keras.utils.set_random_seed(11)
+    layers = [keras.layers.Flatten(name="flat"), keras.layers.Dense(10, "softmax", name="probability")]
+    return keras.Sequential([keras.Input((28, 28, 1)), *layers])
+
+
 def train(net: keras.Model, fashion: Fashion, *callbacks: keras.callbacks.Callback, **options: object) -> dict:
     images, labels = fashion
     compiled = {"steps_per_execution": options.pop("steps_per_execution", 1)}
     net.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], **compiled)
-    options = {"epochs": 3, "batch_size": 50, "verbose": 0, "validation_data": (images, labels), **options}
+    options = {"epochs": 3, "batch_size": 50, "verbose": 0, **options}
     return net.fit(images, labels, callbacks=list(callbacks), **options).history
 
 
 def test_training_ends_in_the_same_weights_and_history_bit_for_bit(store: Store, fashion: Fashion) -> None:
     plain, watched = cnn(), cnn()
-    plain_history = train(plain, fashion)
+    plain_history = train(plain, fashion, validation_data=fashion)
     after_plain = np.random.random()  # noqa: NPY002 - the global generator is what is compared
     keras.utils.set_random_seed(11)
     watched = cnn()
     watch = MistiqueCallback(store, fashion[0][:70], model="cnn", batch_size=32, on_error="raise")
-    watched_history = train(watched, fashion, watch)
+    watched_history = train(watched, fashion, watch, validation_data=fashion)
     assert np.random.random() == after_plain  # noqa: NPY002
     assert watched_history == plain_history
     for one, other in zip(plain.variables, watched.variables, strict=True):
@@ -103,26 +110,26 @@ def test_steps_per_execution_changes_no_capture(
 
 
 def test_every_second_epoch_and_the_last(store: Store, fashion: Fashion) -> None:
-    watch = MistiqueCallback(store, fashion[0][:20], model="cnn", every=2, layers=["conv"])
-    train(cnn(), fashion, watch)
+    watch = MistiqueCallback(store, fashion[0][:20], model="cnn", every=2, layers=["flat"])
+    train(small(), fashion, watch)
     assert watch.captured == ["cnn@1.2", "cnn@1.3"]
 
 
 def test_the_last_epoch_is_captured_when_training_stops_early(store: Store, fashion: Fashion) -> None:
-    net = cnn()
+    net = small()
 
     def end(epoch: int, logs: object) -> None:
         net.stop_training = epoch == 1
 
     # After ours in the list, so at the end of the epoch ours does not know yet.
     stop = keras.callbacks.LambdaCallback(on_epoch_end=end)
-    watch = MistiqueCallback(store, fashion[0][:20], model="cnn", every=100, layers=["conv"])
+    watch = MistiqueCallback(store, fashion[0][:20], model="cnn", every=100, layers=["flat"])
     train(net, fashion, watch, stop, epochs=9)
     assert watch.captured == ["cnn@1.2"]
 
 
 def test_a_second_fit_is_a_second_run(store: Store, fashion: Fashion) -> None:
-    net, watch = cnn(), MistiqueCallback(store, fashion[0][:20], model="cnn", layers=["conv"])
+    net, watch = small(), MistiqueCallback(store, fashion[0][:20], model="cnn", layers=["flat"])
     train(net, fashion, watch, epochs=1)
     train(net, fashion, watch, epochs=1)
     assert watch.captured == ["cnn@2.1"]
@@ -139,9 +146,9 @@ def test_a_second_fit_is_a_second_run(store: Store, fashion: Fashion) -> None:
 def test_a_capture_that_fails_warns_once_and_training_goes_on(
     store: Store, fashion: Fashion, x: np.ndarray, y: np.ndarray | None, said: str
 ) -> None:
-    plain_history = train(cnn(), fashion)
+    plain_history = train(small(), fashion)
     with pytest.warns(CaptureWarning, match=said) as warned:
-        history = train(cnn(), fashion, MistiqueCallback(store, x, y, model="cnn"))
+        history = train(small(), fashion, MistiqueCallback(store, x, y, model="cnn"))
     assert len([w for w in warned if issubclass(w.category, CaptureWarning)]) == 1
     assert history == plain_history
     assert store.catalog.captures() == []
@@ -149,20 +156,20 @@ def test_a_capture_that_fails_warns_once_and_training_goes_on(
 
 def test_asked_for_errors_a_failing_capture_raises(store: Store, fashion: Fashion) -> None:
     with pytest.raises(CaptureError, match="one length"):
-        train(cnn(), fashion, MistiqueCallback(store, fashion[0], np.zeros(3), model="cnn", on_error="raise"))
+        train(small(), fashion, MistiqueCallback(store, fashion[0], np.zeros(3), model="cnn", on_error="raise"))
 
 
 def test_an_endless_dataset_is_asked_for_take(store: Store, fashion: Fashion) -> None:
     endless = tf.data.Dataset.from_tensor_slices(fashion[0][:20]).batch(5).repeat()
     with pytest.warns(CaptureWarning, match=r"dataset\.take\(n\)"):
-        history = train(cnn(), fashion, MistiqueCallback(store, endless, model="cnn"))
+        history = train(small(), fashion, MistiqueCallback(store, endless, model="cnn"))
     assert len(history["loss"]) == 3
 
 
 def test_a_dataset_in_a_new_order_each_time_is_refused(store: Store, fashion: Fashion) -> None:
     shuffled = tf.data.Dataset.from_tensor_slices(fashion[0][:20]).shuffle(20).batch(5)
     with pytest.warns(CaptureWarning, match="the same rows each time"):
-        train(cnn(), fashion, MistiqueCallback(store, shuffled, model="cnn"), epochs=1)
+        train(small(), fashion, MistiqueCallback(store, shuffled, model="cnn"), epochs=1)
 
 
 def test_a_dataset_that_gives_other_rows_in_the_second_epoch_is_refused(store: Store, fashion: Fashion) -> None:
@@ -172,9 +179,9 @@ def test_a_dataset_that_gives_other_rows_in_the_second_epoch_is_refused(store: S
         yield from fashion[0][next(n_reads) :][:10]
 
     changing = tf.data.Dataset.from_generator(generate, output_signature=tf.TensorSpec((28, 28, 1), tf.uint8))
-    watch = MistiqueCallback(store, changing.batch(4), model="cnn", layers=["conv"])
+    watch = MistiqueCallback(store, changing.batch(4), model="cnn", layers=["flat"])
     with pytest.warns(CaptureWarning, match="the same rows each time"):
-        train(cnn(), fashion, watch)
+        train(small(), fashion, watch)
     assert watch.captured == ["cnn@1.1"]
 
 
@@ -203,4 +210,4 @@ def test_fifty_captures_leave_traced_functions_and_memory_as_they_were(store: St
 def test_no_warning_comes_from_a_capture_that_works(store: Store, fashion: Fashion) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        train(cnn(), fashion, MistiqueCallback(store, fashion[0][:20], model="cnn"), epochs=1)
+        train(small(), fashion, MistiqueCallback(store, fashion[0][:20], model="cnn"), epochs=1)

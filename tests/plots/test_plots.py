@@ -1,0 +1,79 @@
+"""Pictures: what is on the axes is what the answer says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+import mistique
+from mistique.store import Store
+from tests.capturing import capturing
+
+
+@pytest.fixture(autouse=True)
+def closed_figures() -> Iterator[None]:
+    """No figure outlives its test."""
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def key(store: Store) -> str:
+    """A captured model over 30 images, with a feature map, a table and predictions; the key's prefix."""
+    random = np.random.default_rng(0)
+    target = random.integers(0, 3, 30)
+    for wrong in (0, 5):
+        with capturing(store, model=f"lab/model-{wrong}") as capture:
+            capture.append("input", random.random((30, 8, 8, 1), np.float32), role="input")
+            capture.append("maps", random.random((30, 4, 4, 6), np.float32), parents=("input",))
+            capture.add("table", random.random((30, 2)), columns=["a", "b"])
+            prediction = np.where(np.arange(30) < wrong, (target + 1) % 3, target)
+            capture.append("prediction", np.eye(3, dtype=np.float32)[prediction], role="prediction")
+            capture.append("target", target, role="target")
+    return "@latest/train/"
+
+
+def test_topk_of_images_draws_them_in_order_under_their_labels(store: Store, key: str) -> None:
+    answer = mistique.topk(store, f"lab/model-0{key}maps", unit=2, k=7)
+    cells = answer.plot().reshape(-1)
+    assert [cell.get_title().split("\n")[0] for cell in cells[:7]] == [str(label) for label in answer.rows]
+    images = mistique.get(store, f"lab/model-0{key}input").values
+    low, high = images[answer.positions].min(), images[answer.positions].max()
+    drawn = cells[0].images[0].get_array()
+    np.testing.assert_allclose(drawn, (images[answer.positions[0], ..., 0] - low) / (high - low), rtol=1e-5)
+    assert not cells[7].images
+
+
+def test_topk_without_images_draws_a_bar_for_each_row(store: Store) -> None:
+    with capturing(store) as capture:
+        capture.add("input", np.arange(8.0).reshape(4, 2), role="input")
+    ax = mistique.topk(store, "lab/model@1/train/input", column=1, k=3).plot()
+    assert sorted(bar.get_width() for bar in ax.patches) == [3.0, 5.0, 7.0]
+
+
+def test_col_dist_draws_the_counts(store: Store, key: str) -> None:
+    answer = mistique.col_dist(store, f"lab/model-0{key}table", column="b", bins=5)
+    ax = answer.plot()
+    np.testing.assert_array_equal(ax.patches[0].get_data().values, answer.values[0])
+    assert "b" in ax.get_xlabel()
+
+
+def test_col_dist_by_group_draws_an_outline_of_shares_for_each(store: Store, key: str) -> None:
+    ax = mistique.col_dist(store, f"lab/model-0{key}table", column="a", by="target").plot()
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [f"target = {i}" for i in range(3)]
+    for outline in ax.patches:
+        assert outline.get_data().values.sum() == pytest.approx(1.0)
+
+
+def test_col_diff_draws_two_bars_a_group_on_the_axes_given(store: Store, key: str) -> None:
+    _, ax = plt.subplots()
+    answer = mistique.col_diff(
+        store, f"lab/model-0{key}prediction", other=f"lab/model-5{key}prediction", by="target"
+    )
+    assert answer.plot(ax) is ax
+    heights = [bar.get_height() for bar in ax.patches]
+    np.testing.assert_allclose(heights, [*answer.values[:, 1], *answer.values[:, 2]])
+    assert "lab/model-0" in ax.get_title(loc="left")

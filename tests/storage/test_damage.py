@@ -1,0 +1,142 @@
+"""A damaged store gives the right answer or one of our errors, never a wrong value."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mistique
+from mistique.errors import ChunkCorruptError, MistiqueError
+from mistique.storage.artifacts import Artifact
+from mistique.store import Store
+from tests.capturing import capturing, put, put_layer
+
+N_ROWS = 40
+N_FLIPS = 30
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny store with a table, a layer, a quantized layer and a model, at two epochs."""
+    path = tmp_path_factory.mktemp("damage") / "s.mistique"
+    labels = [f"r{i}" for i in range(N_ROWS)]
+    table = pd.DataFrame({"n": np.arange(N_ROWS, dtype=float), "t": pd.array(["a", "bb", None, ""] * 10, dtype="str")})
+    layer = np.random.default_rng(0).normal(size=(N_ROWS, 6)).astype(np.float32)
+    with mistique.open(path) as store:
+        for epoch in (1, 2):
+            with capturing(store, run_id="0" * 32, epoch=epoch) as capture:
+                capture.set_labels(labels)
+                capture.add("table", table)
+                capture.append("layer", layer + epoch)
+                capture.append("coded", layer, codec="power")
+                capture.keep_model(Artifact("pickle", b"payload" * 10))
+    return path
+
+
+@pytest.fixture
+def damaged(whole: Path, tmp_path: Path) -> Path:
+    """A copy to be damaged."""
+    return Path(shutil.copytree(whole, tmp_path / "copy.mistique"))
+
+
+def ask(path: Path) -> dict[str, object]:
+    """Everything that can be asked of that store, as plain values."""
+    with mistique.open(path, mode="r") as store:
+        answers: dict[str, object] = {}
+        for name in ("table", "layer", "coded"):
+            answer = mistique.get(store, f"lab/model@1.2/train/{name}")
+            answers[name] = answer.values.tolist(), answer.rows.tolist(), answer.columns
+        artifact = store.catalog.captures()[0].version.artifact
+        assert artifact is not None
+        answers["model"] = store._artifacts.get(artifact).payload
+        return answers
+
+
+def flips(folder: Path, *, seed: str, n: int) -> Iterator[tuple[Path, int]]:
+    """Some bytes of the files in a folder, flipped one after the other and put right again."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
+    rng = random.Random(seed)
+    for _ in range(n):
+        path = rng.choice(files)
+        content = path.read_bytes()
+        position = rng.randrange(len(content))
+        flipped = bytearray(content)
+        flipped[position] ^= 1 << rng.randrange(8)
+        path.write_bytes(flipped)
+        yield path, position
+        path.write_bytes(content)
+
+
+PARTS = ["segments", "artifacts", "catalog", "usage", "digests"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", PARTS)
+def test_a_flipped_byte_gives_the_right_answer_or_an_error_of_ours(damaged: Path, part: str) -> None:
+    right = ask(damaged)
+    n_refused = 0
+    for path, position in flips(damaged / part, seed=part, n=N_FLIPS):
+        try:
+            found = ask(damaged)
+        except MistiqueError:
+            n_refused += 1
+        else:
+            assert found == right, f"byte {position} of {path.relative_to(damaged)}"
+    assert n_refused or part in ("usage", "digests")
+
+
+@pytest.mark.parametrize("part", ["segments", "artifacts", "catalog"])
+def test_files_cut_short_give_the_right_answer_or_an_error_of_ours(damaged: Path, part: str) -> None:
+    right = ask(damaged)
+    for path in sorted(path for path in (damaged / part).rglob("*.tdb") if path.stat().st_size)[:12]:
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+        try:
+            assert ask(damaged) == right, path
+        except MistiqueError:
+            pass
+        path.write_bytes(content)
+
+
+def test_one_damaged_segment_leaves_the_others_readable(damaged: Path) -> None:
+    with mistique.open(damaged, mode="r") as store:
+        capture, node = store.catalog.find("lab/model@1.1/train/layer")
+        references = store.catalog.references(capture, node)
+    assert references is not None
+    shutil.rmtree(damaged / "segments" / references.segments[0].id)
+    with mistique.open(damaged, mode="r") as store:
+        with pytest.raises(ChunkCorruptError, match="other intermediates can still be read"):
+            mistique.get(store, "lab/model@1.1/train/layer")
+        assert len(mistique.get(store, "lab/model@1.2/train/layer")) == N_ROWS
+
+
+def test_a_segment_put_in_the_place_of_another_is_noticed(store: Store) -> None:
+    ids = []
+    for value in (1.0, 2.0):
+        key = put_layer(store, np.full((50, 4), value))
+        references = store.catalog.references(*store.catalog.find(key))
+        assert references is not None
+        ids.append(references.segments[0].id)
+    store.close()
+    segments = Path(store.uri) / "segments"
+    shutil.rmtree(segments / ids[0])
+    shutil.copytree(segments / ids[1], segments / ids[0])
+    with pytest.raises(ChunkCorruptError):
+        mistique.get(mistique.open(store.uri, mode="r"), "lab/model@1/train/layer")
+
+
+def test_a_capture_beside_a_damaged_segment_stores_its_chunks_again(store: Store) -> None:
+    values = np.arange(3000.0)
+    put(store, values)
+    store.close()
+    shutil.rmtree(Path(store.uri) / "segments")
+    (Path(store.uri) / "segments").mkdir()
+    again = mistique.open(store.uri)
+    key = put(again, values)
+    assert mistique.get(again, key).values.tolist() == values.tolist()

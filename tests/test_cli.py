@@ -1,0 +1,91 @@
+"""The `mistique` command, run as a person runs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mistique
+from mistique.store import Store
+from tests.capturing import capturing, put
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command in a terminal of 80 columns."""
+    import os
+
+    command = [sys.executable, "-c", "from mistique.cli import app; app()", *arguments]
+    environment = {**os.environ, "COLUMNS": "80"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    """A store with one capture of two intermediates."""
+    with capturing(store, model="homes/a model with quite a long name") as capture:
+        capture.add("input", np.arange(40.0).reshape(20, 2), role="input", columns=["sqft_living", "grade"])
+        capture.add("scale", np.arange(40.0).reshape(20, 2) / 40, parents=("input",), detail="Scaler")
+    return store
+
+
+def test_version_is_that_of_the_package() -> None:
+    assert run("--version").stdout == f"mistique {mistique.__version__}\n"
+
+
+def test_ls_names_every_capture_with_rows_and_bytes_within_80_columns(filled: Store) -> None:
+    done = run("ls", filled.uri)
+    assert done.returncode == 0, done.stderr
+    assert "train" in done.stdout
+    assert "20" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_show_tells_facts_plan_and_first_rows_within_80_columns(filled: Store) -> None:
+    done = run("show", filled.uri, "homes/a model with quite a long name@1/train/scale")
+    assert done.returncode == 0, done.stderr
+    for said in ("Scaler", "float64", "computed from", "read", "0.025"):
+        assert said in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["ls", "nowhere"], "expected a mistique store"),
+        (["show", "STORE", "homes/x"], "expected a key project/model@version/dataset/intermediate"),
+        (["show", "STORE", "lab/model@1/train/stag"], "nearest: stage"),
+    ],
+)
+def test_bad_input_gives_one_line_on_stderr_and_exit_1(store: Store, arguments: list[str], said: str) -> None:
+    put(store, np.arange(4.0))
+    done = run(*(store.uri if word == "STORE" else word for word in arguments))
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_ls_of_a_missing_store_makes_nothing(tmp_path: Path) -> None:
+    run("ls", str(tmp_path / "nothing"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.keras
+def test_demo_answers_six_questions_and_saves_pictures_that_are_not_blank(tmp_path: Path) -> None:
+    from PIL import Image
+
+    done = run("demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for number in range(1, 7):
+        assert f"\n{number}. " in done.stdout
+    assert "recompute took" in done.stdout
+    assert "read took" in done.stdout
+    pictures = sorted((tmp_path / "mistique-demo").glob("*.png"))
+    assert len(pictures) == 5
+    for picture in pictures:
+        assert picture.name in done.stdout
+        assert np.asarray(Image.open(picture).convert("L")).std() > 10
