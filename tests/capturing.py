@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mistique.ingest.capture import Capture
+from mistique.schema import References
 from mistique.store import Store
 
 
@@ -36,3 +37,9 @@ def put_layer(
         for start in range(0, len(values), step):
             capture.append(name, values[start : start + step])
     return f"{capture.committed}/{dataset}/{name}"
+
+
+def references_of(store: Store, key: str) -> References:
+    """Where the chunks of a stored intermediate lie."""
+    capture, node = store.catalog.find(key)
+    return store.catalog.references(capture)[node.name]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,10 @@ import mistique
 from mistique.errors import ChunkCorruptError, MistiqueError
 from mistique.storage.artifacts import Artifact
 from mistique.store import Store
-from tests.capturing import capturing, put, put_layer
+from tests.capturing import capturing, put, put_layer, references_of
+from tests.storage.flip_bytes import ask
 
 N_ROWS = 40
-N_FLIPS = 30
 
 
 @pytest.fixture(scope="module")
@@ -45,50 +45,12 @@ def damaged(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "copy.mistique"))
 
 
-def ask(path: Path) -> dict[str, object]:
-    """Everything that can be asked of that store, as plain values."""
-    with mistique.open(path, mode="r") as store:
-        answers: dict[str, object] = {}
-        for name in ("table", "layer", "coded"):
-            answer = mistique.get(store, f"lab/model@1.2/train/{name}")
-            answers[name] = answer.values.tolist(), answer.rows.tolist(), answer.columns
-        artifact = store.catalog.captures()[0].version.artifact
-        assert artifact is not None
-        answers["model"] = store._artifacts.get(artifact).payload
-        return answers
-
-
-def flips(folder: Path, *, seed: str, n: int) -> Iterator[tuple[Path, int]]:
-    """Some bytes of the files in a folder, flipped one after the other and put right again."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
-    rng = random.Random(seed)
-    for _ in range(n):
-        path = rng.choice(files)
-        content = path.read_bytes()
-        position = rng.randrange(len(content))
-        flipped = bytearray(content)
-        flipped[position] ^= 1 << rng.randrange(8)
-        path.write_bytes(flipped)
-        yield path, position
-        path.write_bytes(content)
-
-
-PARTS = ["segments", "artifacts", "catalog", "usage", "digests"]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("part", PARTS)
-def test_a_flipped_byte_gives_the_right_answer_or_an_error_of_ours(damaged: Path, part: str) -> None:
-    right = ask(damaged)
-    n_refused = 0
-    for path, position in flips(damaged / part, seed=part, n=N_FLIPS):
-        try:
-            found = ask(damaged)
-        except MistiqueError:
-            n_refused += 1
-        else:
-            assert found == right, f"byte {position} of {path.relative_to(damaged)}"
-    assert n_refused or part in ("usage", "digests")
+@pytest.mark.parametrize("part", ["segments", "artifacts", "catalog", "usage", "digests"])
+def test_a_flipped_bit_gives_the_right_answer_or_an_error_of_ours(damaged: Path, part: str) -> None:
+    command = [sys.executable, "-m", "tests.storage.flip_bytes", str(damaged), part, part, "30"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
 
 
 @pytest.mark.parametrize("part", ["segments", "artifacts", "catalog"])
@@ -106,9 +68,7 @@ def test_files_cut_short_give_the_right_answer_or_an_error_of_ours(damaged: Path
 
 def test_one_damaged_segment_leaves_the_others_readable(damaged: Path) -> None:
     with mistique.open(damaged, mode="r") as store:
-        capture, node = store.catalog.find("lab/model@1.1/train/layer")
-        references = store.catalog.references(capture, node)
-    assert references is not None
+        references = references_of(store, "lab/model@1.1/train/layer")
     shutil.rmtree(damaged / "segments" / references.segments[0].id)
     with mistique.open(damaged, mode="r") as store:
         with pytest.raises(ChunkCorruptError, match="other intermediates can still be read"):
@@ -120,9 +80,7 @@ def test_a_segment_put_in_the_place_of_another_is_noticed(store: Store) -> None:
     ids = []
     for value in (1.0, 2.0):
         key = put_layer(store, np.full((50, 4), value))
-        references = store.catalog.references(*store.catalog.find(key))
-        assert references is not None
-        ids.append(references.segments[0].id)
+        ids.append(references_of(store, key).segments[0].id)
     store.close()
     segments = Path(store.uri) / "segments"
     shutil.rmtree(segments / ids[0])

@@ -33,10 +33,8 @@ def question_of(
     exact: bool = False,
 ) -> Question:
     """A question of rows and columns (by position; None: all) of an intermediate."""
-    graph = {
-        name: replace(node, references=store.catalog.references(capture, node))
-        for name, node in capture.intermediates.items()
-    }
+    references = store.catalog.references(capture)
+    graph = {name: replace(node, references=references.get(name)) for name, node in capture.intermediates.items()}
     return Question(
         key=str(Key(capture.version.model, capture.number, capture.dataset, intermediate.name)),
         target=graph[intermediate.name],

@@ -15,7 +15,7 @@ from platformdirs import user_config_path
 
 from mistique.errors import ChunkCorruptError
 from mistique.storage.layout import Layout
-from mistique.storage.options import translated
+from mistique.storage.options import damage_as_error, translated
 
 _TILE_NBYTES = 1024 * 1024
 
@@ -108,10 +108,14 @@ class Artifacts:
             It is not what its digest says.
         """
         uri = self._layout.artifact(digest)
-        with translated(uri, "read artifact"), tiledb.open(uri, "r", ctx=self._ctx) as array:
+        with damage_as_error(uri, "a readable artifact"), tiledb.open(uri, "r", ctx=self._ctx) as array:
             n_bytes, kind = array.meta.get("n_bytes"), array.meta.get("kind")
             stored_signature = array.meta.get(_signature_name())
-            if not isinstance(n_bytes, (int, np.integer)) or not isinstance(kind, str) or not 0 <= n_bytes <= array.shape[0]:
+            if (
+                not isinstance(n_bytes, (int, np.integer))
+                or not isinstance(kind, str)
+                or not 0 <= n_bytes <= array.shape[0]
+            ):
                 raise ChunkCorruptError(where=f"artifact {digest}", expected="a whole artifact", got="a part of one")
             cells = array[:n_bytes] if n_bytes else np.empty(0, np.uint8)
         payload = (cells["bytes"] if isinstance(cells, dict) else cells).tobytes()

@@ -59,6 +59,7 @@ class Catalog:
 
     def __init__(self, log: RecordLog) -> None:
         self._log = log
+        self._facts: dict[Order, _Fact] = {}
         self._captures: dict[CaptureId, Capture] = {}
         self._references: dict[Order, References] = {}
         self._is_loaded = False
@@ -66,7 +67,14 @@ class Catalog:
     def refresh(self) -> None:
         """See what others have committed since."""
         if self._log.refresh() or not self._is_loaded:
-            self._captures = _captures(self._log.records())
+            for order, record in self._log.records():
+                if order not in self._facts:
+                    try:
+                        self._facts[order] = _fact(record)
+                    except (KeyError, TypeError, ValueError) as error:
+                        where = f"record {order.counter} of the catalog"
+                        raise ChunkCorruptError(where=where, expected=f"a {record.kind}", got=str(error)) from error
+            self._captures = _captures(sorted(self._facts.items(), key=lambda item: item[0]))
             self._is_loaded = True
 
     def captures(self) -> list[Capture]:
@@ -124,64 +132,86 @@ class Catalog:
             raise IntermediateNotFoundError(what=what, name=key.dataset, known=known)
         return found[-1]
 
-    def references(self, capture: Capture, intermediate: Intermediate) -> References | None:
-        """Where the chunks of an intermediate lie; None when it is not stored."""
-        if intermediate.name not in capture.stored:
-            return None
-        order = capture.orders[intermediate.name]
-        if order not in self._references:
-            content = self._log.attachment(order)
+    def references(self, capture: Capture) -> Mapping[str, References]:
+        """Where the chunks of the stored intermediates of a capture lie, read at once and kept."""
+        missing = [name for name in capture.stored if capture.orders[name] not in self._references]
+        contents = self._log.attachments([capture.orders[name] for name in missing]) if missing else []
+        for name, content in zip(missing, contents, strict=True):
             try:
-                self._references[order] = _references(json.loads(content))
+                self._references[capture.orders[name]] = _references(json.loads(content))
             except (KeyError, TypeError, ValueError) as error:
-                raise ChunkCorruptError(
-                    where=f"references of {intermediate.name}", expected="runs", got=str(error)
-                ) from error
-        return self._references[order]
+                where = f"references of {capture.prefix}/{name}"
+                raise ChunkCorruptError(where=where, expected="runs of chunks", got=str(error)) from error
+        return {name: self._references[capture.orders[name]] for name in capture.stored}
 
 
-def _captures(records: list[tuple[Order, Record]]) -> dict[CaptureId, Capture]:
-    """The newest capture of each version and dataset, in the order of runs and epochs."""
-    bodies = [(order, record.kind, json.loads(record.body)) for order, record in records]
+@dataclass(frozen=True, slots=True)
+class _Fact:
+    """A record, parsed: a version, one of its intermediates, or that one was dropped."""
+
+    of: CaptureId
+    version: Version | None = None
+    intermediate: Intermediate | None = None
+    is_stored: bool = False
+    dropped: str = ""
+
+
+def _fact(record: Record) -> _Fact:
+    body = json.loads(record.body)
+    if record.kind == "capture":
+        version = Version(**body["version"])
+        return _Fact(_capture_id(version, body["dataset"]), version=version)
+    model, run_id, epoch, dataset = body["of"]
+    of = model, run_id, epoch, dataset
+    if record.kind == "intermediate":
+        return _Fact(of, intermediate=_intermediate(body), is_stored=body["is_stored"])
+    return _Fact(of, dropped=body["name"])
+
+
+def _captures(facts: list[tuple[Order, _Fact]]) -> dict[CaptureId, Capture]:
+    """The newest capture of each version and dataset, in the order of runs and epochs.
+
+    Parameters
+    ----------
+    facts : list of (Order, _Fact)
+        Oldest first.
+    """
     run_numbers: dict[str, dict[str, int]] = {}
     heads: dict[CaptureId, tuple[Order, Version]] = {}
-    parts: dict[CaptureId, dict[str, tuple[Order, Intermediate]]] = {}
-    stored: dict[CaptureId, set[str]] = {}
-    for order, kind, body in bodies:
-        if kind == "capture":
-            version = Version(**body["version"])
-            runs = run_numbers.setdefault(version.model, {})
-            runs.setdefault(version.run_id, len(runs) + 1)
-            capture_id = _capture_id(version, body["dataset"])
-            heads[capture_id], parts[capture_id], stored[capture_id] = (order, version), {}, set()
-    for order, kind, body in bodies:
-        capture_id = tuple(body.get("of", ()))
-        if capture_id not in heads or order < heads[capture_id][0]:
+    for order, fact in facts:
+        if fact.version is not None:
+            runs = run_numbers.setdefault(fact.version.model, {})
+            runs.setdefault(fact.version.run_id, len(runs) + 1)
+            heads[fact.of] = order, fact.version
+    parts: dict[CaptureId, dict[str, tuple[Order, Intermediate]]] = {of: {} for of in heads}
+    stored: dict[CaptureId, set[str]] = {of: set() for of in heads}
+    for order, fact in facts:
+        # What came before the newest capture belongs to one that it replaced; so does what another writer says of it.
+        if fact.of not in heads or order < heads[fact.of][0]:
             continue
-        if kind == "intermediate" and order.writer == heads[capture_id][0].writer:
-            intermediate = _intermediate(body)
-            parts[capture_id][intermediate.name] = order, intermediate
-            if body["is_stored"]:
-                stored[capture_id].add(intermediate.name)
-        elif kind == "drop":
-            stored[capture_id].discard(body["name"])
+        if fact.intermediate is not None and order.writer == heads[fact.of][0].writer:
+            parts[fact.of][fact.intermediate.name] = order, fact.intermediate
+            if fact.is_stored:
+                stored[fact.of].add(fact.intermediate.name)
+        stored[fact.of].discard(fact.dropped)
+
+    def age(of: CaptureId) -> tuple[Any, ...]:
+        order, version = heads[of]
+        return run_numbers[version.model][version.run_id], version.epoch or 0, order
+
     captures = {}
-    for capture_id, (_, version) in heads.items():
+    for of in sorted(heads, key=age):
+        version = heads[of][1]
         run = run_numbers[version.model][version.run_id]
-        captures[capture_id] = Capture(
+        captures[of] = Capture(
             version,
-            capture_id[3],
+            of[3],
             f"{run}" if version.epoch is None else f"{run}.{version.epoch}",
-            {name: intermediate for name, (_, intermediate) in parts[capture_id].items()},
-            {name: order for name, (order, _) in parts[capture_id].items()},
-            frozenset(stored[capture_id]),
+            {name: intermediate for name, (_, intermediate) in parts[of].items()},
+            {name: order for name, (order, _) in parts[of].items()},
+            frozenset(stored[of]),
         )
-
-    def age(item: tuple[CaptureId, Capture]) -> tuple[Any, ...]:
-        version = item[1].version
-        return run_numbers[version.model][version.run_id], version.epoch or 0, heads[item[0]][0]
-
-    return dict(sorted(captures.items(), key=age))
+    return captures
 
 
 def _capture_id(version: Version, dataset: str) -> CaptureId:

@@ -73,9 +73,9 @@ def _digest(content: np.ndarray, key: bytes) -> Digest:
 
 def create_digests(uri: str, ctx: tiledb.Ctx) -> None:
     """Make an empty index of digests."""
-    zstd = tiledb.FilterList([tiledb.ZstdFilter(level=3)])
+    zstd = tiledb.FilterList([tiledb.ZstdFilter(level=3), tiledb.ChecksumMD5Filter()])
     # Half a digest, less a bit so that the domain fits, is the coordinate; the other half decides.
-    half = tiledb.Dim("digest_high", domain=(0, 2**63 - 1), tile=2**62, dtype=np.uint64)
+    half = tiledb.Dim("digest_high", domain=(0, 2**63 - 1), tile=2**62, dtype=np.uint64, filters=zstd)
     attrs = [
         tiledb.Attr(name, dtype=dtype, filters=zstd)
         for name, dtype in [

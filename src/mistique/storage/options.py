@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import tiledb
 
-from mistique.errors import StoreError
+from mistique.errors import ChunkCorruptError, MistiqueError, StoreError
 
 
 @dataclass(frozen=True)
@@ -49,3 +49,14 @@ def translated(uri: str, action: str) -> Iterator[None]:
         yield
     except (tiledb.TileDBError, OSError) as error:
         raise StoreError(f"cannot {action} {uri}: {error}") from error
+
+
+@contextmanager
+def damage_as_error(where: str, expected: str) -> Iterator[None]:
+    """Whatever damaged bytes make TileDB, or the parsing of what it gave, say: as a `ChunkCorruptError`."""
+    try:
+        yield
+    except (tiledb.TileDBError, LookupError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        if isinstance(error, MistiqueError):
+            raise
+        raise ChunkCorruptError(where=where, expected=expected, got=str(error)) from error

@@ -12,9 +12,9 @@ from typing import TypeVar
 import numpy as np
 import tiledb
 
-from mistique.errors import ChunkCorruptError, StoreError
+from mistique.errors import ChunkCorruptError
 from mistique.storage.digests import digest_bytes
-from mistique.storage.options import StorageOptions, translated
+from mistique.storage.options import StorageOptions, damage_as_error, translated
 
 T = TypeVar("T")
 _READ_TRIES = 5
@@ -24,16 +24,20 @@ _ALL = (0, 2**63 - 1)
 
 def create_records(uri: str, ctx: tiledb.Ctx) -> None:
     """Make an empty log."""
+    # Checksums on coordinates and offsets too: one flipped bit in a tile of offsets makes TileDB 2.30 crash the process.
     zstd = tiledb.FilterList([tiledb.ZstdFilter(level=3), tiledb.ChecksumMD5Filter()])
     domain = tiledb.Domain(
-        tiledb.Dim("counter", domain=(0, 2**62), tile=2**20, dtype=np.uint64),
-        tiledb.Dim("writer", dtype="ascii"),
+        tiledb.Dim("counter", domain=(0, 2**62), tile=2**20, dtype=np.uint64, filters=zstd),
+        tiledb.Dim("writer", dtype="ascii", filters=zstd),
     )
     attrs = [
         tiledb.Attr(name, dtype=np.dtype("S0"), var=True, filters=zstd)
         for name in ("kind", "body", "attachment", "check")
     ]
-    tiledb.Array.create(uri, tiledb.ArraySchema(domain=domain, attrs=attrs, sparse=True, capacity=1000), ctx=ctx)
+    schema = tiledb.ArraySchema(
+        domain=domain, attrs=attrs, sparse=True, capacity=1000, offsets_filters=zstd
+    )
+    tiledb.Array.create(uri, schema, ctx=ctx)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -82,20 +86,28 @@ class RecordLog:
         """All records known, oldest first."""
         return sorted(self._records.items(), key=lambda item: item[0])
 
-    def attachment(self, order: Order) -> bytes:
-        """The attachment of one record."""
+    def attachments(self, orders: Sequence[Order]) -> list[bytes]:
+        """The attachments of some records, in one read."""
+        counters = sorted({order.counter for order in orders})
+        writers = sorted({order.writer for order in orders})
 
-        def read() -> bytes:
+        def read() -> dict[Order, bytes]:
             with tiledb.open(self._uri, "r", ctx=self._ctx) as array:
-                found = array.query(attrs=["attachment"]).multi_index[[order.counter], [order.writer]]["attachment"]
-            if len(found) != 1:
-                raise ChunkCorruptError(where=self._uri, expected=f"one record {order}", got=str(len(found)))
-            stored = bytes(found[0])
-            check, content = stored[:_CHECK_NBYTES], stored[_CHECK_NBYTES:]
-            _verify(self._uri, order, "attachment", content, check)
-            return content
+                cells: Mapping[str, np.ndarray] = array.query(attrs=["attachment"]).multi_index[counters, writers]
+            return {
+                Order(int(counter), bytes(writer).decode()): bytes(stored)
+                for counter, writer, stored in zip(cells["counter"], cells["writer"], cells["attachment"], strict=True)
+            }
 
-        return self._retry(read)
+        found = self._retry(read)
+        contents = []
+        for order in orders:
+            if order not in found:
+                raise ChunkCorruptError(where=self._uri, expected=f"record {order}", got="none")
+            check, content = found[order][:_CHECK_NBYTES], found[order][_CHECK_NBYTES:]
+            _verify(self._uri, order, "attachment", content, check)
+            contents.append(content)
+        return contents
 
     def append(self, records: Sequence[Record]) -> list[Order]:
         """Write records, all or none of them, above every record seen so far."""
@@ -163,12 +175,16 @@ class RecordLog:
 
     def _retry(self, read: Callable[[], T]) -> T:
         """A compaction in another process may take a fragment away between listing and reading: then read again."""
+        fragments: frozenset[str] | None = None
         for attempt in range(_READ_TRIES):
             try:
-                return read()
-            except tiledb.TileDBError as error:
-                if attempt == _READ_TRIES - 1:
-                    raise StoreError(f"cannot read records of {self._uri}: {error}") from error
+                with damage_as_error(self._uri, "readable records"):
+                    return read()
+            except ChunkCorruptError:
+                # Damage stays when nobody compacts; a read of damaged sizes can take seconds, so it is not tried often.
+                before, fragments = fragments, self._commits()
+                if attempt == _READ_TRIES - 1 or fragments == before:
+                    raise
                 time.sleep(0.02 * 2**attempt)
         raise AssertionError("unreachable")
 

@@ -1,0 +1,111 @@
+"""The models and the data of all benchmarks: three pipelines over homes, a CNN over Fashion-MNIST.
+
+Both data sets ship with mistique, under their public names: King County house sales, and the Fashion-MNIST test split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import mistique
+from bench.harness import Scratch
+
+BATCH_ROWS = 256
+STAGES = ("input", "select", "impute", "scale", "prediction", "target")
+
+
+@dataclass(frozen=True)
+class Homes:
+    """Homes, their prices, and unfitted pipelines by name; they share everything but the last step."""
+
+    X: Any
+    y: Any
+    pipelines: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Fashion:
+    """A network trained for one epoch on 2,000 images, and images that it has not seen."""
+
+    net: Any
+    x: np.ndarray
+    y: np.ndarray
+
+
+def homes(n_rows: int = 21_613) -> Homes:
+    """The first `n_rows` homes, all 21,613 by default."""
+    from mistique.data import load_homes
+    from mistique.sklearn.examples import homes_pipelines
+
+    table = load_homes()[:n_rows]
+    return Homes(table.drop(columns="price"), table["price"], homes_pipelines())
+
+
+def fashion(n_rows: int = 5_000) -> Fashion:
+    """A network and `n_rows` images: training takes the first 2,000, so at most 8,000 are left."""
+    from mistique.data import load_fashion_mnist
+    from mistique.keras.examples import fashion_cnn
+
+    images, classes = load_fashion_mnist()
+    x = images.astype(np.float32) / 255
+    net = fashion_cnn()
+    net.fit(x[:2_000], classes[:2_000], epochs=1, batch_size=64, verbose=0)
+    return Fashion(net, x[2_000 : 2_000 + n_rows], classes[2_000 : 2_000 + n_rows])
+
+
+def extractor(net: Any) -> Any:
+    """A model that gives the outputs of all layers of `net` in one compiled forward pass."""
+    import keras
+
+    return keras.Model(net.inputs[0], [layer.output for layer in net.layers])
+
+
+def batches(x: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows in the batches that a capture takes them in."""
+    for start in range(0, len(x), BATCH_ROWS):
+        yield x[start : start + BATCH_ROWS]
+
+
+def layer_outputs(net: Any, x: np.ndarray, *, layers: list[str] | None = None) -> dict[str, np.ndarray]:
+    """Outputs of layers, by name, for all rows."""
+    pass_through = extractor(net)
+    found: dict[str, list[np.ndarray]] = {layer.name: [] for layer in net.layers}
+    for batch in batches(x):
+        for parts, output in zip(found.values(), pass_through.predict_on_batch(batch), strict=True):
+            parts.append(output)
+    return {name: np.concatenate(parts) for name, parts in found.items() if layers is None or name in layers}
+
+
+def fresh_store(scratch: Scratch) -> tuple[Path, mistique.store.Store]:
+    """An empty store, made before any clock runs: its path and itself."""
+    path = scratch.path("bench.mistique")
+    return path, mistique.open(path)
+
+
+def close_store(opened: tuple[Path, mistique.store.Store]) -> None:
+    """Close a store of `fresh_store` and take it away."""
+    path, store = opened
+    store.close()
+    Scratch.remove(path)
+
+
+def captured_homes(store: mistique.store.Store, given: Homes, *, keep: str = "all") -> None:
+    """Fit every pipeline, captured as ``homes/NAME`` over ``train``."""
+    for name, pipe in given.pipelines.items():
+        pipe.set_capture(store, model=f"homes/{name}", keep=keep, on_error="raise").fit(given.X, given.y)
+        pipe.set_capture(None)
+
+
+def captured_fashion(store: mistique.store.Store, given: Fashion, *, codec: str = "raw", keep: str = "all") -> str:
+    """Capture the network over its images as ``fashion/CODEC``; the version's name."""
+    from mistique.keras import capture
+
+    options = {"model": f"fashion/{codec}", "dataset": "test", "codec": codec, "keep": keep}
+    version = capture(given.net, given.x, given.y, store=store, batch_size=BATCH_ROWS, **options)
+    assert version is not None
+    return version

@@ -1,0 +1,173 @@
+"""Order without clocks, commits that all readers see alike, compaction under readers and writers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mistique
+from mistique.errors import ChunkCorruptError, IntermediateNotFoundError
+from mistique.queries.listing import listing
+from mistique.storage.options import StorageOptions
+from mistique.storage.records import Record, RecordLog, create_records
+from mistique.store import Store
+from tests.capturing import capturing, put
+
+WRITER = """
+import sys
+from mistique.storage.options import StorageOptions
+from mistique.storage.records import Record, RecordLog
+options = StorageOptions(compact_fragments=5)
+log = RecordLog(sys.argv[1], options.context(), options)
+for i in range(int(sys.argv[3])):
+    log.append([Record(sys.argv[2], str(i).encode(), b"x" * i)])
+"""
+
+
+@pytest.fixture
+def log_uri(tmp_path: Path) -> str:
+    uri = str(tmp_path / "log")
+    create_records(uri, StorageOptions().context())
+    return uri
+
+
+def new_log(uri: str, **options: int) -> RecordLog:
+    chosen = StorageOptions(**options)  # type: ignore[arg-type]
+    return RecordLog(uri, chosen.context(), chosen)
+
+
+def bodies(log: RecordLog) -> list[bytes]:
+    log.refresh()
+    return [record.body for _, record in log.records()]
+
+
+def test_records_are_read_in_the_order_in_which_they_were_written(log_uri: str) -> None:
+    for i in range(12):
+        new_log(log_uri).append([Record("k", b"%d" % i)])
+    assert bodies(new_log(log_uri)) == [b"%d" % i for i in range(12)]
+
+
+def test_two_writers_with_one_counter_are_read_in_one_order_by_all(log_uri: str) -> None:
+    first, second = new_log(log_uri), new_log(log_uri)
+    # Neither has seen the other: both count from the same number.
+    second.refresh = lambda: False  # type: ignore[method-assign]
+    first.append([Record("k", b"a"), Record("k", b"b")])
+    second.append([Record("k", b"c"), Record("k", b"d")])
+    del second.refresh
+    counters = [order.counter for order, _ in sorted({**first._records, **second._records}.items())]
+    seen = [bodies(log) for log in (first, second, new_log(log_uri), new_log(log_uri))]
+    assert len(set(map(tuple, seen))) == 1
+    assert sorted(seen[0]) == [b"a", b"b", b"c", b"d"]
+    assert len(counters) > 0
+    assert sorted(order.counter for order, _ in first.records()) == [1, 1, 2, 2]
+
+
+def test_a_log_that_is_compacted_keeps_every_record_and_attachment(log_uri: str) -> None:
+    log = new_log(log_uri, compact_fragments=3)
+    orders = [log.append([Record("k", b"%d" % i, b"x" * i)])[0] for i in range(20)]
+    assert len(log._commits()) < 20
+    again = new_log(log_uri)
+    assert bodies(again) == [b"%d" % i for i in range(20)]
+    assert again.attachments(orders) == [b"x" * i for i in range(20)]
+
+
+def test_an_attachment_that_is_not_there_is_an_error(log_uri: str) -> None:
+    log = new_log(log_uri)
+    (order,) = log.append([Record("k", b"body", b"attached")])
+    with pytest.raises(ChunkCorruptError, match="got none"):
+        log.attachments([type(order)(order.counter + 1, order.writer)])
+
+
+@pytest.mark.slow
+def test_a_reader_sees_every_record_once_while_two_processes_write_and_compact(log_uri: str) -> None:
+    n = 25
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, log_uri, name, str(n)]) for name in ("a", "b")]
+    reader = new_log(log_uri)
+    seen: set[object] = set()
+    while any(writer.poll() is None for writer in writers):
+        reader.refresh()
+        now = {order for order, _ in reader.records()}
+        assert seen <= now
+        seen = now
+        fresh = new_log(log_uri)
+        fresh.refresh()
+        assert seen <= {order for order, _ in fresh.records()}
+    assert [writer.returncode for writer in writers] == [0, 0]
+    expected = sorted((kind, b"%d" % i) for kind in "ab" for i in range(n))
+    for log in (reader, new_log(log_uri)):
+        log.refresh()
+        assert sorted((record.kind, record.body) for _, record in log.records()) == expected
+        contents = log.attachments([order for order, _ in log.records()])
+        assert [len(c) for c in contents] == [int(record.body) for _, record in log.records()]
+
+
+def test_two_writers_of_one_model_make_two_versions(store: Store) -> None:
+    other = mistique.open(store.uri)
+    with capturing(store) as first, capturing(other) as second:
+        first.add("x", np.array([1.0]))
+        second.add("x", np.array([2.0]))
+    assert {first.committed, second.committed} == {"lab/model@1", "lab/model@2"}
+    for reader in (store, other, mistique.open(store.uri, mode="r")):
+        assert mistique.get(reader, f"{first.committed}/train/x").values.tolist() == [1.0]
+        assert mistique.get(reader, f"{second.committed}/train/x").values.tolist() == [2.0]
+
+
+def test_an_open_store_sees_what_another_commits(store: Store) -> None:
+    reader = mistique.open(store.uri, mode="r")
+    for i in range(1, 4):
+        put(store, np.array([float(i)]))
+        assert mistique.get(reader, "lab/model@latest/train/stage").values.tolist() == [i]
+
+
+def test_checkpoints_of_a_run_are_versions_and_the_newest_is_latest(store: Store) -> None:
+    for epoch in (2, 1, 10):
+        put(store, np.array([float(epoch)]), run_id="ab" * 16, epoch=epoch)
+    assert mistique.get(store, "lab/model@1.2/train/stage").values.tolist() == [2]
+    for version in ("latest", "1", "1.10"):
+        assert mistique.get(store, f"lab/model@{version}/train/stage").values.tolist() == [10]
+
+
+def test_latest_is_the_newest_version_that_has_the_dataset(store: Store) -> None:
+    put(store, np.array([1.0]), dataset="valid")
+    put(store, np.array([2.0]), dataset="train")
+    assert mistique.get(store, "lab/model@latest/valid/stage").key == "lab/model@1/valid/stage"
+
+
+def test_a_dropped_intermediate_is_not_read_again(store: Store) -> None:
+    key = put(store, np.arange(3.0))
+    store.drop(key)
+    for reader in (store, mistique.open(store.uri, mode="r")):
+        with pytest.raises(mistique.errors.NoPlanError, match="not stored.*not kept"):
+            mistique.get(reader, key)
+
+
+@pytest.mark.parametrize(
+    ("key", "what"),
+    [("lab/modle@1/train/stage", "model 'lab/modle'; nearest: lab/model"),
+     ("lab/model@7/train/stage", "version 'lab/model@7'; nearest: lab/model@1"),
+     ("lab/model@1/trian/stage", "dataset .*'trian'; nearest: train"),
+     ("lab/model@1/train/stgae", "'stgae'; nearest: stage")],
+)
+def test_an_unknown_key_names_the_nearest(store: Store, key: str, what: str) -> None:
+    put(store, np.arange(3.0))
+    with pytest.raises(IntermediateNotFoundError, match=what):
+        mistique.get(store, key)
+
+
+@pytest.mark.slow
+def test_a_store_of_1000_intermediates_is_listed_without_opening_a_segment(store: Store) -> None:
+    for version in range(10):
+        with capturing(store) as capture:
+            for i in range(100):
+                capture.add(f"stage-{i}", np.array([float(version)]))
+    store.close()
+    # No segment can be opened: there is none.
+    (Path(store.uri) / "segments").rename(Path(store.uri).parent / "elsewhere")
+    with mistique.open(store.uri, mode="r") as reader:
+        assert sum(len(capture.intermediates) for capture in listing(reader).captures) == 1000
+        assert "lab/model@10" in repr(reader)
+        assert not reader.segments._open
