@@ -1,0 +1,90 @@
+"""A store in an object store: a real S3 server on loopback."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mistique
+from mistique.errors import StoreNotFoundError
+from mistique.queries.listing import listing
+from tests.capturing import put, put_layer
+
+pytest.importorskip("moto.server", reason="moto[server] is not installed")
+pytestmark = pytest.mark.slow
+BUCKET = "models"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The address of an S3 server with one empty bucket; the usual environment has its credentials."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", address.partition(":")[2]]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"),
+                            ("AWS_EC2_METADATA_DISABLED", "true")):
+            patch.setenv(name, value)
+        try:
+            for _ in range(300):
+                try:
+                    request = urllib.request.Request(f"http://{address}/{BUCKET}", method="PUT")
+                    urllib.request.urlopen(request, timeout=5).close()
+                    break
+                except (urllib.error.URLError, ConnectionError):
+                    assert process.poll() is None, "the server stopped"
+                    time.sleep(0.1)
+            yield address
+        finally:
+            process.terminate()
+            process.wait()
+
+
+@pytest.fixture
+def config(server: str) -> dict[str, str]:
+    return {
+        "vfs.s3.endpoint_override": server,
+        "vfs.s3.scheme": "http",
+        "vfs.s3.use_virtual_addressing": "false",
+        "vfs.s3.region": "us-east-1",
+    }
+
+
+def test_captured_asked_and_listed_in_an_object_store(config: dict[str, str]) -> None:
+    frame = pd.DataFrame({"a": np.arange(1100.0), "t": pd.array(["x", None] * 550, dtype="str")})
+    layer = np.random.default_rng(0).normal(size=(1100, 8)).astype(np.float32)
+    with mistique.open(f"s3://{BUCKET}/s.mistique", config=config) as store:
+        key = put(store, frame, labels=[f"r{i}" for i in range(len(frame))])
+        layer_key = put_layer(store, layer, model="lab/net", batch_rows=128)
+        coded_key = put_layer(store, layer, model="lab/net", codec="power")
+    with mistique.open(f"s3://{BUCKET}/s.mistique", mode="r", config=config) as reader:
+        found = mistique.get(reader, key, rows=["r1099", "r0"])
+        assert found.to_frame()["a"].tolist() == [1099.0, 0.0]
+        assert found.to_frame()["t"].isna().tolist() == [True, False]
+        assert mistique.get(reader, layer_key).values.tobytes() == layer.tobytes()
+        coded = mistique.get(reader, coded_key)
+        assert np.abs(coded.values - layer).max() <= coded.max_abs_error
+        assert [c.version for c in listing(reader).captures] == ["lab/model@1", "lab/net@1", "lab/net@2"]
+
+
+def test_nothing_at_an_address_of_an_object_store_is_no_store(config: dict[str, str]) -> None:
+    with pytest.raises(StoreNotFoundError, match=f"s3://{BUCKET}/none"):
+        mistique.open(f"s3://{BUCKET}/none", mode="r", config=config)
+
+
+def test_two_openers_of_one_object_store_see_each_others_commits(config: dict[str, str]) -> None:
+    first, second = (mistique.open(f"s3://{BUCKET}/two.mistique", config=config) for _ in range(2))
+    one, two = put(first, np.array([1.0])), put(second, np.array([2.0]))
+    assert [mistique.get(first, key).values.tolist() for key in (one, two)] == [[1.0], [2.0]]
+    assert [mistique.get(second, key).values.tolist() for key in (one, two)] == [[1.0], [2.0]]
