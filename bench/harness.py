@@ -159,7 +159,7 @@ class Report:
             }
         )
         shown = "-" if bar is None else f"{bar:.3g} {unit}"
-        print(f"{self.name}: {what:<66} {value:>8.3g} {unit:<5} {shown:>7}  {verdict}", flush=True)
+        print(f"{self.name}: {what:<74} {value:>8.3g} {unit:<5} {shown:>7}  {verdict}", flush=True)
 
     def write(self) -> int:
         """Write the JSON file; the exit code."""

@@ -80,7 +80,8 @@ def _compare(
             name: round(nbytes / 1e6 / seconds, 1) for name, seconds in timings.medians().items()
         }
     report.facts[f"{what}: bytes"] = {"raw": nbytes, **{name: nbytes_of(path) for name, path in paths.items()}}
-    opened = interleaved({"open": Road(lambda _: mistique.open(paths["mistique raw"], mode="r"))}, n_rounds=n_rounds)
+    opening = Road(lambda _: mistique.open(paths["mistique raw"], mode="r").close())
+    opened = interleaved({"open": opening}, n_rounds=n_rounds)
     report.facts[f"{what}: seconds to open the store"] = opened.median("open")
     for path in paths.values():
         Scratch.remove(path)
@@ -96,12 +97,12 @@ def _check(what: str, array: Any, found: dict[str, Any]) -> None:
             raise AssertionError(f"{what} by {name}: read back differs by {difference}, allowed {allowed}")
 
 
-def _mistique(codec: str) -> Format:
+def _mistique(codec: str, *, is_frame: bool = False) -> Format:
     def write(path: Path, array: Any) -> None:
         with mistique.open(path) as store:
             taking = store.capture(model="m", dataset="d", framework="keras", codec=codec, batch_rows=BATCH_ROWS)
             with taking as capture:
-                if hasattr(array, "to_numpy"):
+                if is_frame:
                     capture.add("array", array)
                 else:
                     for batch in batches(array):
@@ -110,7 +111,7 @@ def _mistique(codec: str) -> Format:
     def read(path: Path) -> Any:
         with mistique.open(path, mode="r") as store:
             found = mistique.get(store, "m@1/d/array")
-            return found.to_frame() if found.plan.of_columns < 1_000 else found.values
+            return found.to_frame() if is_frame else found.values
 
     return Format(write, read)
 
@@ -122,7 +123,7 @@ def _frame_formats() -> dict[str, Format]:
         return np.load(path.with_suffix(".npy"))
 
     return {
-        "mistique raw": _mistique("raw"),
+        "mistique raw": _mistique("raw", is_frame=True),
         "numpy": Format(lambda path, frame: np.save(path, frame.to_numpy()), load),
         "parquet": Format(lambda path, frame: frame.to_parquet(path, compression="zstd"), pd.read_parquet),
     }
@@ -139,9 +140,7 @@ def _layer_formats() -> dict[str, Format]:
         "mistique raw": _mistique("raw"),
         "mistique power": _mistique("power"),
         "numpy": Format(np.save, lambda path: np.load(path.with_suffix(".npy"))),
-        "parquet": Format(
-            lambda path, array: pq.write_table(as_table(array), path, compression="zstd"), read_parquet
-        ),
+        "parquet": Format(lambda path, array: pq.write_table(as_table(array), path, compression="zstd"), read_parquet),
     }
 
 

@@ -1,115 +1,146 @@
-"""The choice of a road: the cheaper one, for a reason that is told, and never a lossy one when exact was asked."""
+"""The cheaper road is chosen and says why; a road that would answer wrongly is never taken."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mistique.errors import NoPlanError
 from mistique.planner.calibration import Calibration
 from mistique.planner.choose import Question, ancestors_that_run, choose, recompute_rows
+from mistique.planner.plan import Plan
 from mistique.schema import ColumnType, Intermediate, References, Run, Segment, Version
 
-FLOAT32 = ColumnType("float32", "<f4")
-N_ROWS = 4096
+N_ROWS, N_COLUMNS = 4096, 4
+POWER = {"name": "power", "bits": 5}
+RAW = {"name": "raw"}
+NOT_STORED = None
 
 
-def node(name: str, *parents: str, nbytes: int | None = 10**6, seconds: float = 1e-6, **facts: Any) -> Intermediate:
-    """A layer of 64 columns; stored in `nbytes`, or not at all."""
-    codec = facts.pop("codec", {"name": "raw"})
+def node(name: str, *, role: str = "stage", nbytes: int | None = 10**6, codec: dict = RAW, **facts: object) -> Intermediate:
+    """An intermediate of a table: stored in that many bytes, or not."""
     references = None
     if nbytes is not None:
-        segment = Segment("0" * 32, "<f4", codec, N_ROWS, 64, 1024, 64, "0" * 32, nbytes)
-        references = References((segment,), (Run(0, 0, 4, 0, 1, 0, 0),))
-    role = facts.pop("role", "stage")
+        segment = Segment("0" * 32, "<f8", codec, N_ROWS, N_COLUMNS, 1024, 1, "", nbytes)
+        references = References((segment,), (Run(0, 0, 4, 0, N_COLUMNS, 0, 0),))
     return Intermediate(
-        name, role, N_ROWS, (64,), (FLOAT32,), parents=parents, codec=codec, forward_seconds_per_row=seconds,
-        references=references, **facts,
+        name, role, N_ROWS, (N_COLUMNS,), (ColumnType("float64", "<f8"),), container="matrix", codec=codec,
+        references=references, **facts,  # type: ignore[arg-type]
     )
 
 
-def question(*nodes: Intermediate, target: str, **facts: Any) -> Question:
-    """A question of all rows and columns."""
+def question(*nodes: Intermediate, target: str = "b", exact: bool = False, **version: object) -> Question:
     graph = {item.name: item for item in nodes}
-    version = Version("lab/model", "r", None, "keras", artifact="a" * 64, load_seconds=0.1, batch_rows=256)
-    asked = Question(
-        "lab/model@1/train/x", graph[target], graph, version, False, np.arange(N_ROWS), np.arange(64), False
+    facts = {"artifact": "0" * 64, "load_seconds": 0.0, **version}
+    return Question(
+        f"lab/m@1/train/{target}", graph[target], graph, Version("lab/m", "r", None, "sklearn", **facts),  # type: ignore[arg-type]
+        True, np.arange(N_ROWS), np.arange(N_COLUMNS), exact,
     )
-    return replace(asked, **facts)
 
 
-def chosen(asked: Question) -> str:
-    """The road that is chosen when nothing was measured."""
-    return choose(asked, Calibration([], lambda _: None)).chosen.road
+def chain(*, nbytes: int | None = 10**6, per_row: float = 1e-6, codec: dict = RAW, middle: int | None = 10**6) -> list[Intermediate]:
+    return [
+        node("input", role="input", nbytes=1000),
+        node("a", nbytes=middle, parents=("input",), forward_seconds_per_row=1e-3),
+        node("b", nbytes=nbytes, parents=("a",), forward_seconds_per_row=per_row, codec=codec),
+    ]
 
 
-INPUT = node("input", role="input", nbytes=1000)
+def plan(asked: Question) -> Plan:
+    return choose(asked, Calibration([], lambda _: None))
 
 
-def test_a_small_intermediate_of_a_slow_model_is_read() -> None:
-    assert chosen(question(INPUT, node("a", "input", nbytes=10**5, seconds=1e-3), target="a")) == "read"
+def test_reading_is_chosen_when_it_is_cheaper_and_says_so() -> None:
+    chosen = plan(question(*chain(per_row=1.0)))
+    assert chosen.chosen.road == "read"
+    assert re.match(r"read, predicted .*: recompute.* would take .*, .* times as long", chosen.reason)
 
 
-def test_a_large_intermediate_of_a_fast_model_is_recomputed() -> None:
-    assert chosen(question(INPUT, node("a", "input", nbytes=10**10, seconds=1e-8), target="a")) == "recompute"
+def test_recomputing_from_the_nearest_ancestor_is_chosen_when_that_is_cheapest() -> None:
+    chosen = plan(question(*chain(nbytes=10**10, per_row=0.0)))
+    assert chosen.chosen.road == "recompute from a"
+    assert chosen.chosen.sources == ("a",)
 
 
-def test_a_layer_is_recomputed_from_the_nearest_stored_ancestor_when_that_is_cheaper() -> None:
-    slow = node("a", "input", nbytes=10**5, seconds=1e-2)
-    assert chosen(question(INPUT, slow, node("b", "a", nbytes=None), target="b")) == "recompute from a"
+def test_recomputing_from_the_input_is_chosen_when_the_ancestor_is_costly_to_read() -> None:
+    chosen = plan(question(*chain(nbytes=10**12, per_row=0.0, middle=10**12)))
+    assert (chosen.chosen.road, chosen.chosen.sources) == ("recompute", ("input",))
 
 
-def test_a_join_is_recomputed_from_the_ancestors_that_cut_it_off_from_the_input() -> None:
-    a, b = node("a", "input", seconds=1e-2), node("b", "input", seconds=1e-2)
-    between = node("c", "a", nbytes=None)
-    road = chosen(question(INPUT, a, b, between, node("d", "c", "b", nbytes=None), target="d"))
-    assert road == "recompute from b, a"
+@given(nbytes=st.integers(1, 10**12), middle=st.integers(1, 10**12), per_row=st.floats(0, 1))
+def test_no_possible_road_is_cheaper_than_the_chosen_one(nbytes: int, middle: int, per_row: float) -> None:
+    chosen = plan(question(*chain(nbytes=nbytes, middle=middle, per_row=per_row)))
+    assert len(chosen.candidates) == 3
+    assert chosen.chosen.predicted_seconds == min(c.predicted_seconds for c in chosen.candidates if c.is_possible)
 
 
-def test_a_quantized_ancestor_is_no_source() -> None:
-    slow = node("a", "input", nbytes=10**3, seconds=1e-2, codec={"name": "power", "bits": 5})
-    assert chosen(question(INPUT, slow, node("b", "a", nbytes=None), target="b")) == "recompute"
+def test_an_exact_answer_is_not_read_from_a_lossy_codec_however_cheap() -> None:
+    nodes = chain(nbytes=1, per_row=1.0, codec=POWER)
+    assert plan(question(*nodes)).chosen.road == "read"
+    exact = plan(question(*nodes, exact=True))
+    assert exact.chosen.road != "read"
+    assert "lossy codec power" in exact.candidates[0].reason
 
 
-def test_exact_recomputes_what_is_stored_by_a_lossy_codec() -> None:
-    lossy = node("a", "input", nbytes=10, seconds=1.0, codec={"name": "power", "bits": 5})
-    assert chosen(question(INPUT, lossy, target="a")) == "read"
-    assert chosen(question(INPUT, lossy, target="a", exact=True)) == "recompute"
+def test_an_exact_answer_is_not_recomputed_where_that_may_differ() -> None:
+    *before, last = chain(nbytes=10**12, per_row=0.0)
+    last = replace(last, recompute_difference=1e-7, recompute_note="another batch")
+    assert plan(question(*before, last)).chosen.road.startswith("recompute")
+    assert plan(question(*before, last, exact=True)).chosen.road == "read"
 
 
-def test_exact_does_not_recompute_what_may_come_out_otherwise() -> None:
-    shaky = node("a", "input", nbytes=None, recompute_difference=1e-9, recompute_note="rounding")
-    with pytest.raises(NoPlanError, match=r"not stored.*may differ by 1e-09: rounding"):
-        choose(question(INPUT, shaky, target="a", exact=True), Calibration([], lambda _: None))
+def test_a_lossy_ancestor_is_no_source() -> None:
+    first, middle, last = chain(nbytes=NOT_STORED)
+    middle = replace(middle, codec=POWER)
+    assert [c.road for c in plan(question(first, middle, last)).candidates] == ["read", "recompute"]
 
 
-def test_what_has_chance_in_it_is_never_recomputed() -> None:
-    random = node("a", "input", nbytes=None, recompute_difference=None, recompute_note="it draws from chance")
-    with pytest.raises(NoPlanError, match="it draws from chance"):
-        choose(question(INPUT, random, target="a"), Calibration([], lambda _: None))
+@pytest.mark.parametrize(
+    ("nodes", "version", "reasons"),
+    [
+        (chain(nbytes=NOT_STORED), {"artifact": None, "artifact_note": "it has a lambda"},
+         "read: it is not stored; recompute: the model was not kept: it has a lambda"),
+        ([node("input", role="input", nbytes=NOT_STORED), node("b", nbytes=NOT_STORED, parents=("input",))], {},
+         "read: it is not stored; recompute: the input is not stored"),
+        ([node("input", role="input"), node("b", nbytes=NOT_STORED, recompute_difference=None, recompute_note="it is random")], {},
+         "read: it is not stored; recompute: it is random"),
+        ([node("input", role="input"), node("b", role="target", nbytes=NOT_STORED)], {},
+         "recompute: it is the model's target, not computed by it"),
+    ],
+)
+def test_no_plan_says_why_not_read_and_why_not_recompute(nodes: list, version: dict, reasons: str) -> None:
+    with pytest.raises(NoPlanError, match=re.escape(reasons)):
+        plan(question(*nodes, **version))
 
 
-def test_the_target_is_only_read() -> None:
-    plan = choose(question(INPUT, node("target", role="target"), target="target"), Calibration([], lambda _: None))
-    assert [c.is_possible for c in plan.candidates] == [True, False]
-    assert "not computed by it" in plan.reason
-
-
-def test_the_reason_names_what_the_other_road_would_take() -> None:
-    plan = choose(question(INPUT, node("a", "input", seconds=1e-3), target="a"), Calibration([], lambda _: None))
-    assert "recompute would take 4." in plan.reason
-    assert "times as long" in plan.reason
-
-
-def test_rows_are_recomputed_in_whole_batches_of_the_capture() -> None:
-    asked = question(INPUT, node("a", "input"), target="a", rows=np.array([3, 300, 4095]))
-    expected = [*range(512), *range(3840, 4096)]
-    assert recompute_rows(asked).tolist() == expected
+def test_no_exact_plan_says_both_reasons() -> None:
+    with pytest.raises(NoPlanError, match=r"lossy codec power; recompute: the model was not kept"):
+        plan(question(*chain(codec=POWER), exact=True, artifact=None))
 
 
 def test_only_the_stages_between_the_sources_and_the_target_run() -> None:
-    graph = {n.name: n for n in (INPUT, node("a", "input"), node("b", "a"), node("c", "b"), node("d", "a"))}
-    assert set(ancestors_that_run(graph, "c", ["a"])) == {"b", "c"}
+    graph = question(*chain()).graph
+    assert set(ancestors_that_run(graph, "b", ["input"])) == {"a", "b"}
+    assert ancestors_that_run(graph, "b", ["a"]) == ["b"]
+
+
+@given(rows=st.lists(st.integers(0, N_ROWS - 1), min_size=1, max_size=20), batch=st.integers(1, 5000))
+def test_whole_batches_of_the_capture_run_and_every_row_asked_is_among_them(rows: list[int], batch: int) -> None:
+    asked = replace(question(*chain(), batch_rows=batch), rows=np.unique(rows))
+    running = recompute_rows(asked)
+    expected = {r for r in range(N_ROWS) if r // batch in {row // batch for row in rows}}
+    assert set(running.tolist()) == expected
+    assert (np.diff(running) > 0).all()
+
+
+def test_a_plan_shows_every_road_and_marks_the_chosen_one() -> None:
+    text = repr(plan(question(*chain(per_row=1.0))))
+    marked = [line for line in text.splitlines() if line.startswith(">")]
+    assert len(marked) == 1
+    assert "read" in marked[0]
+    assert "recompute from a" in text

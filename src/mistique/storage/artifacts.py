@@ -89,8 +89,9 @@ class Artifacts:
                 is_whole = "kind" in array.meta
                 is_signed_already = _signature_name() in array.meta
             if not is_whole:
-                with tiledb.open(uri, "w", ctx=self._ctx) as array:
-                    array[: len(artifact.payload)] = np.frombuffer(artifact.payload, np.uint8)
+                if artifact.payload:
+                    with tiledb.open(uri, "w", ctx=self._ctx) as array:
+                        array[: len(artifact.payload)] = np.frombuffer(artifact.payload, np.uint8)
                 with tiledb.open(uri, "w", ctx=self._ctx) as array:
                     array.meta["n_bytes"] = len(artifact.payload)
                     array.meta["kind"] = artifact.kind
