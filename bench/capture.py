@@ -25,7 +25,7 @@ from bench.models import (
 
 def measure(report: Report, scratch: Scratch) -> None:
     report.notes += [
-        "fit: a round is one store and three pipelines in turn; each is fitted plainly and with capture, in turn first.",
+        "fit: a round is one store and three pipelines in turn; each is fitted plainly and with capture, in turns.",
         "forward pass: keras.Model of every layer's output, predict_on_batch, each output fetched and thrown away.",
         "keep=none: the same hooked pass, only input and target stored: the difference to raw is encoding and writing.",
         "every capture is into an empty store that was made before the clock ran; the commit is within the time.",

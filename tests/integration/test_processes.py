@@ -158,6 +158,10 @@ def test_a_store_whose_segments_cannot_be_written_keeps_what_it_has(store: Store
         assert len(again.catalog.captures()) == 1
 
 
+# TileDB and, from 3.12 on, Python say that a fork is dangerous: that is what is tested.
+FORKS_ON_PURPOSE = pytest.mark.filterwarnings("ignore:TileDB is a multithreading", "ignore:.*fork.*:DeprecationWarning")
+
+
 def in_child(work: object) -> str:
     """What a forked child says that came of it; a hang is an error after a minute."""
     read_end, write_end = os.pipe()
@@ -178,7 +182,7 @@ def in_child(work: object) -> str:
     return said
 
 
-@pytest.mark.filterwarnings("ignore:.*use of fork.. may lead to deadlocks:DeprecationWarning")
+@FORKS_ON_PURPOSE
 def test_a_forked_child_is_told_at_once_and_the_parent_goes_on(store: Store) -> None:
     key = put(store, np.arange(3.0))
     mistique.get(store, key)
@@ -194,7 +198,7 @@ def test_a_forked_child_is_told_at_once_and_the_parent_goes_on(store: Store) -> 
     assert len(store.catalog.captures()) == 2
 
 
-@pytest.mark.filterwarnings("ignore:.*use of fork.. may lead to deadlocks:DeprecationWarning")
+@FORKS_ON_PURPOSE
 def test_a_capture_that_a_fork_carries_along_is_told_too(store: Store) -> None:
     with capturing(store) as capture:
         capture.add("x", np.arange(3.0))

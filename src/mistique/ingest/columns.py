@@ -6,6 +6,7 @@ pandas is recognised, never imported: a user without it has no frame to hand ove
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ def row_major(cells: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The inverse of `unit_major`: (n_units * positions, n_rows) to C-contiguous (n_rows, *shape)."""
     n_rows = cells.shape[1]
     n_units = shape[-1] if shape else 1
-    rows = cells.reshape(n_units, -1, n_rows).transpose(2, 1, 0)
+    rows = cells.reshape(n_units, prod(shape[:-1]), n_rows).transpose(2, 1, 0)
     return np.ascontiguousarray(rows).reshape(n_rows, *shape)
 
 

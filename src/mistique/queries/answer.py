@@ -6,13 +6,14 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 
 from mistique.planner.plan import Plan
 
-_SHOWN_ROWS, _SHOWN_COLUMNS, _SHOWN_CELL = 10, 8, 14
+_SHOWN_ROWS, _SHOWN_COLUMNS, _SHOWN_CELL, _SHOWN_LABEL = 10, 8, 14, 40
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -57,8 +58,8 @@ class Answer:
         return len(self.rows)
 
     def __repr__(self) -> str:
-        lines = [self._title(), *text_table(self._head(), self._body()), *self._more()]
-        return "\n".join(lines)
+        notes = (_wrapped(note) for note in self._more())
+        return "\n".join([_wrapped(self._title()), *text_table(self._head(), self._body()), *notes])
 
     def _repr_html_(self) -> str:
         return html_table(self._title(), self._head(), self._body(), self._more())
@@ -100,6 +101,10 @@ class Plotted(Answer):
         return plots.plot(self, ax)
 
 
+def _wrapped(text: str) -> str:
+    return fill(text, 80, subsequent_indent="  ", break_on_hyphens=False)
+
+
 def format_value(value: Any) -> str:
     """One value in a few characters."""
     if value is None:
@@ -114,6 +119,7 @@ def format_value(value: Any) -> str:
 def text_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table; numbers to the right."""
     names = [name if len(name) <= _SHOWN_CELL else name[: _SHOWN_CELL - 3] + "..." for name in head]
+    body = [[_clipped(row[0]), *row[1:]] for row in body]
     widths = [max(map(len, column)) for column in zip(names, *body, strict=True)]
     # As many columns as a terminal of 80 holds.
     n_fitting = max(1, int(np.searchsorted(np.cumsum([w + 2 for w in widths]), 80, side="right")))
@@ -123,6 +129,10 @@ def text_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
         cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:n_fitting], strict=True)]
         lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
     return lines
+
+
+def _clipped(label: str) -> str:
+    return label if len(label) <= _SHOWN_LABEL else label[: _SHOWN_LABEL - 3] + "..."
 
 
 def html_table(title: str, head: Sequence[str], body: Sequence[Sequence[str]], notes: Sequence[str]) -> str:

@@ -138,11 +138,24 @@ def _numbers(parts: list[np.ndarray], bins: int) -> tuple[np.ndarray, list[str],
     finite = [part[np.isfinite(part)] for part in parts]
     low = min((part.min() for part in finite if len(part)), default=0.0)
     high = max((part.max() for part in finite if len(part)), default=1.0)
-    edges = np.histogram_bin_edges(np.array([low, high]), bins)
+    edges = _edges(float(low), float(high), bins)
     counts = np.stack([np.histogram(part, edges)[0] for part in finite])
     names = [f"{a:.4g} to {b:.4g}" for a, b in pairwise(edges)]
     lost = np.array([len(part) - len(kept) for part, kept in zip(parts, finite, strict=True)])
     return counts, names, edges, lost
+
+
+def _edges(low: float, high: float, bins: int) -> np.ndarray:
+    """Edges of equal bins; of fewer bins where there are not so many floats between the two."""
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    # Divided first: the distance between the two may be too large for a float.
+    width = high / bins - low / bins
+    if low + width > low and high - width < high and np.isfinite(width * bins):
+        return np.histogram_bin_edges(np.array([low, high]), bins)
+    parts = np.linspace(0.0, 1.0, bins + 1)
+    edges = np.unique(low * (1.0 - parts) + high * parts)
+    return edges if len(edges) > 1 else np.array([np.nextafter(low, -np.inf), np.nextafter(high, np.inf)])
 
 
 def _values(parts: list[np.ndarray]) -> tuple[np.ndarray, list[str], np.ndarray]:

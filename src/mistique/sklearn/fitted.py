@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 import warnings
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -111,10 +112,10 @@ def _capture(pipe: Any, X: Any, y: Any, settings: CaptureSettings) -> str | None
                 break
             # A copy runs, so that the user's estimator draws no random number and counts no call; one that
             # cannot be copied runs itself.
-            private = attempt(lambda stage=stage: copy.deepcopy(stage.estimator))
+            private = attempt(partial(copy.deepcopy, stage.estimator))
             runner = stage if private.error is not None else stage.with_estimator(private.value)
             started = time.perf_counter()
-            outcome = attempt(lambda runner=runner, rows=value: runner.run(rows))
+            outcome = attempt(partial(runner.run, value))
             seconds = time.perf_counter() - started
             if outcome.error is not None:
                 raise _explained(stage, outcome, X, pipeline, settings.model) from outcome.error
@@ -144,9 +145,7 @@ def _check_lengths(X: Any, y: Any) -> None:
     if n_rows == 0:
         raise CaptureError("expected at least one row of X, got none")
     if y is not None and n_rows is not None and n_targets is not None and n_rows != n_targets:
-        raise CaptureError(
-            f"expected X and y of the same length, got {n_rows} rows of X and {n_targets} of y"
-        )
+        raise CaptureError(f"expected X and y of the same length, got {n_rows} rows of X and {n_targets} of y")
 
 
 def _explained(stage: Stage, outcome: Attempt[Any], X: Any, pipeline: Pipeline, model: str) -> Exception:

@@ -61,7 +61,7 @@ class Pipeline(sklearn.pipeline.Pipeline):
         codec: str | Codec = "raw",
         on_error: str = "warn",
     ) -> Pipeline:
-        """This pipeline, which from now on captures each fit; clones and copies do as well.
+        """The pipeline itself, which from now on captures each fit; its clones and copies do as well.
 
         Parameters
         ----------
@@ -108,12 +108,12 @@ class Pipeline(sklearn.pipeline.Pipeline):
         fitted: Pipeline = self._captured("fit", super().fit, X, y, params)
         return fitted
 
-    @available_if(sklearn.pipeline.Pipeline._can_fit_transform)
+    @available_if(sklearn.pipeline.Pipeline._can_fit_transform)  # type: ignore[untyped-decorator]
     def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Fit and transform, as ``sklearn.pipeline.Pipeline.fit_transform``; captured like `fit`."""
         return self._captured("fit_transform", super().fit_transform, X, y, params)
 
-    @available_if(_final_estimator_has("fit_predict"))
+    @available_if(_final_estimator_has("fit_predict"))  # type: ignore[untyped-decorator]
     def fit_predict(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Fit and predict, as ``sklearn.pipeline.Pipeline.fit_predict``; captured like `fit`."""
         return self._captured("fit_predict", super().fit_predict, X, y, params)

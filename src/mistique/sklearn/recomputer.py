@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import sklearn
@@ -78,7 +79,7 @@ class SklearnRecomputer:
         with sklearn.config_context(transform_output=_output_container(intermediates)):
             for stage in steps:
                 started = time.perf_counter()
-                outcome = attempt(lambda stage=stage, rows=value: stage.run(rows))
+                outcome = attempt(partial(stage.run, value))
                 seconds[stage.name] = time.perf_counter() - started
                 if outcome.error is not None:
                     raise ModelMismatchError(
@@ -126,9 +127,7 @@ def _steps_between(model: Any, sources: Mapping[str, Any], target: str) -> tuple
 
 def _output_container(intermediates: Mapping[str, Intermediate]) -> str:
     """pandas, when every transformer gave frames at capture: sklearn.set_config may have asked for it globally."""
-    transformed = {
-        i.container for i in intermediates.values() if i.role == "stage" and i.detail != "passthrough"
-    }
+    transformed = {i.container for i in intermediates.values() if i.role == "stage" and i.detail != "passthrough"}
     return "pandas" if transformed == {"frame"} else "default"
 
 

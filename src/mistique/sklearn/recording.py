@@ -77,11 +77,11 @@ class FitRecording:
     def before_last_step(self, Xt: Any) -> None:
         """Keep what goes into the last step: it is run again once fitted, and may change its input in place."""
         self.before_step(Xt)
-        if self._records is not None and self._n_done < len(self._stages):
-            # A copy runs at 8 GB/s, far faster than a fit or an encoding; none is taken when nothing more is
-            # to be run.
-            if not self._gives(self._stages[self._n_done]):
-                self._before_last = attempt(lambda: copy_rows(Xt))
+        if self._records is None or self._n_done == len(self._stages):
+            return
+        # A copy runs at 8 GB/s, far faster than a fit or an encoding; none is taken when nothing more is to be run.
+        if not self._gives(self._stages[self._n_done]):
+            self._before_last = attempt(lambda: copy_rows(Xt))
 
     def finish(self, result: Any) -> None:
         """Take the output of the last step, and the model.
@@ -119,9 +119,7 @@ class FitRecording:
             value, seconds = outcome.value
             self._record(value, stage.estimator, seconds=seconds)
         elif self._settings.on_error == "raise":
-            raise CaptureError(
-                f"the output of {stage.name!r} was not captured: {outcome.why}"
-            ) from outcome.error
+            raise CaptureError(f"the output of {stage.name!r} was not captured: {outcome.why}") from outcome.error
         else:
             self._warn(f"{stage.name} was not stored: {outcome.why}")
 

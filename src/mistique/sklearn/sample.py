@@ -97,9 +97,7 @@ class Sample:
         absolute, relative = outcome.value
         rows = max(len(again) if hasattr(again, "__len__") else again.shape[0], 1)
         if relative > MAX_RELATIVE_DIFFERENCE:
-            note = (
-                f"{label}: by {relative:.2g} of the values' size. It fits across folds, or has chance in it"
-            )
+            note = f"{label}: by {relative:.2g} of the values' size. It fits across folds, or has chance in it"
             return Checked(None, note, seconds / rows)
         return Checked(absolute, f"{label}: by at most {absolute:.2g}" if absolute else "", seconds / rows)
 

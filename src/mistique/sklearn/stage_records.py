@@ -19,7 +19,6 @@ from mistique.sklearn.stages import Stage, as_pipeline, names_after, names_of_co
 from mistique.sklearn.undisturbed import count_rows
 from mistique.store import Store
 
-
 FEW_ROWS_DIFFER = "{} differs here between all rows and a few"
 
 
@@ -149,7 +148,5 @@ class StageRecords:
 def labels_of(X: Any) -> Any:
     """The pandas index of X; None where there is none, or where it only numbers the rows."""
     index = X.index if hasattr(X, "iloc") else None
-    is_numbering = (
-        index is not None and type(index).__name__ == "RangeIndex" and (index.start, index.step) == (0, 1)
-    )
+    is_numbering = index is not None and type(index).__name__ == "RangeIndex" and (index.start, index.step) == (0, 1)
     return None if is_numbering else index

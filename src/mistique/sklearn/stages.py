@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from sklearn.pipeline import Pipeline
@@ -85,9 +86,7 @@ def stages_of(pipeline: Pipeline) -> tuple[Stage, ...]:
             stage = Stage(name, (), parent, "stage", type(estimator).__name__, estimator, "transform")
         else:
             method = "predict" if hasattr(estimator, "predict") else "fit_predict"
-            stage = Stage(
-                PREDICTION, (name,), parent, "prediction", type(estimator).__name__, estimator, method
-            )
+            stage = Stage(PREDICTION, (name,), parent, "prediction", type(estimator).__name__, estimator, method)
         stages.append(stage)
         parent = stage.name
     return tuple(stages)
@@ -119,7 +118,7 @@ def names_after(stage: Stage, before: tuple[str, ...] | None, value: Any) -> tup
         None: the estimator gives no names, or not as many as there are columns.
     """
     own = names_of_columns(value)
-    shape = getattr(value, "shape", ())
+    shape: tuple[int, ...] = getattr(value, "shape", ())
     if own is not None or len(shape) != 2:
         return own
     if not stage.method:
@@ -127,9 +126,7 @@ def names_after(stage: Stage, before: tuple[str, ...] | None, value: Any) -> tup
     if not hasattr(stage.estimator, "get_feature_names_out"):
         return None
     for given in (before, None):
-        found = attempt(
-            lambda given=given: tuple(map(str, stage.estimator.get_feature_names_out(given)))
-        ).value
+        found = attempt(partial(stage.estimator.get_feature_names_out, given)).value
         if found is not None and len(found) == shape[1]:
-            return found
+            return tuple(map(str, found))
     return None
