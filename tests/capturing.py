@@ -20,7 +20,9 @@ def capturing(store: Store, *, model: str = "lab/model", dataset: str = "train",
         yield capture
 
 
-def put(store: Store, value: Any, *, name: str = "stage", labels: Any = None, dataset: str = "train", **options: Any) -> str:
+def put(
+    store: Store, value: Any, *, name: str = "stage", labels: Any = None, dataset: str = "train", **options: Any
+) -> str:
     """Capture one table; its key."""
     with capturing(store, dataset=dataset, **options) as capture:
         capture.set_labels(labels)
@@ -29,7 +31,13 @@ def put(store: Store, value: Any, *, name: str = "stage", labels: Any = None, da
 
 
 def put_layer(
-    store: Store, values: np.ndarray, *, name: str = "layer", batch_rows: int = 0, dataset: str = "train", **options: Any
+    store: Store,
+    values: np.ndarray,
+    *,
+    name: str = "layer",
+    batch_rows: int = 0,
+    dataset: str = "train",
+    **options: Any,
 ) -> str:
     """Capture the output of one layer in batches, as a network gives it; its key."""
     with capturing(store, dataset=dataset, batch_rows=batch_rows, **options) as capture:

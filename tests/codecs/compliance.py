@@ -137,8 +137,13 @@ class CodecCompliance:
         assert (back.tobytes() != values.tobytes()) == self.codec.is_lossy
 
     def test_a_lossy_codec_takes_floats_without_nulls_alone(self) -> None:
-        others = [ColumnType("int64", "<i8"), ColumnType("bool", "|u1"), ColumnType("str", "<U0"),
-                  ColumnType("Float32", "<f4", True), ColumnType("category[str]", "|i1")]
+        others = [
+            ColumnType("int64", "<i8"),
+            ColumnType("bool", "|u1"),
+            ColumnType("str", "<U0"),
+            ColumnType("Float32", "<f4", True),
+            ColumnType("category[str]", "|i1"),
+        ]
         assert self.codec.applies_to(column_type("float32"))
         assert [self.codec.applies_to(kind) for kind in others] == [not self.codec.is_lossy] * len(others)
 

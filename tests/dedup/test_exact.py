@@ -81,8 +81,12 @@ def test_a_chunk_of_another_codec_is_another_chunk(store: Store) -> None:
 
 @pytest.mark.parametrize(
     "lie",
-    [lambda p: Place(p.segment, p.block, p.group + 1), lambda p: Place(p.segment, p.block + 1, p.group),
-     lambda p: Place(p.segment, 10_000, 10_000), lambda p: Place("0" * 32, 0, 0)],
+    [
+        lambda p: Place(p.segment, p.block, p.group + 1),
+        lambda p: Place(p.segment, p.block + 1, p.group),
+        lambda p: Place(p.segment, 10_000, 10_000),
+        lambda p: Place("0" * 32, 0, 0),
+    ],
     ids=["wrong column", "wrong block", "outside of the segment", "no such segment"],
 )
 def test_an_index_that_lies_does_no_harm(store: Store, lie: object) -> None:
@@ -111,14 +115,27 @@ def test_a_fresh_layer_is_one_run(store: Store) -> None:
 
 
 SEGMENTS = [
-    Segment(f"{i:032x}", "<f8", {"name": "raw"}, n_rows=10, n_columns=10, block_rows=1, group_columns=1, root="", encoded_nbytes=1)
+    Segment(
+        f"{i:032x}",
+        "<f8",
+        {"name": "raw"},
+        n_rows=10,
+        n_columns=10,
+        block_rows=1,
+        group_columns=1,
+        root="",
+        encoded_nbytes=1,
+    )
     for i in range(3)
 ]
 
 
 @given(
-    n_blocks=st.integers(1, 7), n_groups=st.integers(1, 7), data=st.data(),
-    is_shifted=st.booleans(), n_segments=st.integers(1, 3),
+    n_blocks=st.integers(1, 7),
+    n_groups=st.integers(1, 7),
+    data=st.data(),
+    is_shifted=st.booleans(),
+    n_segments=st.integers(1, 3),
 )
 def test_packed_references_cover_the_grid_exactly(
     n_blocks: int, n_groups: int, data: st.DataObject, is_shifted: bool, n_segments: int

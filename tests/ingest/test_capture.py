@@ -9,7 +9,13 @@ import pandas as pd
 import pytest
 
 import mistique
-from mistique.errors import CaptureError, CaptureWarning, IntermediateNotFoundError, NotEncodableError, UnknownCodecError
+from mistique.errors import (
+    CaptureError,
+    CaptureWarning,
+    IntermediateNotFoundError,
+    NotEncodableError,
+    UnknownCodecError,
+)
 from mistique.store import Store
 from tests.capturing import capturing, put, put_layer
 
@@ -128,7 +134,9 @@ def test_an_array_changed_in_place_afterwards_changes_nothing_captured(store: St
 
 
 def test_a_frame_changed_in_place_afterwards_changes_nothing_captured(store: Store) -> None:
-    frame = pd.DataFrame({"t": pd.array(["a", "b"], dtype="str"), "n": [1.0, 2.0], "i": pd.array([1, None], dtype="Int64")})
+    frame = pd.DataFrame(
+        {"t": pd.array(["a", "b"], dtype="str"), "n": [1.0, 2.0], "i": pd.array([1, None], dtype="Int64")}
+    )
     before = frame.copy(deep=True)
     with capturing(store) as capture:
         capture.add("x", frame)
@@ -154,7 +162,10 @@ def test_the_batches_of_a_layer_do_not_show_in_the_answer(store: Store, batch_ro
 
 
 def test_a_batch_of_another_shape_is_refused(store: Store) -> None:
-    with pytest.raises(CaptureError, match=r"'layer': expected rows of shape \(4,\).* got \(5,\)"), capturing(store) as c:
+    with (
+        pytest.raises(CaptureError, match=r"'layer': expected rows of shape \(4,\).* got \(5,\)"),
+        capturing(store) as c,
+    ):
         c.append("layer", np.zeros((2, 4)))
         c.append("layer", np.zeros((2, 5)))
 
@@ -167,8 +178,13 @@ def test_two_stages_of_one_name_are_refused(store: Store) -> None:
 
 @pytest.mark.parametrize(
     ("options", "error"),
-    [({"codec": "zip"}, UnknownCodecError), ({"on_error": "ignore"}, CaptureError), ({"dataset": "a/b"}, CaptureError),
-     ({"dataset": ""}, CaptureError), ({"model": ""}, CaptureError)],
+    [
+        ({"codec": "zip"}, UnknownCodecError),
+        ({"on_error": "ignore"}, CaptureError),
+        ({"dataset": "a/b"}, CaptureError),
+        ({"dataset": ""}, CaptureError),
+        ({"model": ""}, CaptureError),
+    ],
 )
 def test_a_bad_option_is_refused_before_anything_is_written(store: Store, options: dict, error: type) -> None:
     with pytest.raises(error):

@@ -69,7 +69,7 @@ def test_nulls_in_text_stay_null_and_empty_text_stays_empty(store: Store, dtype:
     frame = frame_of(pd.array(["", "B cell", None, pd.NA, np.nan], dtype=dtype))
     key = put(store, frame)
     assert_frame_equal(mistique.get(store, key).to_frame(), frame)
-    assert mistique.get(store, key).values.tolist() == [["" ], ["B cell"], [None], [None], [None]]
+    assert mistique.get(store, key).values.tolist() == [[""], ["B cell"], [None], [None], [None]]
 
 
 def test_nulls_in_a_column_of_text_objects_stay_null(store: Store) -> None:
@@ -86,7 +86,11 @@ def test_odd_text_comes_back(store: Store, texts: list[str | None]) -> None:
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.one_of(st.none(), st.text(st.characters(exclude_categories=["Cs"]), max_size=5)), min_size=1, max_size=30))
+@given(
+    st.lists(
+        st.one_of(st.none(), st.text(st.characters(exclude_categories=["Cs"]), max_size=5)), min_size=1, max_size=30
+    )
+)
 def test_any_text_comes_back(store: Store, texts: list[str | None]) -> None:
     frame = frame_of(pd.array([None if text == "\0" else text for text in texts], dtype="str"))
     assert_frame_equal(back(store, frame), frame)
@@ -111,10 +115,14 @@ def test_nullable_integers_beyond_what_a_float_holds_come_back(store: Store) -> 
 
 
 @pytest.mark.parametrize(
-    "categories", [["z", "y", "x", "unused"], [2, 1, 3], [1.5, 0.5], [True, False]], ids=["text", "int", "float", "bool"]
+    "categories",
+    [["z", "y", "x", "unused"], [2, 1, 3], [1.5, 0.5], [True, False]],
+    ids=["text", "int", "float", "bool"],
 )
 @pytest.mark.parametrize("is_ordered", [True, False], ids=["ordered", "unordered"])
-def test_categories_come_back_with_nulls_order_and_unused_ones(store: Store, categories: list, is_ordered: bool) -> None:
+def test_categories_come_back_with_nulls_order_and_unused_ones(
+    store: Store, categories: list, is_ordered: bool
+) -> None:
     values = [categories[0], None, categories[1], categories[0]]
     frame = frame_of(pd.Categorical(values, categories=categories, ordered=is_ordered))
     assert_frame_equal(back(store, frame), frame)

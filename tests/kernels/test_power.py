@@ -12,9 +12,7 @@ from mistique.kernels import power as kernels
 from tests.reference import power as oracle
 
 EXTREMES = [np.nan, np.inf, -np.inf, 0.0, -0.0, 5e-324, -5e-324, 2.2e-308, 1.7e308, -1.7e308, 1.0, -1.0, 0.5]
-VALUES = hnp.arrays(
-    np.float64, st.integers(0, 40), elements=st.one_of(st.sampled_from(EXTREMES), st.floats(width=64))
-)
+VALUES = hnp.arrays(np.float64, st.integers(0, 40), elements=st.one_of(st.sampled_from(EXTREMES), st.floats(width=64)))
 
 
 def encoded(values: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:

@@ -22,15 +22,24 @@ RAW = {"name": "raw"}
 NOT_STORED = None
 
 
-def node(name: str, *, role: str = "stage", nbytes: int | None = 10**6, codec: dict = RAW, **facts: object) -> Intermediate:
+def node(
+    name: str, *, role: str = "stage", nbytes: int | None = 10**6, codec: dict = RAW, **facts: object
+) -> Intermediate:
     """An intermediate of a table: stored in that many bytes, or not."""
     references = None
     if nbytes is not None:
         segment = Segment("0" * 32, "<f8", codec, N_ROWS, N_COLUMNS, 1024, 1, "", nbytes)
         references = References((segment,), (Run(0, 0, 4, 0, N_COLUMNS, 0, 0),))
     return Intermediate(
-        name, role, N_ROWS, (N_COLUMNS,), (ColumnType("float64", "<f8"),), container="matrix", codec=codec,
-        references=references, **facts,  # type: ignore[arg-type]
+        name,
+        role,
+        N_ROWS,
+        (N_COLUMNS,),
+        (ColumnType("float64", "<f8"),),
+        container="matrix",
+        codec=codec,
+        references=references,
+        **facts,  # type: ignore[arg-type]
     )
 
 
@@ -38,12 +47,20 @@ def question(*nodes: Intermediate, target: str = "b", exact: bool = False, **ver
     graph = {item.name: item for item in nodes}
     facts = {"artifact": "0" * 64, "load_seconds": 0.0, **version}
     return Question(
-        f"lab/m@1/train/{target}", graph[target], graph, Version("lab/m", "r", None, "sklearn", **facts),  # type: ignore[arg-type]
-        True, np.arange(N_ROWS), np.arange(N_COLUMNS), exact,
+        f"lab/m@1/train/{target}",
+        graph[target],
+        graph,
+        Version("lab/m", "r", None, "sklearn", **facts),  # type: ignore[arg-type]
+        True,
+        np.arange(N_ROWS),
+        np.arange(N_COLUMNS),
+        exact,
     )
 
 
-def chain(*, nbytes: int | None = 10**6, per_row: float = 1e-6, codec: dict = RAW, middle: int | None = 10**6) -> list[Intermediate]:
+def chain(
+    *, nbytes: int | None = 10**6, per_row: float = 1e-6, codec: dict = RAW, middle: int | None = 10**6
+) -> list[Intermediate]:
     return [
         node("input", role="input", nbytes=1000),
         node("a", nbytes=middle, parents=("input",), forward_seconds_per_row=1e-3),
@@ -103,14 +120,29 @@ def test_a_lossy_ancestor_is_no_source() -> None:
 @pytest.mark.parametrize(
     ("nodes", "version", "reasons"),
     [
-        (chain(nbytes=NOT_STORED), {"artifact": None, "artifact_note": "it has a lambda"},
-         "read: it is not stored; recompute: the model was not kept: it has a lambda"),
-        ([node("input", role="input", nbytes=NOT_STORED), node("b", nbytes=NOT_STORED, parents=("input",))], {},
-         "read: it is not stored; recompute: the input is not stored"),
-        ([node("input", role="input"), node("b", nbytes=NOT_STORED, recompute_difference=None, recompute_note="it is random")], {},
-         "read: it is not stored; recompute: it is random"),
-        ([node("input", role="input"), node("b", role="target", nbytes=NOT_STORED)], {},
-         "recompute: it is the model's target, not computed by it"),
+        (
+            chain(nbytes=NOT_STORED),
+            {"artifact": None, "artifact_note": "it has a lambda"},
+            "read: it is not stored; recompute: the model was not kept: it has a lambda",
+        ),
+        (
+            [node("input", role="input", nbytes=NOT_STORED), node("b", nbytes=NOT_STORED, parents=("input",))],
+            {},
+            "read: it is not stored; recompute: the input is not stored",
+        ),
+        (
+            [
+                node("input", role="input"),
+                node("b", nbytes=NOT_STORED, recompute_difference=None, recompute_note="it is random"),
+            ],
+            {},
+            "read: it is not stored; recompute: it is random",
+        ),
+        (
+            [node("input", role="input"), node("b", role="target", nbytes=NOT_STORED)],
+            {},
+            "recompute: it is the model's target, not computed by it",
+        ),
     ],
 )
 def test_no_plan_says_why_not_read_and_why_not_recompute(nodes: list, version: dict, reasons: str) -> None:

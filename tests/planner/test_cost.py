@@ -11,8 +11,9 @@ from mistique.planner.calibration import Calibration
 from mistique.planner.cost import ReadCost, recompute_seconds
 from mistique.storage.usage import Observation
 
+# Up to a disk three times slower than the starting point; beyond, 64 reads still lean towards it by a fifth.
 FINE = st.floats(1e-4, 1e-2)
-PER_BYTE = st.floats(1e-10, 1e-7)
+PER_BYTE = st.floats(1e-10, 3e-8)
 
 
 def read(nbytes: int, n_ranges: int, seconds: float) -> Observation:

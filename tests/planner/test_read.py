@@ -33,7 +33,11 @@ def layer(request: pytest.FixtureRequest, shared: Store) -> tuple[np.ndarray, st
     values = np.random.default_rng(0).normal(size=(N_ROWS, *request.param)).astype(np.float32)
     values[::7] = np.maximum(values[::7], 0)
     model = f"lab/net{SHAPES.index(request.param)}"
-    return values, put_layer(shared, values, model=model, batch_rows=256), put_layer(shared, values, model=model, codec="power")
+    return (
+        values,
+        put_layer(shared, values, model=model, batch_rows=256),
+        put_layer(shared, values, model=model, codec="power"),
+    )
 
 
 ROWS = st.lists(st.integers(0, N_ROWS - 1), min_size=1, max_size=15)
@@ -88,7 +92,9 @@ def test_an_exact_answer_is_never_a_quantized_one(layer: tuple, shared: Store) -
         mistique.get(shared, layer[2], exact=True)
 
 
-@pytest.mark.parametrize("what", [slice(None), slice(5, 2000), slice(-3, None), slice(None, None, -100), slice(0, 0)], ids=str)
+@pytest.mark.parametrize(
+    "what", [slice(None), slice(5, 2000), slice(-3, None), slice(None, None, -100), slice(0, 0)], ids=str
+)
 def test_a_slice_of_rows_is_that_of_numpy(layer: tuple, shared: Store, what: slice) -> None:
     values, key, _ = layer
     assert mistique.get(shared, key, rows=what).values.tobytes() == np.ascontiguousarray(values[what]).tobytes()
@@ -125,5 +131,7 @@ def test_a_wide_layer_is_cut_into_shorter_blocks_and_comes_back(store: Store) ->
 
 def test_a_small_part_is_read_in_fewer_bytes_than_the_whole(store: Store) -> None:
     key = put_layer(store, np.random.default_rng(0).normal(size=(5000, 256)).astype(np.float32), batch_rows=1000)
-    part, whole = (mistique.get(store, key, **what).plan.chosen.predicted_nbytes for what in ({"rows": [3], "unit": 5}, {}))
+    part, whole = (
+        mistique.get(store, key, **what).plan.chosen.predicted_nbytes for what in ({"rows": [3], "unit": 5}, {})
+    )
     assert 0 < part < whole / 10

@@ -128,7 +128,9 @@ def test_col_dist_of_text_counts_each_value_and_the_nulls(store: Store) -> None:
     assert answer.n_not_finite.tolist() == [1]
 
 
-def two_models(store: Store, first: np.ndarray, second: np.ndarray, target: np.ndarray, order: np.ndarray | None = None) -> tuple[str, str]:
+def two_models(
+    store: Store, first: np.ndarray, second: np.ndarray, target: np.ndarray, order: np.ndarray | None = None
+) -> tuple[str, str]:
     """The predictions of two models over the same rows, those of the second in another order; their keys."""
     labels = np.array([f"r{i}" for i in range(len(target))])
     rows = np.arange(len(target)) if order is None else order
@@ -151,7 +153,9 @@ def test_col_diff_of_numbers_compares_absolute_errors_by_group(store: Store, is_
     answer = mistique.col_diff(store, key, other=other, by="side")
     assert (answer.measure, answer.rows.tolist()) == ("absolute error", ["left", "right"])
     for start, row in enumerate(answer.values.tolist()):
-        errors = [[abs(v - t) for v, t in zip(values[start::2], target[start::2], strict=True)] for values in (first, second)]
+        errors = [
+            [abs(v - t) for v, t in zip(values[start::2], target[start::2], strict=True)] for values in (first, second)
+        ]
         better = [a < b for a, b in zip(*errors, strict=True)]
         means = [oracle.mean(errors[0]), oracle.mean(errors[1])]
         assert row == pytest.approx([50, *means, means[1] - means[0], oracle.mean(better)])
@@ -228,7 +232,9 @@ def test_what_is_no_key_is_refused_with_an_example(store: Store, key: object) ->
 
 def test_a_step_is_found_by_its_position(store: Store) -> None:
     with capturing(store) as capture:
-        for i, (name, role) in enumerate([("input", "input"), ("a", "stage"), ("b", "stage"), ("prediction", "prediction")]):
+        for i, (name, role) in enumerate(
+            [("input", "input"), ("a", "stage"), ("b", "stage"), ("prediction", "prediction")]
+        ):
             capture.add(name, np.array([float(i)]), role=role)
     for position, value in (("0", 0), ("-1", 3), ("-2", 2), ("1", 1)):
         assert mistique.get(store, f"lab/model@1/train/{position}").values.tolist() == [value]

@@ -60,7 +60,7 @@ def test_a_dropped_stage_is_recomputed_from_the_stored_stage_before_it(store: St
 def test_a_stage_that_fits_across_folds_is_not_recomputed_for_the_training_data_and_is_for_others(
     store: Store, homes: pd.DataFrame
 ) -> None:
-    pipe = Pipeline([("encode", TargetEncoder()), ("ridge", Ridge())])
+    pipe = Pipeline([("encode", TargetEncoder(target_type="continuous")), ("ridge", Ridge())])
     pipe.set_capture(store, model="homes/encoded", keep="none").fit(homes[["zipcode"]], homes["price"])
     with pytest.raises(NoPlanError, match="fit_transform and transform differ here"):
         mistique.get(store, "homes/encoded@1/train/encode")

@@ -147,10 +147,12 @@ def test_a_dropped_intermediate_is_not_read_again(store: Store) -> None:
 
 @pytest.mark.parametrize(
     ("key", "what"),
-    [("lab/modle@1/train/stage", "model 'lab/modle'; nearest: lab/model"),
-     ("lab/model@7/train/stage", "version 'lab/model@7'; nearest: lab/model@1"),
-     ("lab/model@1/trian/stage", "dataset .*'trian'; nearest: train"),
-     ("lab/model@1/train/stgae", "'stgae'; nearest: stage")],
+    [
+        ("lab/modle@1/train/stage", "model 'lab/modle'; nearest: lab/model"),
+        ("lab/model@7/train/stage", "version 'lab/model@7'; nearest: lab/model@1"),
+        ("lab/model@1/trian/stage", "dataset .*'trian'; nearest: train"),
+        ("lab/model@1/train/stgae", "'stgae'; nearest: stage"),
+    ],
 )
 def test_an_unknown_key_names_the_nearest(store: Store, key: str, what: str) -> None:
     put(store, np.arange(3.0))

@@ -108,7 +108,9 @@ def test_a_store_opened_by_a_relative_path_can_be(how: str, tmp_path: Path, monk
         assert mistique.get(moved, "lab/model@2/train/stage").to_frame().equals(right[0])
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "", "." * 32, "/" + "0" * 31, "A" * 32, "0" * 31, "0" * 33, "0" * 31 + "\n"])
+@pytest.mark.parametrize(
+    "name", ["../x", "a/b", "", "." * 32, "/" + "0" * 31, "A" * 32, "0" * 31, "0" * 33, "0" * 31 + "\n"]
+)
 def test_a_name_that_could_lead_out_of_the_store_is_refused(name: str) -> None:
     layout = Layout("store")
     for make in (layout.segment, layout.artifact):

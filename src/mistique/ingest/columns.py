@@ -240,7 +240,9 @@ def _check_text(cells: np.ndarray, what: str) -> None:
         is_lost = "\0" in cells.tolist()
         "".join(cells.tolist()).encode()
     except UnicodeEncodeError as error:
-        raise NotEncodableError(what=what, found="text that is not Unicode (a lone surrogate)", hint=_CONVERT) from error
+        raise NotEncodableError(
+            what=what, found="text that is not Unicode (a lone surrogate)", hint=_CONVERT
+        ) from error
     if is_lost:
         raise NotEncodableError(what=what, found="the text of one NUL character", hint=_CONVERT)
 

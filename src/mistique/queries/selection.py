@@ -144,6 +144,8 @@ def group_of_rows(store: Store, capture: Capture, n_rows: int, by: Any) -> tuple
 
 def _few(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind not in "iufb" or len(np.unique(values)) <= _MAX_GROUPS:
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            return np.where(np.isnan(values), "null", values.astype(str))
         return np.array(["null" if value is None else value for value in values]) if values.dtype == object else values
     edges = np.unique(np.nanquantile(values, [0, 0.25, 0.5, 0.75, 1]))
     names = np.array([f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)], object)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mistique.sklearn.stages import Stage
-from mistique.sklearn.undisturbed import Attempt, attempt, first_rows
+from mistique.sklearn.undisturbed import Attempt, attempt, count_rows, first_rows
 
 SAMPLE_ROWS = 64
 # Rounding in another batch geometry moves a float64 by 1e-13 of its column's size and a float32 by 1e-7; what
@@ -95,7 +95,7 @@ class Sample:
         if head.error is not None or outcome.value is None:
             return Checked(None, f"{label}: {head.why or outcome.why}")
         absolute, relative = outcome.value
-        rows = max(len(again) if hasattr(again, "__len__") else again.shape[0], 1)
+        rows = max(count_rows(again) or 1, 1)
         if relative > MAX_RELATIVE_DIFFERENCE:
             note = f"{label}: by {relative:.2g} of the values' size. It fits across folds, or has chance in it"
             return Checked(None, note, seconds / rows)

@@ -34,9 +34,7 @@ def create_records(uri: str, ctx: tiledb.Ctx) -> None:
         tiledb.Attr(name, dtype=np.dtype("S0"), var=True, filters=zstd)
         for name in ("kind", "body", "attachment", "check")
     ]
-    schema = tiledb.ArraySchema(
-        domain=domain, attrs=attrs, sparse=True, capacity=1000, offsets_filters=zstd
-    )
+    schema = tiledb.ArraySchema(domain=domain, attrs=attrs, sparse=True, capacity=1000, offsets_filters=zstd)
     tiledb.Array.create(uri, schema, ctx=ctx)
 
 

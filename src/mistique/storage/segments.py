@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections import OrderedDict
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
