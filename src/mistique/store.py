@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import secrets
@@ -300,5 +301,13 @@ def _after_fork_in_child() -> None:
         store._closed = "it was opened before this process was forked off"
 
 
+def _at_exit() -> None:
+    # Few people close a store; what their reads took is worth a few milliseconds.
+    for store in Store._all:
+        if not store._closed:
+            store._usage.flush()
+
+
+atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from threading import RLock
 from typing import Any
 
 from mistique.errors import ChunkCorruptError, IntermediateNotFoundError
@@ -63,9 +64,14 @@ class Catalog:
         self._captures: dict[CaptureId, Capture] = {}
         self._references: dict[Order, References] = {}
         self._is_loaded = False
+        self._lock = RLock()
 
     def refresh(self) -> None:
         """See what others have committed since."""
+        with self._lock:
+            self._refresh()
+
+    def _refresh(self) -> None:
         if self._log.refresh() or not self._is_loaded:
             for order, record in self._log.records():
                 if order not in self._facts:

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from threading import RLock
 from typing import TypeVar
 
 import numpy as np
@@ -66,11 +67,17 @@ class RecordLog:
     def __init__(self, uri: str, ctx: tiledb.Ctx, options: StorageOptions) -> None:
         self._uri, self._ctx, self._options = uri, ctx, options
         self._writer = secrets.token_hex(8)
+        # Two threads of one writer must not give two records one place.
+        self._lock = RLock()
         self._records: dict[Order, Record] = {}
         self._fragments: frozenset[str] = frozenset()
 
     def refresh(self) -> bool:
         """Read what is new; true if there was anything."""
+        with self._lock:
+            return self._refresh()
+
+    def _refresh(self) -> bool:
         present = self._commits()
         new = present - self._fragments
         if not new:
@@ -82,7 +89,8 @@ class RecordLog:
 
     def records(self) -> list[tuple[Order, Record]]:
         """All records known, oldest first."""
-        return sorted(self._records.items(), key=lambda item: item[0])
+        with self._lock:
+            return sorted(self._records.items(), key=lambda item: item[0])
 
     def attachments(self, orders: Sequence[Order]) -> list[bytes]:
         """The attachments of some records, in one read."""
@@ -109,6 +117,10 @@ class RecordLog:
 
     def append(self, records: Sequence[Record]) -> list[Order]:
         """Write records, all or none of them, above every record seen so far."""
+        with self._lock:
+            return self._append(records)
+
+    def _append(self, records: Sequence[Record]) -> list[Order]:
         self.refresh()
         first = max((order.counter for order in self._records), default=0) + 1
         orders = [Order(first + i, self._writer) for i in range(len(records))]
