@@ -40,7 +40,7 @@ def as_floats(cells: np.ndarray, dtype: str) -> np.ndarray:
 
 @st.composite
 def chunks(draw: st.DrawFn) -> tuple[str, np.ndarray]:
-    """A dtype and the cells of a chunk of it, made from bit patterns: so NaN, inf and denormals come up by themselves."""
+    """A dtype and the cells of a chunk of it, made from bit patterns: NaN, inf and denormals come up."""
     dtype = draw(st.sampled_from(list(FLOATS)))
     bits = np.dtype(f"u{FLOATS[dtype].itemsize}")
     shape = draw(st.sampled_from(SHAPES))

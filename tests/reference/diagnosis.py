@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 
 def top_rows(scores: Sequence[float], k: int, *, largest: bool = True) -> list[int]:
@@ -18,7 +19,7 @@ def counts_between(values: Sequence[float], edges: Sequence[float]) -> list[int]
     """How many finite values lie in each bin; the last bin holds its upper edge too."""
     finite = [value for value in values if math.isfinite(value)]
     counts = []
-    for i, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for i, (low, high) in enumerate(pairwise(edges)):
         is_last = i == len(edges) - 2
         counts.append(sum(low <= value < high or (is_last and value == high) for value in finite))
     return counts

@@ -141,7 +141,7 @@ def test_a_dropped_intermediate_is_not_read_again(store: Store) -> None:
     key = put(store, np.arange(3.0))
     store.drop(key)
     for reader in (store, mistique.open(store.uri, mode="r")):
-        with pytest.raises(mistique.errors.NoPlanError, match="not stored.*not kept"):
+        with pytest.raises(mistique.errors.NoPlanError, match=r"not stored.*not kept"):
             mistique.get(reader, key)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -59,10 +60,8 @@ def test_files_cut_short_give_the_right_answer_or_an_error_of_ours(damaged: Path
     for path in sorted(path for path in (damaged / part).rglob("*.tdb") if path.stat().st_size)[:12]:
         content = path.read_bytes()
         path.write_bytes(content[: len(content) // 2])
-        try:
+        with suppress(MistiqueError):
             assert ask(damaged) == right, path
-        except MistiqueError:
-            pass
         path.write_bytes(content)
 
 

@@ -71,7 +71,7 @@ def get(
 
     Notes
     -----
-    The paper's POINTQ (section 2.2). Bytes are read in proportion to the row blocks and columns asked, and each chunk is
+    The paper's POINTQ (section 2.2). Bytes are read in proportion to the row blocks and columns asked; each chunk is
     held against its digest.
 
     Examples

@@ -65,7 +65,7 @@ def capture(
     Raises
     ------
     CaptureError
-        The model is not fitted, `X` is empty, `y` has another length, or a setting is none of those above.
+        The model is not fitted or is none, `X` is empty, `y` has another length, or a setting is none of those above.
     ModelMismatchError
         `X` has other features than the model was fitted with.
     NotEncodableError
@@ -99,6 +99,8 @@ def capture(
 
 def _capture(pipe: Any, X: Any, y: Any, settings: CaptureSettings) -> str | None:
     pipeline = as_pipeline(pipe)
+    if not any(stage.method in ("", "transform", "predict") for stage in stages_of(pipeline)):
+        raise CaptureError(f"expected a fitted model that can transform or predict, got a {type(pipe).__name__}")
     _check_fitted(pipe, pipeline, settings.model)
     _check_lengths(X, y)
     fingerprint = attempt(lambda: joblib.hash(pipeline)).value or str(id(pipe))

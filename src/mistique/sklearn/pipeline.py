@@ -21,7 +21,6 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_memory
 
 from mistique.codecs import Codec, resolve_codec
-from mistique.errors import CaptureError
 from mistique.sklearn.recording import FitRecording, observed_memory, recording_of
 from mistique.sklearn.stage_records import CapturedRun, CaptureSettings
 from mistique.store import Store
@@ -97,8 +96,6 @@ class Pipeline(sklearn.pipeline.Pipeline):
         if store is None:
             self.__dict__.pop("_capture_settings", None)
             return self
-        if not isinstance(store, Store):
-            raise CaptureError(f"expected a store, as mistique.open(...) gives; got {store!r}")
         resolve_codec(codec)
         self._capture_settings = CaptureSettings(store, model or "", dataset, keep, codec, on_error)
         return self

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mistique.sklearn.stages import Stage
-from mistique.sklearn.undisturbed import Attempt, attempt, count_rows, first_rows
+from mistique.sklearn.undisturbed import Attempt, attempt, count_rows, last_rows
 
 SAMPLE_ROWS = 64
 # Rounding in another batch geometry moves a float64 by 1e-13 of its column's size and a float32 by 1e-7; what
@@ -38,7 +38,7 @@ class Checked:
 
 
 class Sample:
-    """The first rows of the input, carried through the fitted stages one after the other.
+    """The last rows of the input, carried through the fitted stages one after the other.
 
     The rows go from stage to stage, as when everything is recomputed from the input. So when one stage cannot
     be recomputed, those after it cannot either.
@@ -46,11 +46,18 @@ class Sample:
     Parameters
     ----------
     X : container
-        The input; its first rows are copied.
+        The input; its last rows are copied.
+
+    Notes
+    -----
+    The last rows and never all of them: a random number drawn for each row from a fixed seed is the same again for the
+    first rows, and what depends on the batch is the same again for the whole of it.
     """
 
     def __init__(self, X: Any) -> None:
-        self._carried = attempt(lambda: first_rows(X, SAMPLE_ROWS))
+        n_rows = count_rows(X) or 0
+        self._n_rows = min(SAMPLE_ROWS, n_rows - n_rows // 2)
+        self._carried = attempt(lambda: last_rows(X, self._n_rows))
         self._note = self._carried.why
 
     def check(self, stage: Stage, captured: Any, *, label: str) -> Checked:
@@ -65,6 +72,8 @@ class Sample:
         label : str
             What is compared: ``"fit_transform and transform differ here"``.
         """
+        if stage.method == "fit_predict":
+            return Checked(None, f"{stage.detail} has no predict: it finds its output only while it is fitted")
         rows = self._carried.value
         if rows is None:
             return Checked(None, self._note)
@@ -90,7 +99,7 @@ class Sample:
         return checked
 
     def _compared(self, captured: Any, again: Any, label: str, seconds: float) -> Checked:
-        head = attempt(lambda: first_rows(captured, SAMPLE_ROWS))
+        head = attempt(lambda: last_rows(captured, self._n_rows))
         outcome = attempt(lambda: largest_difference(head.value, again))
         if head.error is not None or outcome.value is None:
             return Checked(None, f"{label}: {head.why or outcome.why}")
@@ -125,7 +134,7 @@ def largest_difference(one: Any, other: Any) -> tuple[float, float]:
     ...
     ValueError: other values
     """
-    if type(one) is not type(other):
+    if type(one) is not type(other) and not (hasattr(one, "tocsr") and hasattr(other, "tocsr")):
         raise ValueError(f"{type(one).__name__} at capture, {type(other).__name__} again")
     absolute = relative = 0.0
     for a, b in zip(_arrays(one), _arrays(other), strict=True):

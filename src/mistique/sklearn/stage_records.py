@@ -34,6 +34,8 @@ class CaptureSettings:
     on_error: str = "warn"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.store, Store):
+            raise CaptureError(f"expected a store, as mistique.open(...) gives; got {self.store!r}")
         if not self.model or not isinstance(self.model, str):
             raise CaptureError(
                 f'expected the name of a model in the store, for example model="homes/ridge"; got {self.model!r}'

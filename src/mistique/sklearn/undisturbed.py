@@ -70,21 +70,23 @@ def copy_rows(value: Any) -> Any:
     return copy.deepcopy(value)
 
 
-def first_rows(value: Any, n_rows: int) -> Any:
-    """A copy of the first rows, in the same container.
+def last_rows(value: Any, n_rows: int) -> Any:
+    """A copy of the last rows, in the same container; of COO and the like, which cannot be cut, in CSR.
 
     Raises
     ------
     TypeError
         `value` has no rows that can be taken.
     """
-    if hasattr(value, "iloc"):
-        return value.iloc[:n_rows].copy()
-    if hasattr(value, "tocsr"):
-        return (value if hasattr(value, "__getitem__") else value.tocsr())[:n_rows]
-    if not hasattr(value, "__getitem__") or isinstance(value, (str, bytes, dict)):
+    n_all = count_rows(value)
+    if n_all is None or isinstance(value, (str, bytes, dict, set)):
         raise TypeError(f"no rows can be taken from a {type(value).__name__}")
-    return copy_rows(value[:n_rows])
+    start = max(n_all - n_rows, 0)
+    if hasattr(value, "iloc"):
+        return value.iloc[start:].copy()
+    if hasattr(value, "tocsr"):
+        return (value if value.format in ("csr", "csc") else value.tocsr())[start:]
+    return copy_rows(value[start:])
 
 
 def count_rows(value: Any) -> int | None:

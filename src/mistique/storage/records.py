@@ -25,7 +25,7 @@ _ALL = (0, 2**63 - 1)
 
 def create_records(uri: str, ctx: tiledb.Ctx) -> None:
     """Make an empty log."""
-    # Checksums on coordinates and offsets too: one flipped bit in a tile of offsets makes TileDB 2.30 crash the process.
+    # Checksums on coordinates and offsets too: one flipped bit in offsets makes TileDB 2.30 crash the process.
     zstd = tiledb.FilterList([tiledb.ZstdFilter(level=3), tiledb.ChecksumMD5Filter()])
     domain = tiledb.Domain(
         tiledb.Dim("counter", domain=(0, 2**62), tile=2**20, dtype=np.uint64, filters=zstd),
