@@ -42,7 +42,7 @@ def measure(report: Report, scratch: Scratch) -> None:
     shapes += _shapes(report, store, "homes/forest@1/train/prediction", {}, n_rounds=n_rounds)
     store.close()
     Scratch.remove(path)
-    network = fashion(512 if report.is_quick else 5_000)
+    network = fashion(512 if report.is_quick else 2_000)
     for codec in ("raw", "power"):
         path, store = fresh_store(scratch)
         version = captured_fashion(store, network, codec=codec)

@@ -79,7 +79,7 @@ def _compare(
         report.facts[f"{what}: {verb}, MB/s"] = {
             name: round(nbytes / 1e6 / seconds, 1) for name, seconds in timings.medians().items()
         }
-    report.facts[f"{what}: bytes"] = {"raw": nbytes, **{name: nbytes_of(path) for name, path in paths.items()}}
+    report.facts[f"{what}: bytes"] = {"raw": nbytes, **{name: nbytes_of(path.parent) for name, path in paths.items()}}
     opening = Road(lambda _: mistique.open(paths["mistique raw"], mode="r").close())
     opened = interleaved({"open": opening}, n_rounds=n_rounds)
     report.facts[f"{what}: seconds to open the store"] = opened.median("open")

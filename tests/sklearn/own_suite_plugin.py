@@ -1,7 +1,7 @@
 """A pytest plugin: scikit-learn's tests of Pipeline, run on mistique's with capture on.
 
-Every pipeline that the module under test makes is ours and captures each of its fits into a store of this session. At the
-end the number of captures that were committed is printed, so that a run without any can be told.
+Every pipeline that the module under test makes is ours and captures each of its fits into a store of this session. At
+the end the number of captures that were committed is printed, so that a run without any can be told.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ NUMBERS = itertools.count()
 class Pipeline(mistique.sklearn.Pipeline):
     """Ours, capturing from the start."""
 
-    def __init__(
-        self, steps: Any, *, transform_input: Any = None, memory: Any = None, verbose: bool = False
-    ) -> None:
+    def __init__(self, steps: Any, *, transform_input: Any = None, memory: Any = None, verbose: bool = False) -> None:
         super().__init__(steps, transform_input=transform_input, memory=memory, verbose=verbose)
         self.set_capture(STORE, model=f"own/{next(NUMBERS)}")
 

@@ -58,7 +58,7 @@ def test_a_single_estimator_is_captured_as_a_pipeline_of_one_step(store: Store, 
     [
         (lambda X, y: (X[:0], y[:0]), CaptureError, "at least one row"),
         (lambda X, y: (X, y[:-1]), CaptureError, "1500 rows of X and 1499 of y"),
-        (lambda X, y: (X[["grade", "lat"]], y), ModelMismatchError, "expected columns sqft_living, grade, lat, got grade"),
+        (lambda X, y: (X[["grade", "lat"]], y), ModelMismatchError, "columns sqft_living, grade, lat, got grade"),
         (lambda X, y: (X.to_numpy()[:, :2], y), ModelMismatchError, "expected 3 features, got 2 features"),
     ],
 )

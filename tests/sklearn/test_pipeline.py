@@ -107,8 +107,8 @@ def test_fit_with_capture_gives_the_same_bits_as_scikit_learns_pipeline(
     X, y = homes.drop(columns="price"), homes["price"]
     results = []
     for pipe in (theirs, ours.set_capture(store, model="homes/x")):
-        np.random.seed(7)
-        results.append((pipe.fit(X, y).predict(X), np.random.random()))
+        np.random.seed(7)  # noqa: NPY002
+        results.append((pipe.fit(X, y).predict(X), np.random.random()))  # noqa: NPY002
     assert np.array_equal(results[0][0], results[1][0])
     assert results[0][1] == results[1][1]
 
@@ -227,7 +227,8 @@ def test_a_capture_that_fails_lets_the_fit_go_on_with_one_warning(store: Store, 
     with pytest.warns(CaptureWarning, match="nothing of homes/ridge was stored") as told:
         pipe.fit(homes[COLUMNS], homes["price"])
     assert len(told) == 1
-    assert np.array_equal(pipe.predict(homes[COLUMNS]), ridge().fit(homes[COLUMNS], homes["price"]).predict(homes[COLUMNS]))
+    plain = ridge().fit(homes[COLUMNS], homes["price"])
+    assert np.array_equal(pipe.predict(homes[COLUMNS]), plain.predict(homes[COLUMNS]))
 
 
 def test_classes_are_captured_as_they_are_predicted(store: Store, homes: pd.DataFrame) -> None:
