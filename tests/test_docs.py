@@ -40,9 +40,7 @@ def run_script(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """What came of running it in that folder."""
     path = folder / "page.py"
     path.write_text(script, encoding="utf-8")
-    return subprocess.run(
-        [sys.executable, str(path)], cwd=folder, capture_output=True, text=True, check=False
-    )
+    return subprocess.run([sys.executable, str(path)], cwd=folder, capture_output=True, text=True, check=False)
 
 
 def needs_keras(source: str) -> list[pytest.MarkDecorator]:
@@ -70,9 +68,7 @@ def modules_with_examples() -> list[object]:
     for path in sorted(package.rglob("*.py")):
         source = path.read_text(encoding="utf-8")
         if re.search(r"^\s*>>> ", source, re.MULTILINE):
-            name = ".".join(("mistique", *path.relative_to(package).with_suffix("").parts)).removesuffix(
-                ".__init__"
-            )
+            name = ".".join(("mistique", *path.relative_to(package).with_suffix("").parts)).removesuffix(".__init__")
             in_keras = name.startswith("mistique.keras")
             found.append(pytest.param(name, marks=[pytest.mark.keras] if in_keras else needs_keras(source)))
     return found
@@ -95,9 +91,7 @@ def test_docstring_examples_hold(module_name: str, tmp_path: Path, monkeypatch: 
 
 
 def test_blocks_share_one_namespace_and_keep_their_lines(tmp_path: Path) -> None:
-    page = (
-        "# Page\n\n```python\nx = 1\n```\n\ntext\n\n```python\nassert x == 1\nraise SystemExit(x + 6)\n```\n"
-    )
+    page = "# Page\n\n```python\nx = 1\n```\n\ntext\n\n```python\nassert x == 1\nraise SystemExit(x + 6)\n```\n"
     script = script_of(page)
     assert script.splitlines()[3] == "x = 1"
     assert run_script(script, tmp_path).returncode == 7

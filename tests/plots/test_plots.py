@@ -70,9 +70,7 @@ def test_col_dist_by_group_draws_an_outline_of_shares_for_each(store: Store, key
 
 def test_col_diff_draws_two_bars_a_group_on_the_axes_given(store: Store, key: str) -> None:
     _, ax = plt.subplots()
-    answer = mistique.col_diff(
-        store, f"lab/model-0{key}prediction", other=f"lab/model-5{key}prediction", by="target"
-    )
+    answer = mistique.col_diff(store, f"lab/model-0{key}prediction", other=f"lab/model-5{key}prediction", by="target")
     assert answer.plot(ax) is ax
     heights = [bar.get_height() for bar in ax.patches]
     np.testing.assert_allclose(heights, [*answer.values[:, 1], *answer.values[:, 2]])

@@ -17,8 +17,8 @@ _KNOWN: dict[str, type[Codec]] = {}
 class Codec(Protocol):
     """Turns the values of one column chunk into cells of a segment, and back.
 
-    A codec is hashable and has no state beyond its parameters, so any number of threads may share one, and equal values always give
-    equal cells: de-duplication rests on that. It never keeps a reference to what it is given.
+    A codec is hashable and has no state beyond its parameters, so any number of threads may share one, and
+    equal values always give equal cells: de-duplication rests on that. It never keeps a reference to what it is given.
     """
 
     name: ClassVar[str]

@@ -67,8 +67,7 @@ def load_homes() -> pd.DataFrame:
         import pandas as pd
     except ImportError as error:
         raise ImportError(
-            "expected pandas, which holds the homes as a table; it is not installed. "
-            'Run: pip install "mistique[all]"'
+            'expected pandas, which holds the homes as a table; it is not installed. Run: pip install "mistique[all]"'
         ) from error
     columns: dict[str, NDArray[Any]] = {
         name: values.astype(np.int64) if values.dtype.kind == "u" else values

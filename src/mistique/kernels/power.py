@@ -27,9 +27,7 @@ def value_range(values: np.ndarray, out: np.ndarray) -> None:
 
 
 @kernel("void(Array(float64, 1, 'C', readonly=True), float64, int64, int64, uint8[::1])")
-def encode_power(
-    values: np.ndarray, largest: float, n_levels: int, negative_offset: int, codes: np.ndarray
-) -> None:
+def encode_power(values: np.ndarray, largest: float, n_levels: int, negative_offset: int, codes: np.ndarray) -> None:
     """Codes of values: 0 is zero, 1..n_levels positive, the same plus `negative_offset` negative.
 
     A value that is not zero never gets the code of zero, so which units fire is kept.
