@@ -31,9 +31,9 @@ class Power:
     -----
     With ``n`` levels and ``x = sqrt(|value| / largest)`` in [0, 1], the code is ``round(n x)``, at least 1 for a
     value that is not zero. So ``|x - x'| <= 1 / (2 n)``, or ``x' = 1 / n`` for the smallest, and the absolute
-    error is at most ``largest * |x - x'| * (x + x') <= largest / n``. ``n`` is ``2**bits - 1``,
-    about half of that in a chunk with negative values. NaN and the infinities have codes of their own and come back as they were; -0.0 comes back as 0.0.
-    Held by ``tests/codecs/test_power.py``.
+    error is at most ``largest * |x - x'| * (x + x') <= largest / n``. ``n`` is ``2**bits - 1``, about half of
+    that in a chunk with negative values. NaN and the infinities have codes of their own and come back as they
+    were; -0.0 comes back as 0.0. Held by ``tests/codecs/test_power.py``.
 
     Examples
     --------
