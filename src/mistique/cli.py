@@ -14,7 +14,7 @@ from rich.table import Table
 
 import mistique
 from mistique.errors import MistiqueError
-from mistique.queries.listing import HEAD, facts_of, listing
+from mistique.queries.listing import facts_of, listing
 
 app = typer.Typer(
     help="Keeps what a model computes on its way, small, and answers questions of it.",
@@ -54,14 +54,8 @@ def ls(uri: _Uri) -> None:
     """List the models, versions and datasets of a store, with rows and bytes."""
     with _one_line_errors(), mistique.open(uri, mode="r") as store:
         found = listing(store)
-        table = Table(*HEAD, box=None, pad_edge=False)
-        for column in table.columns[2:]:
-            column.justify = "right"
-        for capture in found.captures:
-            table.add_row(*capture.cells())
         console = Console(highlight=False)
-        console.print(table)
-        console.print(found.summary())
+        console.print("\n".join(found.lines()), markup=False, soft_wrap=True)
         if found.captures:
             newest = found.captures[-1]
             console.print(f"\nintermediates of {newest.version}/{newest.dataset}: {', '.join(newest.intermediates)}")

@@ -15,11 +15,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.rule import Rule
-from rich.table import Table
 
 import mistique
 from mistique.planner.plan import Plan, format_seconds
-from mistique.queries.listing import HEAD, listing
 from mistique.store import Store
 
 _YOUR_TURN = """\
@@ -57,7 +55,8 @@ def run_demo(folder: Path) -> Path:
         for number, question in enumerate(_questions(), 1)
         if (picture := _answer(console, store, folder, number, question))
     ]
-    _storage_table(console, store)
+    console.print(Rule("what is stored"))
+    console.print(repr(store), markup=False, soft_wrap=True)
     console.print("\nPictures:")
     for picture in pictures:
         console.print(f"  {picture}", soft_wrap=True)
@@ -209,15 +208,3 @@ def _roads(plan: Plan) -> str:
         else:
             roads.append(f"{candidate.road}: {candidate.reason}")
     return "roads: " + "; ".join(roads)
-
-
-def _storage_table(console: Console, store: Store) -> None:
-    console.print(Rule("what is stored"))
-    found = listing(store)
-    table = Table(*HEAD, box=None, pad_edge=False)
-    for column in table.columns[2:]:
-        column.justify = "right"
-    for capture in found.captures:
-        table.add_row(*capture.cells())
-    console.print(table)
-    console.print(found.summary())

@@ -76,30 +76,31 @@ class Listing:
         """Bytes of the segments that hold it."""
         return sum(capture.stored_nbytes for capture in self.captures)
 
-    def __repr__(self) -> str:
+    def lines(self) -> list[str]:
+        """The table, and below it what it all comes to."""
         if not self.captures:
-            return self._title()
-        return "\n".join([self._title(), *text_table(HEAD, [capture.cells() for capture in self.captures])])
+            return ["nothing yet: give a store to mistique.sklearn.Pipeline.set_capture, or to", _CALLBACK]
+        return [*text_table(HEAD, [capture.cells() for capture in self.captures]), self._total()]
+
+    def __repr__(self) -> str:
+        return "\n".join([self._title(), *self.lines()])
 
     def _repr_html_(self) -> str:
-        return html_table(self._title(), HEAD, [capture.cells() for capture in self.captures], [])
+        notes = [self._total()] if self.captures else self.lines()
+        return html_table(self._title(), HEAD, [capture.cells() for capture in self.captures], notes)
 
     def _title(self) -> str:
         n_models = len({capture.version.partition("@")[0] for capture in self.captures})
-        return f"{self.uri}: {n_models} models\n{self.summary()}"
+        return f"{self.uri}: {n_models} model{'' if n_models == 1 else 's'}"
 
-    def summary(self) -> str:
-        """What it all comes to, in one line."""
-        if not self.captures:
-            return _EMPTY
+    def _total(self) -> str:
         return (
-            f"{format_nbytes(self.raw_nbytes)} captured, {format_nbytes(self.stored_nbytes)} stored: "
-            f"{format_ratio(self.raw_nbytes, self.stored_nbytes)} smaller; "
-            f"and {format_nbytes(self.model_nbytes)} of models to recompute with"
+            f"{format_nbytes(self.raw_nbytes)} captured, {format_nbytes(self.stored_nbytes)} stored "
+            f"({format_ratio(self.raw_nbytes, self.stored_nbytes)}); kept models: {format_nbytes(self.model_nbytes)}"
         )
 
 
-_EMPTY = "empty: capture with mistique.sklearn.Pipeline(...).set_capture(store, ...) or mistique.keras.MistiqueCallback"
+_CALLBACK = "mistique.keras.MistiqueCallback, and fit"
 
 
 def listing(store: Store) -> Listing:
