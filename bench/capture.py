@@ -66,7 +66,7 @@ def _fit_round(timings: Timings, scratch: Scratch, given: Homes, *, is_captured_
         for is_captured in (is_captured_first, not is_captured_first):
             pipe.set_capture(opened[1] if is_captured else None, model=f"homes/{name}", on_error="raise")
             road = f"{name}, {'captured' if is_captured else 'plain'}"
-            # With two OpenMP threads on cores that others use too, boosting took 22 s plainly and 7 s captured (medians).
+            # With two OpenMP threads on cores that others use too, plain boosting took 22 s, captured 7 s (medians).
             with threadpool_limits(1, user_api="openmp"):
                 timings.time(road, lambda p=pipe: p.fit(given.X, given.y))
     close_store(opened)

@@ -206,6 +206,9 @@ class _StoreSink:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    def check(self) -> None:
+        self._store._check()
+
     def buffer(self) -> SegmentBuffer:
         store = self._store
 

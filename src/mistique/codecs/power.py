@@ -81,7 +81,8 @@ class Power:
 
     def encode(self, values: np.ndarray, column_type: ColumnType) -> tuple[np.ndarray, np.ndarray]:
         """Codes, and the largest magnitude with a flag for negative values."""
-        flat = np.ascontiguousarray(_as_float(values, column_type), np.float64).reshape(-1)
+        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+            flat = np.ascontiguousarray(_as_float(values, column_type), np.float64).reshape(-1)
         params = np.zeros(2)
         kernels.value_range(flat, params)
         codes = np.empty(flat.shape, np.uint8)

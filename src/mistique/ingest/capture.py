@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mistique.codecs import Codec, Raw, resolve_codec
-from mistique.errors import CaptureError, CaptureWarning, MistiqueError, StoreError
+from mistique.errors import CaptureError, CaptureWarning, MistiqueError, StoreClosedError, StoreError
 from mistique.ingest.buffer import Pending, SegmentBuffer
 from mistique.ingest.columns import Described, describe, describe_array, describe_labels
 from mistique.schema import ROW_LABEL, Intermediate, RowBlock, Version
@@ -25,6 +25,9 @@ _RAW = Raw()
 
 class Sink(Protocol):
     """What a capture needs of a store."""
+
+    def check(self) -> None:
+        """Raise `StoreClosedError` if the store was closed, or a fork carried it into another process."""
 
     def buffer(self) -> SegmentBuffer:
         """A buffer whose segments lie in the store."""
@@ -177,13 +180,17 @@ class Capture:
 
     def abort(self) -> None:
         """Leave nothing behind."""
-        if self._buffer is not None:
-            self._buffer.discard()
         self._open.clear()
+        # In a forked child the segments belong to the parent, which goes on writing them.
+        with suppress(StoreClosedError):
+            self._sink.check()
+            if self._buffer is not None:
+                self._buffer.discard()
 
     def commit(self) -> None:
         """Make everything seen at once; ``committed`` is then the version's name, or None if that failed."""
         try:
+            self._sink.check()
             if self._failure is not None:
                 raise self._failure
             self._check_rows()
@@ -286,6 +293,7 @@ class Capture:
         opened.n_blocks += 1
 
     def _segments(self) -> SegmentBuffer:
+        self._sink.check()
         if self._buffer is None:
             self._buffer = self._sink.buffer()
         return self._buffer
