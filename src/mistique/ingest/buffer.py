@@ -74,6 +74,9 @@ class SegmentBuffer:
             return
         self._pending[digest] = pending
         self._pending_nbytes += pending.cells.nbytes
+
+    def end_block(self) -> None:
+        """Write if the buffer is full. Only between whole row blocks: a block is one rectangle, written once."""
         if self._pending_nbytes > self._max_nbytes:
             self.flush()
 

@@ -290,6 +290,7 @@ class Capture:
             group_columns = intermediate.group_columns if layer_columns else len(cells)
             geometry = intermediate.block_rows, group_columns, layer_columns
             self._segments().put(Pending(intermediate.name, block.index, group, cells, params, codec, geometry))
+        self._segments().end_block()
         opened.n_blocks += 1
 
     def _segments(self) -> SegmentBuffer:
