@@ -27,6 +27,8 @@ from mistique.storage.options import StorageOptions, damage_as_error, translated
 # Rows of a segment are not known while it is streamed, so its domain has room; unwritten cells take no space.
 _MAX_ROWS = 2**40
 _MAX_OPEN = 64
+# Merging reads and writes everything again: a capture took 1.9 times as long, reads no less time (docs/adr/0006).
+_MAX_FRAGMENTS = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,7 +101,7 @@ class SegmentWriter:
         self._params[block, group] = params
 
     def finish(self) -> Segment:
-        """Make it one fragment, write the table, and describe it."""
+        """Merge it if it is in many fragments, write the table, and describe it."""
         n_blocks = -(-self._n_rows // self._block_rows)
         n_groups = -(-self._n_columns // self._group_columns)
         table = ChunkTable(
@@ -117,7 +119,7 @@ class SegmentWriter:
             "cell": self._cell.str,
         }
         with translated(self._uri, "finish segment"):
-            if self._n_writes > 1:
+            if self._n_writes > _MAX_FRAGMENTS:
                 tiledb.consolidate(self._uri, ctx=self._ctx)
                 tiledb.vacuum(self._uri, ctx=self._ctx)
             with tiledb.open(self._uri, "w", ctx=self._ctx) as array:
