@@ -5,6 +5,7 @@ Usage: ``python -m tests.storage.flip_bytes STORE PART SEED N``. Prints what cam
 
 from __future__ import annotations
 
+import gc
 import random
 import resource
 import sys
@@ -57,6 +58,8 @@ def main(path: Path, part: str, seed: str, n: int) -> int:
         except Exception as error:  # noqa: BLE001  the point is to see what comes
             outcome = f"CRASH: {where}: {error!r}"
         outcomes[outcome] += 1
+        # What an error held, threads and their stacks among it, must not count against the next flip.
+        gc.collect()
         file.write_bytes(content)
     sys.stdout.write(f"{dict(outcomes)}\n")
     return n - outcomes["right"] - outcomes["refused"]

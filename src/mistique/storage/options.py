@@ -41,7 +41,8 @@ class StorageOptions:
             # Compacting 30 fragments took 3.5 s with the default budget of most of the memory, 0.03 s with this one.
             "sm.mem.total_budget": str(512 * 1024 * 1024),
         }
-        return tiledb.Ctx({**settings, **self.config})
+        with translated("TileDB", "start"):  # it may find no threads left, or a parameter that it does not know
+            return tiledb.Ctx({**settings, **self.config})
 
 
 @contextmanager
