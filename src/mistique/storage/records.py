@@ -156,8 +156,17 @@ class RecordLog:
                     raise
 
     def _commits(self) -> frozenset[str]:
+        """Names of the commits; TileDB's listing asks for sizes, and fails when a compaction removes what it lists."""
         with translated(self._uri, "list"):
-            return frozenset(os.path.basename(path) for path in tiledb.VFS(ctx=self._ctx).ls(f"{self._uri}/__commits"))
+            for attempt in range(_READ_TRIES):
+                try:
+                    paths = tiledb.VFS(ctx=self._ctx).ls(f"{self._uri}/__commits")
+                    return frozenset(map(os.path.basename, paths))
+                except tiledb.TileDBError:
+                    if attempt == _READ_TRIES - 1:
+                        raise
+                    time.sleep(0.02 * 2**attempt)
+        raise AssertionError("unreachable")
 
     def _read_new(self, fragments: frozenset[str]) -> list[tuple[Order, Record]]:
         stamps = [_timestamps(name) for name in fragments]
