@@ -251,6 +251,11 @@ class Intermediate:
         were bit-equal. None: it cannot be recomputed.
     recompute_note : str
         Why it cannot be recomputed, or what the difference comes from.
+    lineage : str
+        Digest of all that determines its values: code, configuration and weights of what computed it, its parents'
+        lineage, the content of the input. Equal lineage, equal values. Empty: not known.
+    derivation : mapping, optional
+        How its values follow from those of its one parent by a rule that needs no model: ``{"op": "reshape"}``.
     raw_nbytes : int
         Of the values, as captured.
     stored_nbytes : int
@@ -273,6 +278,8 @@ class Intermediate:
     forward_seconds_per_row: float = 0.0
     recompute_difference: float | None = 0.0
     recompute_note: str = ""
+    lineage: str = ""
+    derivation: Mapping[str, Any] | None = None
     raw_nbytes: int = 0
     stored_nbytes: int = 0
     references: References | None = None

@@ -209,6 +209,9 @@ class _StoreSink:
     def check(self) -> None:
         self._store._check()
 
+    def held(self, lineage: str, codec: Mapping[str, Any]) -> Intermediate | None:
+        return self._store.catalog.held(lineage, codec)
+
     def buffer(self) -> SegmentBuffer:
         store = self._store
 

@@ -29,6 +29,9 @@ class Sink(Protocol):
     def check(self) -> None:
         """Raise `StoreClosedError` if the store was closed, or a fork carried it into another process."""
 
+    def held(self, lineage: str, codec: Mapping[str, Any]) -> Intermediate | None:
+        """An intermediate of that lineage that the store holds, with its references."""
+
     def buffer(self) -> SegmentBuffer:
         """A buffer whose segments lie in the store."""
 
@@ -146,6 +149,37 @@ class Capture:
                 opened.n_waiting += described.n_rows
                 self._put_waiting(opened, whole_blocks=True)
 
+    def reuse(self, name: str, *, lineage: str, codec: str | Codec | None = None, **facts: Any) -> bool:
+        """Record an intermediate that the store already holds under this lineage: nothing of it is run or read.
+
+        Parameters
+        ----------
+        name : str
+        lineage : str
+        codec : str or Codec, optional
+            As in `add`.
+        **facts
+            Fields of `Intermediate` that are of this capture: ``aliases``, ``parents``, ``detail``, ``role``.
+
+        Returns
+        -------
+        bool
+            False: the store does not hold it; compute it, and give `lineage` to `add` or `append`.
+        """
+        if self._gave_up(name):
+            return False
+        with self._storing(name):
+            role = facts.get("role", "stage")
+            chosen = self._codec_for(role, codec)
+            held = self._sink.held(lineage, chosen.config())
+            if held is None:
+                return False
+            self._check_new(name)
+            intermediate = replace(held, name=name, **facts)
+            self._open[name] = _Open(intermediate, chosen, keep=False)
+            return True
+        return False
+
     def annotate(self, name: str, **facts: Any) -> None:
         """Change facts of an intermediate that was taken before."""
         if name in self._open:
@@ -200,7 +234,7 @@ class Capture:
             intermediates = [
                 replace(
                     opened.intermediate,
-                    references=references.get(name),
+                    references=references.get(name, opened.intermediate.references),
                     stored_nbytes=new_nbytes.get(name, 0) if name in references else 0,
                 )
                 for name, opened in self._open.items()
@@ -240,10 +274,9 @@ class Capture:
     def _declare(
         self, name: str, described: Described, *, keep: bool = True, codec: str | Codec | None = None, **facts: Any
     ) -> None:
-        if name in self._open:
-            raise CaptureError(f"two intermediates are named {name!r}; give each stage or layer a name of its own")
+        self._check_new(name)
         role = facts.get("role", "stage")
-        chosen = _RAW if role != "stage" else self._codec if codec is None else resolve_codec(codec)
+        chosen = self._codec_for(role, codec)
         intermediate = Intermediate(
             name=name,
             n_rows=described.n_rows,
@@ -256,6 +289,13 @@ class Capture:
             **{"role": role, **facts},
         )
         self._open[name] = _Open(intermediate, chosen, keep or role != "stage")
+
+    def _check_new(self, name: str) -> None:
+        if name in self._open:
+            raise CaptureError(f"two intermediates are named {name!r}; give each stage or layer a name of its own")
+
+    def _codec_for(self, role: str, codec: str | Codec | None) -> Codec:
+        return _RAW if role != "stage" else self._codec if codec is None else resolve_codec(codec)
 
     def _put_blocks(self, opened: _Open, described: Described) -> None:
         if opened.keep:

@@ -138,6 +138,15 @@ class Catalog:
             raise IntermediateNotFoundError(what=what, name=key.dataset, known=known)
         return found[-1]
 
+    def held(self, lineage: str, codec: Mapping[str, Any]) -> Intermediate | None:
+        """A stored intermediate of that lineage, kept by that codec, with its references; None: there is none."""
+        for capture in reversed(self.captures()):
+            for name in capture.stored:
+                intermediate = capture.intermediates[name]
+                if intermediate.lineage == lineage and dict(intermediate.codec) == dict(codec):
+                    return replace(intermediate, references=self.references(capture)[name])
+        return None
+
     def references(self, capture: Capture) -> Mapping[str, References]:
         """Where the chunks of the stored intermediates of a capture lie, read at once and kept."""
         missing = [name for name in capture.stored if capture.orders[name] not in self._references]
