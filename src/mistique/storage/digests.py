@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tiledb
 
-from mistique.kernels.digest import digest_words
+from mistique.kernels.digest import digest_words, expand_key
 from mistique.storage.options import translated
 
 Digest = tuple[int, int]
@@ -26,7 +26,7 @@ class Place(NamedTuple):
 
 
 def digest_bytes(content: bytes, key: bytes = bytes(16)) -> Digest:
-    """The 128-bit digest of some bytes, under a 128-bit key, as two integers."""
+    """The 128-bit digest of some bytes, under a key of up to 64 bytes, as two integers."""
     return _digest(np.frombuffer(content, np.uint8), key)
 
 
@@ -46,28 +46,32 @@ def chunk_digest(cells: np.ndarray, params: np.ndarray, codec: str) -> Digest:
         From `codec_text`.
     """
     n_columns, n_rows = cells.shape
-    key = _key(str(cells.dtype), n_columns, n_rows, codec, params.tobytes())
+    context = _context(str(cells.dtype), n_columns, n_rows, codec, params.tobytes())
     if cells.dtype.kind == "O":
         texts = [text.encode() for text in cells.reshape(-1)]
         lengths = np.array([len(text) for text in texts], np.uint64)
-        return digest_bytes(lengths.tobytes() + b"".join(texts), key)
-    return _digest(np.ascontiguousarray(cells).reshape(-1).view(np.uint8), key)
+        return _digest(np.frombuffer(lengths.tobytes() + b"".join(texts), np.uint8), bytes(16), context)
+    return _digest(np.ascontiguousarray(cells).reshape(-1).view(np.uint8), bytes(16), context)
 
 
 @lru_cache(maxsize=4096)
-def _key(dtype: str, n_columns: int, n_rows: int, codec: str, params: bytes) -> bytes:
+def _context(dtype: str, n_columns: int, n_rows: int, codec: str, params: bytes) -> bytes:
     header = f"{dtype}|{n_columns}|{n_rows}|{codec}|".encode()
     return blake2b(header + params, digest_size=16).digest()
 
 
-def _digest(content: np.ndarray, key: bytes) -> Digest:
+_expanded = lru_cache(maxsize=16)(expand_key)
+
+
+def _digest(content: np.ndarray, key: bytes, context: bytes = bytes(16)) -> Digest:
     n_bytes = content.size
-    if n_bytes % 32 or not content.flags.aligned:
-        padded = np.zeros(-(-n_bytes // 32) * 32, np.uint8)
+    if n_bytes % 8 or not content.flags.aligned:
+        padded = np.zeros(-(-n_bytes // 8) * 8, np.uint8)
         padded[:n_bytes] = content
         content = padded
     out = np.empty(2, np.uint64)
-    digest_words(content.view(np.uint64), np.uint64(n_bytes), np.frombuffer(key, np.uint64), out)
+    words, of_what = content.view(np.uint64), np.frombuffer(context, np.uint64)
+    digest_words(words, np.uint64(n_bytes), of_what, _expanded(key), out)
     return int(out[0]), int(out[1])
 
 
