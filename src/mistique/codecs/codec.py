@@ -15,16 +15,15 @@ _KNOWN: dict[str, type[Codec]] = {}
 
 @runtime_checkable
 class Codec(Protocol):
-    """Turns the values of one column chunk into cells of a segment, and back.
+    """Turns the values of one column chunk into a payload, and back.
 
+    A payload is all that decoding needs, already compressed: a small header (method, parameters), then the cells.
     A codec is hashable and has no state beyond its parameters, so any number of threads may share one, and
-    equal values always give equal cells: de-duplication rests on that. It never keeps a reference to what it is given.
+    equal values always give equal payloads: de-duplication rests on that. It never keeps or changes what it is given.
     """
 
     name: ClassVar[str]
     is_lossy: ClassVar[bool]
-    filters: ClassVar[tuple[str, ...]]
-    n_params: ClassVar[int]
 
     def __hash__(self) -> int:
         """Equal codecs hash alike."""
@@ -35,17 +34,23 @@ class Codec(Protocol):
     def applies_to(self, column_type: ColumnType) -> bool:
         """It can encode columns of this type; others are kept raw."""
 
-    def cell_dtype(self, column_type: ColumnType) -> np.dtype[Any]:
-        """Cells that it fills a segment with."""
+    def encode(self, values: np.ndarray, column_type: ColumnType) -> np.ndarray:
+        """Payload of a chunk (n_columns, n_rows), C-contiguous, in the cells of the column: ndarray (n_bytes,), uint8.
 
-    def encode(self, values: np.ndarray, column_type: ColumnType) -> tuple[np.ndarray, np.ndarray]:
-        """Cells of a chunk (same shape), and float64 parameters of shape (n_params,) that decoding needs."""
+        Text is an object array, 16-bit floats are uint16.
+        """
 
-    def decode(self, cells: np.ndarray, params: np.ndarray, column_type: ColumnType) -> np.ndarray:
-        """Values of a chunk, in the cell type of the column."""
+    def decode(self, payload: np.ndarray, shape: tuple[int, int], column_type: ColumnType) -> np.ndarray:
+        """Values of a chunk of that shape, in the cells of the column.
 
-    def max_abs_error(self, params: np.ndarray, column_type: ColumnType) -> float:
-        """Largest absolute error of any finite value, over chunks with these parameters (n_chunks, n_params)."""
+        Raises
+        ------
+        ChunkCorruptError
+            It is no payload of this codec and shape. What a payload says never makes more memory than the shape asks.
+        """
+
+    def max_abs_error(self, payload: np.ndarray, column_type: ColumnType) -> float:
+        """Largest absolute error of any finite value of this chunk, from the header."""
 
 
 def register(codec: type[Codec]) -> type[Codec]:
