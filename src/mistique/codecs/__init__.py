@@ -1,7 +1,24 @@
 """Codecs: how the cells of a column chunk are kept. One quantizer a file; each states its error bound."""
 
 from mistique.codecs.codec import Codec, codec_from_config, resolve_codec
+from mistique.codecs.kbit import KBit
+from mistique.codecs.low_precision import LowPrecision
+from mistique.codecs.pool import Pool
 from mistique.codecs.power import Power
 from mistique.codecs.raw import Raw
+from mistique.codecs.threshold import Threshold
+from mistique.codecs.within import Within, within
 
-__all__ = ["Codec", "Power", "Raw", "codec_from_config", "resolve_codec"]
+__all__ = [
+    "Codec",
+    "KBit",
+    "LowPrecision",
+    "Pool",
+    "Power",
+    "Raw",
+    "Threshold",
+    "Within",
+    "codec_from_config",
+    "resolve_codec",
+    "within",
+]
