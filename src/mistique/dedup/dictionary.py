@@ -1,7 +1,7 @@
 """Base and difference: a column as the numbers of its values, and the values.
 
-Numbers go by first occurrence, so a column and its scaled, clipped or encoded image have the same numbers: those are the
-base, stored once whatever follows from them, and the distinct values are the difference (docs/adr/0015).
+Numbers go by first occurrence, so a column and its scaled or encoded image have the same numbers: those are the base,
+stored once whatever follows from them, and the distinct values are the difference (docs/adr/0015).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Chunks on their way into the segments of one capture: encoded on background threads, kept once, ending in references."""
+"""Chunks on their way into the segments of one capture: encoded beside the model, kept once, ending in references."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class Buffered:
 class SegmentBuffer:
     """Takes columns and blocks of rows, keeps each content once, and ends in references.
 
-    What is new in the tables of all stages lies in one segment. A layer has a segment of its own, in which its chunks lie
-    row block by row block.
+    What is new in the tables of all stages lies in one segment. A layer has a segment of its own, in which its chunks
+    lie row block by row block.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ class SegmentBuffer:
                 writer.discard()
         # What the tables and the arrays themselves take is shared by size.
         overhead = sum(segments[i].encoded_nbytes for i in used & segments.keys()) / max(sum(new_nbytes.values()), 1)
-        columns = {
+        known = {
             name: KnownColumn(
                 tuple(_located(where, segments) for where in column.places),
                 _located(column.dictionary.places[0], segments) if column.dictionary else None,
@@ -145,7 +145,7 @@ class SegmentBuffer:
             for name, column in self._tables.columns().items()
         }
         shares = {name: int(n_bytes * overhead) for name, n_bytes in new_nbytes.items()}
-        return Buffered(references, shares, places, columns)
+        return Buffered(references, shares, places, known)
 
     def discard(self) -> None:
         """Give up: take away the segments begun."""

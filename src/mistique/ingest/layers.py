@@ -116,8 +116,8 @@ class LayerBlocks:
 
     def _find(self, digest: Digest, group: int, candidates: list[Located]) -> Located | None:
         if group % LOOKED_FOR == 0 and digest not in self._own:
-            for located in self._dedup.locate(np.array([digest], np.uint64)).values():
-                candidates.append(Located(located.segment, located.unit - group, 0))
+            found = self._dedup.locate(np.array([digest], np.uint64)).values()
+            candidates.extend(Located(located.segment, located.unit - group, 0) for located in found)
         for segment, unit, _ in candidates:
             if self._dedup.content(segment, unit + group, 0) == digest:
                 return Located(segment, unit + group, 0)

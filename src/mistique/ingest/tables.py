@@ -148,7 +148,7 @@ class TableColumns:
                     new.blocks.append(block)
 
     def _taken_apart(self, news: list[_New]) -> list[_New]:
-        """The columns of which nothing is known as numbers and values, where that is shorter or the numbers are known."""
+        """Columns of which nothing is known as numbers and values, where that is shorter or the numbers are known."""
         result = [new for new in news if any(new.column.places) or new.codec.is_lossy]
         unknown = [new for new in news if not any(new.column.places) and not new.codec.is_lossy]
         parts: list[_New] = []

@@ -38,9 +38,9 @@ def number_values(
             slot = (slot + 1) & last
         if table[slot] < 0:
             if n_distinct == distinct.size:
-                return np.int64(-1)
+                return -1
             table[slot] = n_distinct
             distinct[n_distinct] = value
             n_distinct += 1
         numbers[i] = table[slot]
-    return n_distinct
+    return int(n_distinct)

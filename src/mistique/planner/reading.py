@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -150,12 +150,8 @@ def _each_chunk(
             work = list(zip(units.tolist(), payloads, strict=True))
             # The batch before is decoded while this one was read; more would only fill memory.
             worst = max([worst, *(future.result() for future in waiting)])
-            waiting = segments.spread(
-                lambda part, table=table, chunks=chunks, segment_id=segment.id: _decode(
-                    intermediate, numbered, table, segment_id, chunks, part, put
-                ),
-                work,
-            )
+            decode = partial(_decode, intermediate, numbered, table, segment.id, chunks, put)
+            waiting = segments.spread(decode, work)
     return max([worst, *(future.result() for future in waiting)])
 
 
@@ -177,8 +173,8 @@ def _decode(
     table: UnitTable,
     segment_id: str,
     chunks: dict[int, list[_Chunk]],
-    part: list[tuple[int, np.ndarray]],
     put: Put,
+    part: list[tuple[int, np.ndarray]],
 ) -> float:
     worst = 0.0
     for unit, payload in part:

@@ -83,15 +83,16 @@ def column_contents(cells: np.ndarray, block_rows: int, context: Context, key: b
             lengths = np.array([len(text) for text in texts], np.uint64)
             out[block] = digest_bytes(lengths.tobytes() + b"".join(texts), key, context(1, len(texts)))
         return out
-    n_whole = n_rows // block_rows
     n_bytes = block_rows * cells.itemsize
-    if n_bytes % 8 == 0 and n_whole:
+    # Blocks of whole words in one call; the last, shorter one by itself.
+    n_whole = n_rows // block_rows if n_bytes % 8 == 0 else 0
+    if n_whole:
         rows = cells[: n_whole * block_rows].view(np.uint64).reshape(n_whole, -1)
         of_what = np.frombuffer(context(1, block_rows), np.uint64)
         digest_rows(rows, np.uint64(n_bytes), of_what, _expanded(key), out[:n_whole])
-    if n_whole < len(out):
-        rest = cells[n_whole * block_rows :]
-        out[n_whole] = digest_bytes(rest.view(np.uint8), key, context(1, len(rest)))
+    for block in range(n_whole, len(out)):
+        rest = cells[block * block_rows : (block + 1) * block_rows]
+        out[block] = digest_bytes(rest.view(np.uint8), key, context(1, len(rest)))
     return out
 
 

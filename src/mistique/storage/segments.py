@@ -77,12 +77,15 @@ class SegmentWriter:
         """Write the rest and the tables, and describe the segment."""
         table = UnitTable.of(self._units, self._offsets)
         contents = [unit.contents for unit in self._units]
-        parts = [self._put_part(table.to_bytes()), self._put_part(compressed(np.concatenate(contents).tobytes()))]
-        facts = {"n_units": table.n_units, "n_chunks": table.n_chunks, "units": parts[0], "contents": parts[1]}
+        parts = {
+            "units": self._put_part(table.to_bytes()),
+            "contents": self._put_part(compressed(np.concatenate(contents).tobytes())),
+        }
+        facts = {"n_units": table.n_units, "n_chunks": table.n_chunks, **parts}
         self._write({"facts": json.dumps(facts, default=asdict)})
         with translated(self._uri, "measure segment"):
             encoded_nbytes = tiledb.VFS(ctx=self._ctx).dir_size(self._uri)
-        return Segment(self.id, table.n_units, table.n_chunks, *parts, encoded_nbytes)
+        return Segment(self.id, table.n_units, table.n_chunks, **parts, encoded_nbytes=encoded_nbytes)
 
     def discard(self) -> None:
         """Take it away again, as far as that can be done: what stays is garbage that no record refers to."""
