@@ -13,7 +13,6 @@ from mistique.keras.artifact import artifact_of
 from mistique.keras.batches import Batch, Batches
 from mistique.keras.forward import named_leaves
 from mistique.keras.inputs import said
-from mistique.keras.lineage import Lineages
 from mistique.keras.network import Network
 from mistique.keras.recorder import Output
 from mistique.schema import INPUT, TARGET
@@ -49,7 +48,7 @@ class Filing:
         network, taken = self._network, self._taken
         self._begin(batches.row_labels)
         content = batches.content()
-        lineages = self._lineages(content, batches)
+        lineages = network.lineages(content)
         new = [output for output in network.outputs if not self._is_reused(output, lineages.of(output.made))]
         for output in new:
             self._declare(output, lineages.of(output.made))
@@ -62,7 +61,7 @@ class Filing:
         if not content:
             # A data set, read for the first time: only now is it known what it holds.
             content = batches.content()
-            lineages = self._lineages(content, batches)
+            lineages = network.lineages(content)
             for output in new:
                 taken.annotate(output.names[0], lineage=lineages.of(output.made))
             for name in targets:
@@ -98,13 +97,6 @@ class Filing:
     def _cannot_recompute(self, note: str) -> None:
         self._keep = True
         self._recompute = {"recompute_difference": None, "recompute_note": note}
-
-    def _lineages(self, content: dict[str, str], batches: Batches) -> Lineages:
-        inference = self._network.inference
-        # What is drawn from a generator that is everybody's is told by nothing.
-        is_told = not (inference.drew_unseeded or inference.drew_in_python)
-        inputs = {name: digest for name, digest in content.items() if is_told}
-        return Lineages(inputs, batch_rows=batches.batch_rows, kind=self._network.kind, changed=inference.changed)
 
     def _is_reused(self, output: Output, lineage: str) -> bool:
         if not lineage or (output.role == "stage" and not self._keep):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from mistique.keras.code_digest import UnknownCodeError, code_of, is_versioned
 from mistique.keras.content import content_digest
-from mistique.keras.forward import to_numpy
+from mistique.keras.forward import children_of, to_numpy
 from mistique.keras.provenance import Made
 
 _FORMAT = "keras-1"
@@ -47,6 +47,11 @@ def fingerprint(layer: Any) -> str | None:
         return _digest(*_described(layer))
     except (UnknownCodeError, NotImplementedError, TypeError, ValueError, AttributeError, RecursionError):
         return None
+
+
+def is_open_code(layer: Any) -> bool:
+    """A model or layer of the user's whose code decides what the layers within it are given."""
+    return bool(children_of(layer)) and not is_versioned(type(layer).__module__)
 
 
 def _described(layer: Any) -> list[str]:
@@ -101,13 +106,23 @@ class Lineages:
     batch_rows : int
     kind : {"graph", "eager"}
         The pass. Like the batch geometry, it decides about the last bits.
+    codes : sequence of str
+        Fingerprints of the models and layers of the user's within which other layers are seen.
     changed : collection of int
         Identities of the variables that inference itself changes: what depends on them is not told by weights.
     """
 
-    def __init__(self, inputs: Mapping[str, str], *, batch_rows: int, kind: str, changed: Collection[int]) -> None:
+    def __init__(
+        self,
+        inputs: Mapping[str, str],
+        *,
+        batch_rows: int,
+        kind: str,
+        codes: Sequence[str],
+        changed: Collection[int],
+    ) -> None:
         self._inputs, self._changed = inputs, changed
-        self._salt = [_FORMAT, str(batch_rows), kind, *_environment()]
+        self._salt = [_FORMAT, str(batch_rows), kind, *codes, *_environment()]
         self._of_made: dict[int, str] = {}
         self._of_layer: dict[int, str] = {}
 

@@ -16,7 +16,7 @@ from mistique.errors import MistiqueError, ModelMismatchError
 from mistique.keras.batches import Batch
 from mistique.keras.forward import as_tensors, as_view
 from mistique.keras.inputs import check_inputs, described, said
-from mistique.keras.lineage import fingerprint
+from mistique.keras.lineage import Lineages, fingerprint, is_open_code
 from mistique.keras.recorder import Output, Recording, record_batch
 from mistique.keras.tracing import EAGER, GRAPH, Traced, can_trace, isolate
 from mistique.keras.unchanged import Inference, unchanged_state
@@ -114,6 +114,24 @@ class Network:
             factor = median(self._graph_seconds) / total
             self.seconds_per_row = {name: seconds * factor for name, seconds in self._sampled.items()}
             self._sampled = {}
+
+    def lineages(self, content: Mapping[str, str]) -> Lineages:
+        """Lineages of the outputs, given digests of the inputs; of none, if the layers alone do not tell the values."""
+        inference = self.inference
+        # What is drawn from a generator that is everybody's is told by nothing.
+        is_told = not (inference.drew_unseeded or inference.drew_in_python)
+        own = [layer for layer in self.net._flatten_layers() if is_open_code(layer)]
+        # What the user's code does between layers is read from a graph; eagerly it may be other things by turns.
+        is_told = is_told and (not own or self.kind == GRAPH)
+        codes = [fingerprint(layer) for layer in own]
+        is_told = is_told and None not in codes
+        return Lineages(
+            content if is_told else {},
+            batch_rows=self._geometry[0],
+            kind=self.kind,
+            codes=[code for code in codes if code is not None],
+            changed=inference.changed,
+        )
 
     def _values_of(self, recording: Recording, n_rows: int) -> dict[str, np.ndarray]:
         outputs = [output for output in recording.outputs if output.role != "input"]
