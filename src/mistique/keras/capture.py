@@ -155,8 +155,11 @@ def capture_net(
         on_error=request.on_error,
         environment={**_environment(), PASS: network.kind},
     )
-    with taken:
-        Filing(network, taken, keep=request.keep == "all").take_all(batches, first, reading)
+    try:
+        with taken:
+            Filing(network, taken, keep=request.keep == "all").take_all(batches, first, reading)
+    finally:
+        network.release()
     if taken.committed is not None:
         remember(
             network.net,

@@ -78,13 +78,16 @@ class Network:
         CaptureError, ModelMismatchError
         """
         check_inputs(self.net, batch.inputs, model=self.model)
-        geometry = batch_rows, [(leaf.shape, leaf.dtype) for leaf in keras.tree.flatten(batch.inputs)]
+        shapes = [(leaf.shape, leaf.dtype) for leaf in keras.tree.flatten(batch.inputs)]
+        # Of the variables too: a graph goes on reading those that it was traced with.
+        geometry = batch_rows, shapes, self._variables()
         seen = fingerprint(self.net) if self._fingerprint is not None else None
         if seen is not None and (seen, geometry) == (self._fingerprint, self._geometry):
             return
         self._forget()
         self._learn(batch, batch_rows)
-        self._geometry, self._fingerprint = geometry, fingerprint(self.net)
+        # Once more: what was not built before is now.
+        self._geometry, self._fingerprint = (batch_rows, shapes, self._variables()), fingerprint(self.net)
 
     def run(self, batch: Batch, names: Collection[str]) -> Mapping[str, np.ndarray]:
         """What those outputs hold for a batch, inputs not among them.
@@ -103,6 +106,10 @@ class Network:
             return values
         recording = self._record(batch.inputs, wanted=names, finds_casts=False)
         return self._values_of(recording, batch.n_rows)
+
+    def release(self) -> None:
+        """Let go of a batch that nobody asked for."""
+        self._waiting = None
 
     def measure(self) -> None:
         """Settle the layers' seconds: the median of eager batches, or a sample's scaled to what the graph took."""
@@ -138,6 +145,9 @@ class Network:
         for output in outputs:
             self._eager_seconds[output.names[0]].append(output.seconds / n_rows)
         return {output.names[0]: output.values() for output in outputs}
+
+    def _variables(self) -> list[int]:
+        return [id(weight) for weight in self.net.weights]
 
     def _learn(self, batch: Batch, batch_rows: int) -> None:
         is_traceable = batch.n_rows == batch_rows and can_trace(self.net, batch.inputs)
