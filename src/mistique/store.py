@@ -262,8 +262,8 @@ def open(
     config : mapping of str to str, optional
         TileDB parameters, for example ``{"vfs.s3.endpoint_override": "127.0.0.1:5000"}``.
     max_buffer_nbytes : int, default 256 MiB
-        Of what a capture holds in memory: values that wait to be encoded and payloads that wait to be written. The model
-        waits when it is full.
+        Of what a capture holds in memory: values that wait to be encoded and payloads that wait to be written. The
+        model waits when it is full.
 
     Returns
     -------

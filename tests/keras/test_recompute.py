@@ -55,6 +55,7 @@ def recompute(store: Store, key: str, *sources: str, stored: Stored) -> tuple[np
         target=target.name,
         intermediates=capture.intermediates,
         batch_rows=capture.version.batch_rows,
+        environment=capture.version.environment,
     )
 
 
@@ -161,6 +162,7 @@ def test_a_layer_that_draws_from_its_own_seed_is_bit_equal_in_any_block(
         target="draw",
         intermediates=capture.intermediates,
         batch_rows=10,
+        environment=capture.version.environment,
     )
     assert np.array_equal(found, stored("m@1/d/draw")[10:20])
 

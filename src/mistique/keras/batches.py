@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 import keras
 import numpy as np
 
 from mistique.errors import CaptureError
-from mistique.keras.forward import to_numpy
+from mistique.keras.content import content_digest
+from mistique.keras.forward import named_leaves, to_numpy
+from mistique.schema import INPUT, TARGET
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +66,8 @@ class Batches:
     y: Any = None
     batch_rows: int = 256
     row_labels: Any = None
-    _digests: list[int] = field(default_factory=list)
+    _digests: list[dict[str, str]] = field(default_factory=list)
+    _is_read: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_rows < 1:
@@ -79,6 +82,26 @@ class Batches:
             self.x = keras.tree.map_structure(_as_array, self.x)
             self.y = None if self.y is None else keras.tree.map_structure(_as_array, self.y)
             self._check_lengths()
+
+    def content(self) -> dict[str, str]:
+        """A digest of each input and target, ``input`` or ``input/a``, by batch; empty: of that there is none.
+
+        Of a data set there is none before it was read to its end once. Arrays are read each time: their owner may
+        have written into them.
+        """
+        if not self._is_dataset:
+            digests = [_digests_of(batch) for batch in self]
+        elif self._is_read:
+            digests = self._digests
+        else:
+            return {}
+        names = dict.fromkeys(name for of_batch in digests for name in of_batch)
+        return {name: _joined([of_batch.get(name, "") for of_batch in digests]) for name in names}
+
+    @property
+    def must_be_read(self) -> bool:
+        """Whether what it yields is only known from reading it again."""
+        return self._is_dataset
 
     @property
     def _is_dataset(self) -> bool:
@@ -131,13 +154,11 @@ class Batches:
         if n_batches < len(self._digests):
             raise CaptureError(_CHANGED)
         self._check_labels(n_rows)
+        self._is_read = True
 
     def _unchanged(self, batch: Batch, index: int) -> Batch:
         """The batch, if it is what the data set gave the first time."""
-        digest = 0
-        for leaf in keras.tree.flatten((batch.inputs, batch.targets)):
-            if leaf is not None and leaf.dtype.kind != "O":
-                digest = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).data, digest)
+        digest = _digests_of(batch)
         if index == len(self._digests):
             self._digests.append(digest)
         if self._digests[index] != digest:
@@ -149,6 +170,15 @@ _CHANGED = (
     "expected the same rows each time the data set is read, got others: rows of two epochs could not be told "
     "apart. Give the data set without .shuffle(), or .cache() it after that"
 )
+
+
+def _digests_of(batch: Batch) -> dict[str, str]:
+    targets = [] if batch.targets is None else named_leaves(TARGET, batch.targets)
+    return {name: content_digest(leaf) for name, leaf in [*named_leaves(INPUT, batch.inputs), *targets]}
+
+
+def _joined(digests: list[str]) -> str:
+    return blake2b("\n".join(digests).encode(), digest_size=16).hexdigest() if all(digests) else ""
 
 
 def _check_dataset(dataset: Any) -> None:

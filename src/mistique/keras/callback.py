@@ -12,6 +12,7 @@ from mistique.codecs import Codec
 from mistique.errors import CaptureError, CaptureWarning
 from mistique.keras.batches import Batches
 from mistique.keras.capture import Request, capture_net
+from mistique.keras.network import Network
 from mistique.keras.versions import weights_digest
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class MistiqueCallback(keras.callbacks.Callback):
         self._x, self._y, self._batch_size, self._row_labels = x, y, batch_size, row_labels
         self._every = every
         self._batches: Batches | None = None
+        self._network: Network | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -146,13 +148,20 @@ class MistiqueCallback(keras.callbacks.Callback):
         if self._batches is None:
             return
         try:
-            taken = capture_net(self.model, self._batches, self._request, run_id=self._run_id, epoch=number)
+            network = self._network_of(self.model)
+            taken = capture_net(network, self._batches, self._request, run_id=self._run_id, epoch=number)
         except Exception as error:  # noqa: BLE001 - whatever a capture raises, the user's training goes on
             self._failed(error, f"epoch {number}")
             return
         if taken.committed is not None:
             self._run_id = taken.run_id
             self.captured.append(taken.committed)
+
+    def _network_of(self, net: keras.Model) -> Network:
+        """What the first epoch learned about the network, for the next ones."""
+        if self._network is None or self._network.net is not net:
+            self._network = Network(net, self._request.model, self._request.layers)
+        return self._network
 
     def _failed(self, error: Exception, what: str) -> None:
         if self._request.on_error == "raise":

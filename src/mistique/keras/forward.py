@@ -1,9 +1,9 @@
 """The hooked forward pass: the calls of a model's layers, one after the other, shown to a visitor.
 
-``layer.call`` is wrapped on each layer *instance* while the model runs eagerly, and put back afterwards. So
-one mechanism serves Sequential, functional, nested and subclassed models, built or not, and all layers come
-from one pass. `keras.Model(inputs, [layer.output, ...])` lost: it needs a built functional model, gives a
-shared layer's first call only, and traces a graph for every model that it makes.
+``layer.call`` is wrapped on each layer *instance* while the model runs, eagerly or while TensorFlow traces it
+(``tracing``), and put back afterwards. So one mechanism serves Sequential, functional, nested and subclassed
+models, built or not, and all layers come from one pass. `keras.Model(inputs, [layer.output, ...])` lost: it
+needs a built functional model, and gives a shared layer's first call only.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class Call:
         Layers within it are visited too.
     tensors : tuple of tensor
         Those among its arguments, flat.
+    arguments : tuple of tuple and dict
+        All of them.
     """
 
     path: str
@@ -58,6 +60,7 @@ class Call:
     layer: Any
     is_composite: bool
     tensors: tuple[Tensor, ...]
+    arguments: tuple[Any, Any]
 
 
 class Visitor(Protocol):
@@ -77,10 +80,10 @@ def forward(model: keras.Model, inputs: Any, visitor: Visitor) -> Any | None:
     ----------
     model : keras.Model
     inputs : structure of tensors
-        As the model's ``call`` takes them.
+        As the model's ``call`` takes them; of a graph, if the pass is traced into that graph.
     visitor : Visitor
     """
-    with _Hooks(visitor).installed(model) as hooks:
+    with _Hooks(visitor, graph_of(inputs)).installed(model) as hooks:
         try:
             return model(inputs, training=False)
         except StopPass:
@@ -113,13 +116,26 @@ def as_tensors(structure: Any) -> Any:
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:
-    """The values of a tensor or a variable, copied; 16-bit floats stay as they are.
+    """The values of a tensor or a variable; 16-bit floats stay as they are.
 
     Not by `keras.ops.convert_to_numpy` on TensorFlow, where every call gives NumPy 2's deprecation warning.
     """
     if keras.backend.backend() == "tensorflow" and hasattr(tensor, "numpy"):
         return np.asarray(tensor.numpy())
     return np.asarray(keras.ops.convert_to_numpy(tensor))
+
+
+def as_view(tensor: Tensor) -> np.ndarray:
+    """The values of a tensor, read only; in its own memory where its framework lends that.
+
+    Not for variables, whose memory is written again. ``.numpy()`` of TensorFlow copies.
+    """
+    try:
+        values = np.asarray(memoryview(tensor))
+    except (TypeError, ValueError, BufferError, NotImplementedError):  # no buffer, or 16-bit floats in it
+        return to_numpy(tensor)
+    values.flags.writeable = False
+    return values
 
 
 def named_leaves(name: str, structure: Any) -> list[tuple[str, Any]]:
@@ -152,22 +168,29 @@ def _is_closed(layer: keras.Layer) -> bool:
     return isinstance(layer, keras.layers.RNN) or module.split(".")[0] == "keras"
 
 
-def is_concrete(tensor: Tensor) -> bool:
-    """It holds values: it is not of a trace, in which a layer is described rather than run."""
+def graph_of(structure: Any) -> Any | None:
+    """The TensorFlow graph that the tensors of a structure belong to; None: they hold values."""
+    leaf = keras.tree.flatten(structure)[0]
+    return leaf.graph if "Symbolic" in type(leaf).__name__ else None
+
+
+def is_of_pass(tensor: Tensor, graph: Any | None) -> bool:
+    """It holds values, or is of the graph that the pass is traced into.
+
+    It is not of a trace within the pass, in which a layer is described rather than run.
+    """
     kind = type(tensor).__name__
-    return not isinstance(tensor, keras.KerasTensor) and "Symbolic" not in kind and "Tracer" not in kind
-
-
-def _is_tracing() -> bool:
-    """A layer without a `build` of its own is built by tracing its call, possibly with real tensors."""
-    return not is_concrete(keras.ops.zeros(()))
+    if isinstance(tensor, keras.KerasTensor) or "Tracer" in kind:
+        return False
+    return "Symbolic" not in kind or (graph is not None and tensor.graph is graph)
 
 
 class _Hooks:
     """The wrapped ``call`` attributes of one pass, and the stack of active calls."""
 
-    def __init__(self, visitor: Visitor) -> None:
+    def __init__(self, visitor: Visitor, graph: Any | None) -> None:
         self._visitor = visitor
+        self._graph = graph
         self._restore: list[tuple[Any, str, Any]] = []
         self._hooked: set[int] = set()
         self._names: dict[tuple[int, int], tuple[str, str]] = {}
@@ -198,13 +221,17 @@ class _Hooks:
         @functools.wraps(original)
         def hooked(*args: Any, **kwargs: Any) -> Any:
             tensors = tuple(t for t in keras.tree.flatten((args, kwargs)) if keras.ops.is_tensor(t) or _is_symbol(t))
-            is_building = not getattr(layer, "built", True) and _is_tracing()
-            if is_building or not all(map(is_concrete, tensors)):
+            is_building = not getattr(layer, "built", True) and self._is_within_trace()
+            if is_building or not all(is_of_pass(tensor, self._graph) for tensor in tensors):
                 return original(*args, **kwargs)
             return handler(layer, original, tensors, args, kwargs)
 
         self._restore.append((layer, attribute, layer.__dict__.get(attribute)))
         layer.__dict__[attribute] = hooked
+
+    def _is_within_trace(self) -> bool:
+        """A layer without a `build` of its own is built by tracing its call, possibly with real tensors."""
+        return not is_of_pass(keras.ops.zeros(()), self._graph)
 
     def _hook_children(self, layer: Any) -> bool:
         """Wrap what a layer calls; at each entry of it, as `build` may only now have made them."""
@@ -228,7 +255,7 @@ class _Hooks:
         suffix = f":{nth}" if nth else ""
         alias = f"{parent_path}/{automatic}" if parent_path else automatic
         aliases = (alias + suffix,) if automatic != name else ()
-        call = Call(path + suffix, aliases, layer, is_composite, tensors)
+        call = Call(path + suffix, aliases, layer, is_composite, tensors, (args, kwargs))
         outputs = self._visitor.enter(call)
         if outputs is None:
             self.active.append((layer, call.path))

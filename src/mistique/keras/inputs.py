@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from typing import Any
 
 import keras
@@ -46,6 +48,17 @@ def described(inputs: Any) -> str:
     """The shapes of a batch's rows, for a message."""
     shapes = [f"{_row(leaf.shape)}" for leaf in keras.tree.flatten(inputs)]
     return f"rows of shape {', '.join(shapes)}"
+
+
+def said(error: Exception) -> str:
+    """What an error of Keras says is wrong: its first sentence, without colours and the list of arguments."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("Exception encountered when calling")]
+    sentence = " ".join(itertools.takewhile(lambda line: not line.startswith("Arguments received by"), lines))
+    if not sentence:
+        return type(error).__name__
+    return sentence if len(sentence) <= 300 else f"{sentence[:300]}..."
 
 
 def _expected(net: keras.Model) -> list[Any] | None:

@@ -10,8 +10,11 @@ import numpy as np
 
 from mistique.errors import MistiqueError, ModelMismatchError
 from mistique.keras.artifact import load_artifact
+from mistique.keras.forward import to_numpy
 from mistique.keras.inputs import check_inputs, described
 from mistique.keras.replay import Route, replay_batch, structure_of
+from mistique.keras.replay_graph import replay_graph
+from mistique.keras.tracing import GRAPH, PASS, can_trace
 from mistique.keras.unchanged import unchanged_state
 from mistique.planner.recomputer import Recomputer, Trust
 from mistique.schema import INPUT, Intermediate
@@ -42,11 +45,13 @@ class KerasRecomputer:
         target: str,
         intermediates: Mapping[str, Intermediate],
         batch_rows: int,
+        environment: Mapping[str, str] | None = None,
     ) -> tuple[np.ndarray, Mapping[str, float]]:
         """Output of `target` for the rows of `sources`, and the seconds of each layer that ran.
 
         Layers that `target` does not need are not computed, and the pass ends there. Bit-equal to the capture
-        when the rows begin and end where its batches do: ``tests/keras/test_recompute.py``.
+        when the rows begin and end where its batches do: ``tests/keras/test_recompute.py``. Whole batches of a
+        capture that ran as a graph, which its environment says, run as a graph again.
 
         Raises
         ------
@@ -64,9 +69,13 @@ class KerasRecomputer:
         step = batch_rows or n_rows
         for start in range(0, n_rows, step):
             batch = {name: array[start : start + step] for name, array in arrays.items()}
+            is_whole = min(step, n_rows - start) == batch_rows
             try:
+                if is_whole and (environment or {}).get(PASS) == GRAPH and can_trace(model, batch):
+                    values.append(replay_graph(model, route, batch, seconds=seconds))
+                    continue
                 with unchanged_state(model):
-                    values.append(replay_batch(model, route, batch, seconds=seconds))
+                    values.append(np.array(to_numpy(replay_batch(model, route, batch, seconds=seconds))))
             except MistiqueError:
                 raise
             except (ValueError, TypeError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from time import perf_counter
@@ -17,11 +17,14 @@ from mistique.keras.forward import (
     Call,
     StopPass,
     Tensor,
+    as_view,
     forward,
-    is_concrete,
+    graph_of,
+    is_of_pass,
     named_leaves,
     to_numpy,
 )
+from mistique.keras.provenance import Made, made_by, made_by_cast
 from mistique.schema import INPUT, PREDICTION, TARGET
 
 
@@ -41,6 +44,8 @@ class Output:
         First names of the outputs that it was computed from. None: not known.
     seconds : float
         From its parents to it: the layer's own, and those of layers in between that are not recorded.
+    made : Made, optional
+        How it came to be. None: not known in full.
     """
 
     names: list[str]
@@ -49,10 +54,11 @@ class Output:
     detail: str
     parents: frozenset[str] | None
     seconds: float
+    made: Made | None = None
 
     def values(self) -> np.ndarray:
-        """The values, in the dtype in which they were computed; 16-bit floats stay as they are."""
-        return to_numpy(self.tensor)
+        """The values, read only, in the dtype in which they were computed; 16-bit floats stay as they are."""
+        return as_view(self.tensor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,7 @@ class _Origin:
 
     names: frozenset[str] | None
     seconds: float = 0.0
+    made: Made | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,12 @@ class _Open:
 
 
 def record_batch(
-    model: keras.Model, inputs: Any, *, wanted: Collection[str] | None = None, finds_casts: bool = True
+    model: keras.Model,
+    inputs: Any,
+    *,
+    wanted: Collection[str] | None = None,
+    finds_casts: bool = True,
+    isolate: Callable[[Tensor], Tensor] | None = None,
 ) -> Recording:
     """The input and the output of every layer of one forward pass, in the order in which they were computed.
 
@@ -110,7 +122,7 @@ def record_batch(
     The tensors of one batch are all held until the caller lets them go: memory is that of one batch's
     outputs.
     """
-    recorder = _Recorder(inputs, wanted, finds_casts)
+    recorder = _Recorder(inputs, wanted, finds_casts, isolate)
     outputs = forward(model, inputs, recorder)
     if outputs is not None:
         recorder.predict(model, outputs)
@@ -123,12 +135,20 @@ def record_batch(
 class _Recorder:
     """A `Visitor` that keeps the outputs."""
 
-    def __init__(self, inputs: Any, wanted: Collection[str] | None, finds_casts: bool) -> None:
+    def __init__(
+        self,
+        inputs: Any,
+        wanted: Collection[str] | None,
+        finds_casts: bool,
+        isolate: Callable[[Tensor], Tensor] | None,
+    ) -> None:
         self.outputs: list[Output] = []
         self.without_rows: list[str] = []
         self._wanted = None if wanted is None else set(wanted)
         self._missing = set() if wanted is None else {n for n in wanted if n.split("/")[0] not in (INPUT, TARGET)}
         self._finds_casts = finds_casts
+        self._isolate = isolate
+        self._graph = graph_of(inputs)
         self._seen: list[str] = []
         # Weakly: tensors that are not recorded are let go as soon as the model lets them go.
         self._origins: ByTensor[_Origin] = ByTensor()
@@ -136,8 +156,9 @@ class _Recorder:
         leaves = named_leaves(INPUT, inputs)
         self._n_rows = leaves[0][1].shape[0]
         for name, tensor in leaves:
-            self.outputs.append(Output([name], "input", tensor, "", frozenset(), 0.0))
-            self._origins[tensor] = _Origin(frozenset({name}))
+            made = Made(None, name, ())
+            self.outputs.append(Output([name], "input", tensor, "", frozenset(), 0.0, made))
+            self._origins[tensor] = _Origin(frozenset({name}), made=made)
 
     def enter(self, call: Call) -> None:
         # Here, not when the last wanted call ends: had it been the model's last, the pass would have ended by
@@ -157,11 +178,16 @@ class _Recorder:
             filed = self._filed_since(opened.first_output, tensor)
             if filed is not None:
                 filed.names += names
-            elif keras.ops.is_tensor(tensor) and is_concrete(tensor):
+            elif keras.ops.is_tensor(tensor) and is_of_pass(tensor, self._graph):
                 # Layers within may tell more closely where it comes from than the arguments of the call do.
                 inner = self._origins.get(tensor)
+                made = inner.made if inner is not None else None
+                if made is None:
+                    made = made_by(call, name.removeprefix(call.path), self._made)
                 has_inner = inner is not None and inner.names is not None
-                origin = inner if has_inner else replace(opened.origin, seconds=seconds)
+                origin = replace(inner if inner is not None and has_inner else opened.origin, made=made)
+                if not has_inner:
+                    origin = replace(origin, seconds=seconds)
                 self._file(names, bases, tensor, type(call.layer).__name__, origin)
         return outputs
 
@@ -177,7 +203,8 @@ class _Recorder:
             elif self._is_wanted((name, PREDICTION)):
                 origin = self._origin_of((tensor,))
                 detail = type(model).__name__
-                self.outputs.append(Output([name], PREDICTION, tensor, detail, origin.names, origin.seconds))
+                made = self._made(tensor)
+                self.outputs.append(Output([name], PREDICTION, tensor, detail, origin.names, origin.seconds, made))
         for name, output in renamed.items():
             self._rename(output, name)
 
@@ -189,18 +216,15 @@ class _Recorder:
             nearest = get_close_matches(name, known, n=3, cutoff=0.4) or known[:6]
             raise CaptureError(f"layers: the model has no layer {name!r}; nearest: {', '.join(nearest)}")
 
-    def _file(
-        self, names: list[str], bases: Iterable[str], tensor: Tensor, detail: str, origin: _Origin | None
-    ) -> None:
-        assert origin is not None
+    def _file(self, names: list[str], bases: Iterable[str], tensor: Tensor, detail: str, origin: _Origin) -> None:
         # A position table or a loss is a layer's output too, but has no row for each row of the input.
         has_rows = len(tensor.shape) > 0 and tensor.shape[0] == self._n_rows
         is_wanted = self._is_wanted((*names, *bases))
         if is_wanted and not has_rows:
             self.without_rows.append(names[0])
         if is_wanted and has_rows:
-            self.outputs.append(Output(names, "stage", tensor, detail, origin.names, origin.seconds))
-            origin = _Origin(frozenset({names[0]}))
+            self.outputs.append(Output(names, "stage", tensor, detail, origin.names, origin.seconds, origin.made))
+            origin = _Origin(frozenset({names[0]}), made=origin.made)
         self._origins[tensor] = origin
 
     def _filed_since(self, first_output: int, tensor: Tensor) -> Output | None:
@@ -221,15 +245,18 @@ class _Recorder:
         Dropout hands its input on as it is, and an LSTM gives its last output a second time as a state.
         """
         handed: set[int] = set()
+        isolate = keras.ops.copy if self._isolate is None else self._isolate
 
         def own(tensor: Any) -> Any:
             if not keras.ops.is_tensor(tensor):
                 return tensor
             is_argument = any(tensor is argument for argument in call.tensors)
-            is_of_another = self._origins.get(tensor) is not None and not call.is_composite
-            if is_argument or is_of_another or id(tensor) in handed:
+            is_known = self._origins.get(tensor) is not None
+            is_of_another = is_known and not call.is_composite
+            is_open = self._isolate is not None and not is_known
+            if is_argument or is_of_another or is_open or id(tensor) in handed:
                 mask = getattr(tensor, "_keras_mask", None)
-                tensor = keras.ops.copy(tensor)
+                tensor = isolate(tensor)
                 if mask is not None:
                     tensor._keras_mask = mask
             handed.add(id(tensor))
@@ -244,6 +271,10 @@ class _Recorder:
         names = list(names)
         self._seen += names
         self._missing.difference_update(names)
+
+    def _made(self, tensor: Tensor) -> Made | None:
+        origin = self._origins.get(tensor)
+        return origin.made if origin is not None else made_by_cast(tensor, self._made)
 
     def _origin_of_call(self, call: Call) -> _Origin:
         origin = self._origin_of(call.tensors)
@@ -274,7 +305,7 @@ class _Recorder:
         prove nothing, so they stay unknown.
         """
         kind = keras.backend.standardize_dtype(tensor.dtype)
-        if kind in ("bool", "string"):
+        if kind in ("bool", "string") or self._graph is not None:
             return None
         for output in self.outputs:
             is_alike = _without_ones(output.tensor.shape) == _without_ones(tensor.shape)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 from urllib.parse import unquote
 
 import keras
-import numpy as np
 
 from mistique.errors import ModelMismatchError
 from mistique.keras.forward import (
@@ -20,7 +19,6 @@ from mistique.keras.forward import (
     as_tensors,
     forward,
     named_leaves,
-    to_numpy,
 )
 from mistique.schema import INPUT, PREDICTION, Intermediate
 
@@ -75,9 +73,24 @@ class Route:
 
 
 def replay_batch(
-    model: keras.Model, route: Route, values: Mapping[str, np.ndarray], *, seconds: dict[str, float]
-) -> np.ndarray:
-    """Values of the target for one batch of its sources; adds to `seconds` what each layer that ran took.
+    model: keras.Model,
+    route: Route,
+    values: Mapping[str, Any],
+    *,
+    seconds: dict[str, float],
+    isolate: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """The target for one batch of its sources; adds to `seconds` what each layer that ran took.
+
+    Parameters
+    ----------
+    model : keras.Model
+    route : Route
+    values : mapping of name to array or tensor
+        Of a graph, if the pass is traced into that graph.
+    seconds : dict of name to float
+    isolate : callable, optional
+        As `record_batch` takes it, for the same bits.
 
     Raises
     ------
@@ -85,8 +98,8 @@ def replay_batch(
         The model does not come to the target, or the sources do not cut it off from an input that is not
         given.
     """
-    n_rows = len(next(iter(values.values())))
-    replay = _Replay(route, {name: as_tensors(array) for name, array in values.items()}, n_rows, seconds)
+    n_rows = next(iter(values.values())).shape[0]
+    replay = _Replay(route, {name: as_tensors(array) for name, array in values.items()}, n_rows, seconds, isolate)
     outputs = forward(model, replay.inputs(), replay)
     if replay.found is None and outputs is not None:
         replay.found = dict(named_leaves(PREDICTION, outputs)).get(route.target)
@@ -104,16 +117,25 @@ def replay_batch(
             got="a pass that does not come to it",
             hint="The code of the model may have changed since; capture it again",
         )
-    return np.array(to_numpy(replay.found))
+    return replay.found
 
 
 class _Replay:
     """A `Visitor` that gives sources for what their layers would compute, and zeros for what nobody needs."""
 
-    def __init__(self, route: Route, sources: Mapping[str, Tensor], n_rows: int, seconds: dict[str, float]) -> None:
+    def __init__(
+        self,
+        route: Route,
+        sources: Mapping[str, Tensor],
+        n_rows: int,
+        seconds: dict[str, float],
+        isolate: Callable[[Tensor], Tensor] | None,
+    ) -> None:
         self.found: Tensor | None = None
         self.is_cut_off = True
         self._route, self._sources, self._n_rows, self._seconds = route, sources, n_rows, seconds
+        self._isolate = isolate
+        self._is_isolated: ByTensor[bool] = ByTensor()
         self._is_placeholder: ByTensor[bool] = ByTensor()
         self._replaced: list[bool] = []
         self._started: list[float] = []
@@ -139,6 +161,7 @@ class _Replay:
         route = self._route
         if is_replaced:
             return outputs
+        outputs = keras.tree.map_structure(self._isolated, outputs)
         leaves = named_leaves(call.path, outputs)
         suffixes = [name.removeprefix(call.path) for name, _ in leaves]
         records = [route.record_of(call, suffix) for suffix in suffixes]
@@ -158,6 +181,17 @@ class _Replay:
             for _, tensor in leaves:
                 self._is_placeholder[tensor] = True
         return outputs
+
+    def _isolated(self, tensor: Any) -> Any:
+        """An output as the capture handed it on; what a layer within a composite gave is that already."""
+        if self._isolate is None or not keras.ops.is_tensor(tensor) or self._is_isolated.get(tensor):
+            return tensor
+        mask = getattr(tensor, "_keras_mask", None)
+        tensor = self._isolate(tensor)
+        if mask is not None:
+            tensor._keras_mask = mask
+        self._is_isolated[tensor] = True
+        return tensor
 
     def _answer(self, call: Call) -> Any | None:
         route = self._route

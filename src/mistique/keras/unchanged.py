@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -28,9 +28,21 @@ class Inference:
     drew_unseeded : bool
         A layer drew random numbers without a generator of its own: run again in another process, it draws
         others.
+    drew_in_python : bool
+        Python's or NumPy's global generator moved.
+    changed : set of int
+        Identities of the variables that the pass changed.
     """
 
     drew_unseeded: bool = False
+    drew_in_python: bool = False
+    changed: set[int] = field(default_factory=set)
+
+    def add(self, other: Inference) -> None:
+        """What another pass did, too."""
+        self.drew_unseeded |= other.drew_unseeded
+        self.drew_in_python |= other.drew_in_python
+        self.changed |= other.changed
 
 
 @contextmanager
@@ -52,8 +64,7 @@ def unchanged_state(model: keras.Model) -> Iterator[Inference]:
     try:
         yield inference
     finally:
-        for variable, value in watched:
-            _put_back(variable, value)
+        inference.changed = {id(variable) for variable, value in watched if _put_back(variable, value)}
         generator_now = global_state.get_global_attribute(_GLOBAL_SEED)
         if generator is not None and seed is not None:
             inference.drew_unseeded = _put_back(generator.state, seed)
@@ -65,12 +76,20 @@ def unchanged_state(model: keras.Model) -> Iterator[Inference]:
             layer._loss_ids.clear()
             layer._loss_ids.update(ids)
         if python_states is not None:
+            inference.drew_in_python = not _are_equal(python_states, _python_states())
             random.setstate(python_states[0])
             np.random.set_state(python_states[1])  # noqa: NPY002 - the user's generator, not ours
 
 
 def _python_states() -> tuple[Any, Any]:
     return random.getstate(), np.random.get_state()  # noqa: NPY002 - the user's generator, not ours
+
+
+def _are_equal(before: Any, after: Any) -> bool:
+    (python, numpy), (python_now, numpy_now) = before, after
+    # The state of the Mersenne twister: its name, its words, and plain numbers.
+    is_same = all(np.array_equal(one, other) for one, other in zip(numpy, numpy_now, strict=True))
+    return python == python_now and is_same
 
 
 def _put_back(variable: keras.Variable, value: np.ndarray) -> bool:

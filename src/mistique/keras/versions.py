@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import blake2b
 from typing import Any
 
 import keras
-import numpy as np
 
+from mistique.keras.content import content_digest
 from mistique.keras.forward import to_numpy
 
 
@@ -28,13 +28,16 @@ _LAST: weakref.WeakKeyDictionary[keras.Model, dict[tuple[str, str], Captured]] =
 
 
 def weights_digest(net: keras.Model) -> str:
-    """SHA-256 in hex of all weights, names and shapes; moving averages included, seeds and metrics not."""
-    digest = sha256()
+    """Digest of all weights, names and shapes; moving averages included, seeds and metrics not."""
+    digest = blake2b(digest_size=16)
     for weight in net.weights:
-        value = np.ascontiguousarray(to_numpy(weight.value))
-        digest.update(f"{weight.path} {value.shape} {value.dtype.name};".encode())
-        digest.update(value.reshape(-1).view(np.uint8).data)
+        digest.update(f"{weight.path} {content_digest(to_numpy(weight.value))};".encode())
     return digest.hexdigest()
+
+
+def has_versions(net: keras.Model, store: Any, model: str) -> bool:
+    """Whether this process captured the network before, for that store and model name."""
+    return (store.uri, model) in _LAST.get(net, {})
 
 
 def remember(

@@ -16,7 +16,8 @@ def kernel(*signatures: str) -> Callable[[F], F]:
     Parameters
     ----------
     *signatures : str
-        Types as Numba spells them, one for each kind of cells. Eager, so that no capture pays for compilation twice and a wrong dtype is an error.
+        Types as Numba spells them, one for each kind of cells. Eager, so that no capture pays for compilation twice
+        and a wrong dtype is an error.
 
     Notes
     -----

@@ -103,6 +103,7 @@ def _recompute(store: Store, capture: Capture, question: Question, chosen: Candi
         target=target.name,
         intermediates=capture.intermediates,
         batch_rows=capture.version.batch_rows,
+        environment=capture.version.environment,
     )
     running = ancestors_that_run(question.graph, target.name, chosen.sources)
     predicted = len(rows) * sum(question.graph[name].forward_seconds_per_row for name in running)

@@ -34,6 +34,7 @@ class Recomputer(Protocol):
         target: str,
         intermediates: Mapping[str, Intermediate],
         batch_rows: int,
+        environment: Mapping[str, str] | None = None,
     ) -> tuple[Any, Mapping[str, float]]:
         """Output of `target` for the rows of `sources`.
 
@@ -50,6 +51,8 @@ class Recomputer(Protocol):
             The stage graph of the version.
         batch_rows : int
             Rows of one forward pass at capture, from the first row of `sources` on; 0: all at once.
+        environment : mapping, optional
+            Of the version, as the framework's own hook wrote it at capture.
 
         Returns
         -------

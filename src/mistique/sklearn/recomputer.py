@@ -59,6 +59,7 @@ class SklearnRecomputer:
         target: str,
         intermediates: Mapping[str, Intermediate],
         batch_rows: int,
+        environment: Mapping[str, str] | None = None,
     ) -> tuple[Any, Mapping[str, float]]:
         """Output of `target` for the rows of the one source, and the seconds of each stage that ran.
 
