@@ -7,7 +7,7 @@ import itertools
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from mistique.codecs import Codec
+from mistique.codecs import Codec, Policy
 from mistique.errors import CaptureError, CaptureWarning, MistiqueError, ModelMismatchError
 from mistique.keras.artifact import artifact_of
 from mistique.keras.batches import Batch, Batches
+from mistique.keras.derivations import confirmed_derivations
 from mistique.keras.forward import as_tensors, named_leaves
 from mistique.keras.inputs import check_inputs, described
 from mistique.keras.recorder import Output, Recording, record_batch
@@ -46,7 +47,7 @@ class Request:
     model: str
     dataset: str
     layers: Sequence[str] | None = None
-    codec: str | Codec = "raw"
+    codec: str | Codec | Policy = "auto"
     keep: str = "all"
     on_error: str = "raise"
 
@@ -66,7 +67,7 @@ def capture(
     model: str,
     dataset: str,
     layers: Sequence[str] | None = None,
-    codec: str | Codec = "raw",
+    codec: str | Codec | Policy = "auto",
     keep: str = "all",
     batch_size: int = 256,
     row_labels: Any = None,
@@ -90,8 +91,10 @@ def capture(
     layers : sequence of str, optional
         Names of the layers to store, ``inner/dense_1`` within a nested model; the second call of a shared
         layer is ``shared:1``. Later layers are not computed. None: all.
-    codec : str or Codec, default "raw"
-        For the layers; input, target and prediction are kept exactly.
+    codec : str, Codec or Policy, default "auto"
+        For the layers; input, target and prediction are kept exactly. ``"auto"``: floats by ``"power"`` with 5 bits,
+        and pooled, flattened, permuted or dropped-out layers not at all where the layer before is stored, from which
+        they follow. ``"raw"``: every bit of every layer.
     keep : {"all", "none"}, default "all"
         ``"none"`` declares the layers, to be recomputed when they are asked for. What cannot be recomputed is
         stored.
@@ -189,12 +192,14 @@ class _Filing:
         self._seconds_per_row: dict[str, list[float]] = defaultdict(list)
         self._keep = request.keep == "all"
         self._recompute: dict[str, Any] = {}
+        self._derivations: Mapping[str, Mapping[str, Any]] = {}
 
     def take_all(self, batches: Batches) -> None:
         for batch in batches:
             recording = self._run(batch)
             if self._names is None:
                 self._begin(recording, batches.row_labels)
+                self._derivations = confirmed_derivations(recording.outputs)
             for output in recording.outputs:
                 self._file(output, batch.n_rows)
             for name, values in [] if batch.targets is None else named_leaves(TARGET, batch.targets):
@@ -268,6 +273,7 @@ class _Filing:
             detail=output.detail,
             aliases=tuple(dict.fromkeys(alias for alias in output.names if alias != name)),
             keep=self._keep,
+            derivation=self._derivations.get(name),
             **(self._recompute if output.role != "input" else {}),
         )
         if output.role != "input":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from time import perf_counter
@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from mistique.errors import CaptureError
+from mistique.keras.derivations import derivation_of_call
 from mistique.keras.forward import (
     ByTensor,
     Call,
@@ -41,6 +42,8 @@ class Output:
         First names of the outputs that it was computed from. None: not known.
     seconds : float
         From its parents to it: the layer's own, and those of layers in between that are not recorded.
+    derivation : mapping, optional
+        How the values should follow from those of the one parent, by what the layer is.
     """
 
     names: list[str]
@@ -49,6 +52,7 @@ class Output:
     detail: str
     parents: frozenset[str] | None
     seconds: float
+    derivation: Mapping[str, Any] | None = None
 
     def values(self) -> np.ndarray:
         """The values, in the dtype in which they were computed; 16-bit floats stay as they are."""
@@ -163,6 +167,8 @@ class _Recorder:
                 has_inner = inner is not None and inner.names is not None
                 origin = inner if has_inner else replace(opened.origin, seconds=seconds)
                 self._file(names, bases, tensor, type(call.layer).__name__, origin)
+                if self.outputs and self.outputs[-1].tensor is tensor:
+                    self.outputs[-1].derivation = derivation_of_call(call, tensor, self.outputs[:-1])
         return outputs
 
     def predict(self, model: keras.Model, outputs: Any) -> None:
