@@ -93,7 +93,7 @@ def codec_from_config(config: Mapping[str, Any]) -> Codec:
 
 
 def resolve_codec(codec: str | Codec | Policy) -> Codec | Policy:
-    """The codec or policy that a user named: ``"auto"``, ``"raw"``, ``"power"``, or an instance such as ``Power(bits=6)``.
+    """The codec or policy that a user named: ``"auto"``, ``"raw"``, or an instance such as ``Power(bits=6)``.
 
     Raises
     ------

@@ -21,6 +21,7 @@ from mistique.storage.catalog import Capture as Committed
 from mistique.storage.digests import Digest, Place
 
 _RAW = Raw()
+Asked = str | Codec | Policy
 
 
 class Sink(Protocol):
@@ -82,7 +83,7 @@ class Capture:
     on_error : {"warn", "raise"}
     """
 
-    def __init__(self, sink: Sink, version: Version, dataset: str, *, codec: str | Codec | Policy, on_error: str) -> None:
+    def __init__(self, sink: Sink, version: Version, dataset: str, *, codec: Asked, on_error: str) -> None:
         if on_error not in ("warn", "raise"):
             raise CaptureError(f'on_error: expected "warn" or "raise", got {on_error!r}')
         self._sink, self._version, self._dataset = sink, version, dataset
@@ -159,7 +160,7 @@ class Capture:
                 opened.n_waiting += described.n_rows
                 self._put_waiting(opened, whole_blocks=True)
 
-    def reuse(self, name: str, *, lineage: str, codec: str | Codec | Policy | None = None, **facts: Any) -> bool:
+    def reuse(self, name: str, *, lineage: str, codec: Asked | None = None, **facts: Any) -> bool:
         """Record an intermediate that the store already holds under this lineage: nothing of it is run or read.
 
         Parameters
@@ -292,7 +293,7 @@ class Capture:
         described: Described,
         *,
         keep: bool = True,
-        codec: str | Codec | Policy | None = None,
+        codec: Asked | None = None,
         **facts: Any,
     ) -> None:
         self._check_new(name)
@@ -317,19 +318,15 @@ class Capture:
         if name in self._open:
             raise CaptureError(f"two intermediates are named {name!r}; give each stage or layer a name of its own")
 
-    def _codec_for(
-        self, role: str, codec: str | Codec | Policy | None, types: Sequence[ColumnType], is_table: bool
-    ) -> Codec:
+    def _codec_for(self, role: str, codec: Asked | None, types: Sequence[ColumnType], is_table: bool) -> Codec:
         asked = self._asked(role, codec)
         return asked.codec_for(types, is_table=is_table) if isinstance(asked, Policy) else asked
 
-    def _asked(self, role: str, codec: str | Codec | Policy | None) -> Codec | Policy:
+    def _asked(self, role: str, codec: Asked | None) -> Codec | Policy:
         return _RAW if role != "stage" else self._codec if codec is None else resolve_codec(codec)
 
-    def _held(
-        self, role: str, lineage: str, codec: str | Codec | Policy | None
-    ) -> tuple[Codec, Intermediate | None]:
-        """What the store holds under a lineage, by the codec asked; of a policy, by the one that it names, or exactly."""
+    def _held(self, role: str, lineage: str, codec: Asked | None) -> tuple[Codec, Intermediate | None]:
+        """What the store holds under a lineage by the codec asked; by the one that a policy names, or exactly."""
         asked = self._asked(role, codec)
         for chosen in asked.codecs if isinstance(asked, Policy) else (asked,):
             held = self._sink.held(lineage, chosen.config())
@@ -338,15 +335,18 @@ class Capture:
                 return chosen, held
         return _RAW, None
 
-    def _leaves_out(self, role: str, codec: str | Codec | Policy | None) -> bool:
+    def _leaves_out(self, role: str, codec: Asked | None) -> bool:
         asked = self._asked(role, codec)
         return isinstance(asked, Policy) and asked.leaves_out_derived
 
     def _follows(self, facts: Mapping[str, Any]) -> bool:
         """Its one parent is answered without the model. Parents are taken before what is computed from them."""
         parents = facts.get("parents")
-        return parents is not None and len(parents) == 1 and parents[0] in self._open and (
-            self._open[parents[0]].is_answered
+        return (
+            parents is not None
+            and len(parents) == 1
+            and parents[0] in self._open
+            and (self._open[parents[0]].is_answered)
         )
 
     def _put_blocks(self, opened: _Open, described: Described) -> None:
@@ -403,7 +403,7 @@ class Capture:
                     raise CaptureError(f"{name!r} has {found} rows, expected {n_rows} as in the input")
 
     def _check_derived(self) -> None:
-        """What follows from an intermediate that was left out after all is run again; what cannot be is left out too."""
+        """What follows from what was left out after all is run again; what cannot be is left out too."""
         for name, opened in list(self._open.items()):
             if not opened.is_derived or self._follows({"parents": opened.intermediate.parents}):
                 continue

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mistique.codecs import codec_from_config
+from mistique.codecs.power import float_dtype
 from mistique.ingest.columns import Column, describe, describe_array
 from mistique.planner.choose import Question, ancestors_that_run, choose, chunks_of, read_work, recompute_rows
+from mistique.planner.cost import derive_seconds
+from mistique.planner.descent import Descent, descent_to
 from mistique.planner.plan import Candidate, Plan
 from mistique.planner.values import Values, pandas_index, values_of
 from mistique.schema import ROW_LABEL, Intermediate, Key
@@ -21,6 +24,9 @@ from mistique.storage.usage import Observation
 
 if TYPE_CHECKING:
     from mistique.store import Store
+
+# Of an ancestor that is read whole to derive from it: 64 MB of float32.
+_CELLS_AT_ONCE = 16 * 1024 * 1024
 
 
 def question_of(
@@ -65,6 +71,8 @@ def execute(
     started = time.perf_counter()
     if plan.chosen.road == "read":
         values, max_abs_error = _read(store, question.target, question.rows, question.columns)
+    elif plan.chosen.road.startswith("derive"):
+        values, max_abs_error = _derive(store, question)
     else:
         values = _recompute(store, capture, question, plan.chosen)
         max_abs_error = question.target.recompute_difference or 0.0
@@ -121,6 +129,41 @@ def _recompute(store: Store, capture: Capture, question: Question, chosen: Candi
     described = describe(output, what=what) if target.is_table else describe_array(output, what=what)
     values = values_of(described, target, question.columns)
     return values if len(rows) == len(question.rows) else values.take(np.searchsorted(rows, question.rows))
+
+
+def _derive(store: Store, question: Question) -> tuple[Values, float]:
+    """By rules from the nearest stored ancestor, some row blocks at a time; what the rules took is learned."""
+    target, rows = question.target, question.rows
+    descent = descent_to(question.graph, target)
+    assert isinstance(descent, Descent)
+    needed = descent.columns(question.columns)
+    kind = target.types[0]
+    out = np.empty((len(question.columns), len(rows)), kind.cell)
+    worst = seconds = 0.0
+    for low, high in _portions(rows, descent.ancestor.block_rows, len(needed[0])):
+        read, error = _read(store, descent.ancestor, rows[low:high], needed[0])
+        started = time.perf_counter()
+        cells = np.asarray(read.parts)
+        numbers = cells.view(float_dtype(kind.dtype)) if kind.is_float else cells
+        derived, error = descent.derive(numbers, needed, error)
+        out[:, low:high] = derived.view(kind.cell)
+        worst = max(worst, error)
+        seconds += time.perf_counter() - started
+    subject = " ".join(str(step.rule["op"]) for step in descent.steps)
+    predicted = derive_seconds(len(rows) * sum(map(len, needed[:-1])))
+    store.calibration.add(Observation("derive", subject, 0, 0, predicted, seconds))
+    return Values(target, question.columns, out), worst
+
+
+def _portions(rows: np.ndarray, block_rows: int, n_columns: int) -> Iterator[tuple[int, int]]:
+    """Ranges of `rows` that are whole row blocks, of about so many cells that a portion is no load on memory."""
+    blocks_at_once = max(_CELLS_AT_ONCE // (block_rows * max(n_columns, 1)), 1)
+    first = 0
+    while first < len(rows):
+        end = (int(rows[first]) // block_rows + blocks_at_once) * block_rows
+        last = int(np.searchsorted(rows, end))
+        yield first, last
+        first = last
 
 
 def _read(store: Store, intermediate: Intermediate, rows: np.ndarray, columns: np.ndarray) -> tuple[Values, float]:
