@@ -16,6 +16,7 @@ from mistique.planner.plan import Candidate, Plan, format_seconds
 from mistique.schema import INPUT, Intermediate, References, Version
 
 _SURE = 1.5
+_NOT_TRUSTED = Candidate("recompute", (), False, "the model is not this user's, and no trust was given to run it")
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Question:
     exact: bool
 
 
-def choose(question: Question, calibration: Calibration) -> Plan:
-    """The cheapest plan.
+def choose(question: Question, calibration: Calibration, *, runs: bool = True) -> Plan:
+    """The cheapest plan; with ``runs=False``, of those that do not run the model.
 
     Raises
     ------
@@ -58,7 +59,7 @@ def choose(question: Question, calibration: Calibration) -> Plan:
     candidates = (
         _read(question, calibration),
         *_derive(question, calibration),
-        *_recompute(question, calibration),
+        *(_recompute(question, calibration) if runs else [_NOT_TRUSTED]),
     )
     possible = sorted((c for c in candidates if c.is_possible), key=lambda c: c.predicted_seconds)
     if not possible:
@@ -85,6 +86,11 @@ def choose(question: Question, calibration: Calibration) -> Plan:
         chosen=chosen,
         reason=reason,
     )
+
+
+def can_be_answered_without_running(plan: Plan) -> bool:
+    """Some road of it, chosen or not, leaves the model alone."""
+    return any(c.is_possible and not c.road.startswith("recompute") for c in plan.candidates)
 
 
 def recompute_rows(question: Question) -> np.ndarray:

@@ -139,17 +139,16 @@ def derive_columns(
     positions, n_rows = prod(child[:-1]), cells.shape[1]
     units = np.unique(columns // positions)
     maps = cells.reshape(len(units), *parent[:-1], n_rows)
-    if op == "global_max":
-        out = maps.max(axis=tuple(range(1, maps.ndim - 1)))
-    elif op == "max_pool":
-        out = _max_pool(rule, maps, child)
-    else:
-        largest = prod(parent[:-1]) if op == "global_average" else prod(rule["size"])
-        max_abs_error += _rounding(cells, largest, max_abs_error)
-        if op == "global_average":
-            out = maps.mean(axis=tuple(range(1, maps.ndim - 1)), dtype=np.float64).astype(cells.dtype)
+    # Infinities and NaN come out as the model gave them, without a word of NumPy's.
+    with np.errstate(invalid="ignore", over="ignore"):
+        if op == "global_max":
+            out = maps.max(axis=tuple(range(1, maps.ndim - 1)))
+        elif op == "max_pool":
+            out = _max_pool(rule, maps, child)
         else:
-            out = _average_pool(rule, maps, child)
+            n_values = prod(parent[:-1]) if op == "global_average" else prod(rule["size"])
+            max_abs_error += _rounding(cells, n_values, max_abs_error)
+            out = _average_pool(rule, maps, child) if op == "average_pool" else _global_average(maps)
     flat = out.reshape(-1, n_rows)
     wanted = np.searchsorted(units, columns // positions) * positions + columns % positions
     return flat if len(wanted) == len(flat) else flat[wanted], max_abs_error
@@ -228,8 +227,7 @@ def _max_pool(rule: Rule, maps: np.ndarray, child: Shape) -> np.ndarray:
     for windows, cells in _offsets(rule, maps.shape[1:-1] + child[-1:], child):
         found, best = maps[cells], out[windows]
         # Not np.maximum: the first of equal values stays, so that of -0.0 and 0.0 the one is kept that the model kept.
-        with np.errstate(invalid="ignore"):
-            is_better = best < found
+        is_better = best < found
         if is_propagated:
             is_better |= np.isnan(found)
         np.copyto(best, found, where=is_better)
@@ -240,10 +238,14 @@ def _average_pool(rule: Rule, maps: np.ndarray, child: Shape) -> np.ndarray:
     total = np.zeros((len(maps), *child[:-1], maps.shape[-1]))
     n_cells = np.zeros((1, *child[:-1], 1))
     for windows, cells in _offsets(rule, maps.shape[1:-1] + child[-1:], child):
-        with np.errstate(invalid="ignore"):
-            total[windows] += maps[cells]
+        total[windows] += maps[cells]
         n_cells[windows] += 1
     return (total / n_cells).astype(maps.dtype)
+
+
+def _global_average(maps: np.ndarray) -> np.ndarray:
+    averages: np.ndarray = maps.mean(axis=tuple(range(1, maps.ndim - 1)), dtype=np.float64).astype(maps.dtype)
+    return averages
 
 
 def _rounding(cells: np.ndarray, n_values: int, max_abs_error: float) -> float:

@@ -11,8 +11,17 @@ import numpy as np
 
 from mistique.codecs import codec_from_config
 from mistique.codecs.power import float_dtype
+from mistique.errors import UntrustedArtifactError
 from mistique.ingest.columns import Column, describe, describe_array
-from mistique.planner.choose import Question, ancestors_that_run, choose, chunks_of, read_work, recompute_rows
+from mistique.planner.choose import (
+    Question,
+    ancestors_that_run,
+    can_be_answered_without_running,
+    choose,
+    chunks_of,
+    read_work,
+    recompute_rows,
+)
 from mistique.planner.cost import derive_seconds
 from mistique.planner.descent import Descent, descent_to
 from mistique.planner.plan import Candidate, Plan
@@ -61,21 +70,28 @@ def execute(
     rows: np.ndarray | None = None,
     columns: np.ndarray | None = None,
     exact: bool = False,
+    runs: bool = True,
 ) -> tuple[Values, Plan]:
     """The values asked, by the cheapest road, and the plan with what it took.
 
-    Rows and columns come back in the order in which they were asked.
+    Rows and columns come back in the order in which they were asked. A model that must not be loaded is run only where
+    nothing else answers, and then the error says so; with ``runs=False`` it is no road at all.
     """
     question = question_of(store, capture, intermediate, rows=rows, columns=columns, exact=exact)
-    plan = choose(question, store.calibration)
+    plan = choose(question, store.calibration, runs=runs)
     started = time.perf_counter()
     if plan.chosen.road == "read":
         values, max_abs_error = _read(store, question.target, question.rows, question.columns)
     elif plan.chosen.road.startswith("derive"):
         values, max_abs_error = _derive(store, question)
     else:
-        values = _recompute(store, capture, question, plan.chosen)
-        max_abs_error = question.target.recompute_difference or 0.0
+        try:
+            values = _recompute(store, capture, question, plan.chosen)
+            max_abs_error = question.target.recompute_difference or 0.0
+        except UntrustedArtifactError:
+            if not can_be_answered_without_running(plan):
+                raise
+            return execute(store, capture, intermediate, rows=rows, columns=columns, exact=exact, runs=False)
     done = replace(plan, seconds=time.perf_counter() - started, max_abs_error=max_abs_error)
     if rows is not None and not np.array_equal(rows, question.rows):
         values = values.take(np.searchsorted(question.rows, rows))
