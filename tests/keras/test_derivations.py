@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import mistique.keras
-from mistique.errors import NoPlanError
+from mistique.errors import NoPlanError, UntrustedArtifactError
 from mistique.keras.derivations import confirmed_derivations, derivation_of
 from mistique.keras.examples import fashion_cnn
 from mistique.keras.forward import as_tensors
@@ -280,3 +280,21 @@ def test_a_model_that_was_not_kept_is_not_needed(store: Store, images: np.ndarra
     assert np.abs(answer.values - blocks).max() <= answer.max_abs_error
     with pytest.raises(NoPlanError, match="lossy codec power"):
         mistique.get(store, "own@1/test/pool", exact=True)
+
+
+def test_a_model_that_may_not_be_loaded_is_no_road_however_cheap(
+    store: Store, images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = keras.Sequential([keras.Input((28, 28, 1)), layers.Lambda(lambda x: x + 1, name="own")])
+    net.add(layers.MaxPooling2D(name="pool"))
+    net.add(layers.Dense(1))
+    mistique.keras.capture(net, images, store=store, model="net", dataset="test")
+    store.close()
+    monkeypatch.setenv("MISTIQUE_SIGNING_KEY", "another user's key, of 32 bytes!")
+    monkeypatch.setattr("mistique.planner.choose.recompute_seconds", lambda **_: 0.0)
+    theirs = mistique.open(store.uri, mode="r")
+    answer = mistique.get(theirs, "net@1/test/pool")
+    assert answer.plan.chosen.road == "derive from own"
+    assert "no trust was given" in repr(answer.plan)
+    with pytest.raises(UntrustedArtifactError):
+        mistique.get(theirs, "net@1/test/pool", exact=True)
