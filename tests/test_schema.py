@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mistique.errors import InvalidKeyError
-from mistique.schema import TILE_CELLS, ColumnType, Intermediate, Key, escape, join_path
+from mistique.schema import CHUNK_CELLS, ColumnType, Intermediate, Key, escape, join_path
 
 NAME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 PATH = st.lists(NAME, min_size=1, max_size=3).map(lambda names: join_path(*names))
@@ -54,10 +54,10 @@ def test_blocks_and_groups_cover_every_cell_once(shape: tuple[int, ...], n_rows:
 @given(st.lists(st.integers(1, 64), max_size=3).map(tuple))
 def test_a_chunk_of_a_layer_is_about_a_tile_and_ends_where_units_do(shape: tuple[int, ...]) -> None:
     node = layer(shape)
-    assert node.block_rows * node.group_columns <= 2 * TILE_CELLS
+    assert node.block_rows * node.group_columns <= 2 * CHUNK_CELLS
     is_whole_units = node.group_columns % node.positions == 0 or node.group_columns == node.n_columns
     is_part_of_one = node.positions % node.group_columns == 0
-    assert is_whole_units or is_part_of_one or node.positions > TILE_CELLS // node.block_rows
+    assert is_whole_units or is_part_of_one or node.positions > CHUNK_CELLS // node.block_rows
 
 
 @pytest.mark.parametrize(("n_columns", "rows"), [(1, 1024), (4096, 1024), (4097, 512), (65_536, 64), (10**6, 64)])

@@ -20,7 +20,9 @@ from mistique.errors import InvalidKeyError
 
 FORMAT_VERSION = 1
 ROW_BLOCK_ROWS = 1024
-TILE_CELLS = 65_536
+# A table's chunk is one column: 4,096 rows of it are 32 kB. With 1,024 rows a full read took twice the time.
+TABLE_BLOCK_ROWS = 4096
+CHUNK_CELLS = 65_536
 # A read touches whole row blocks, so a wide layer gets shorter ones: ten scattered rows of a layer of 65,536 columns
 # then cost ten blocks of 64 rows, not ten of 1,024.
 ROW_BLOCK_CELLS = 4 * 1024 * 1024
@@ -153,60 +155,60 @@ class RowBlock:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A rectangle of chunks of one intermediate that lies as one rectangle in one segment."""
+    """A rectangle of chunks of one intermediate that lies in one segment at even steps.
+
+    The chunk of block ``block + i`` and group ``group + j`` is number ``place + j * place_step`` of unit
+    ``unit + i * block_step + j * group_step``.
+    """
 
     segment: int
     block: int
     n_blocks: int
     group: int
     n_groups: int
-    segment_block: int
-    segment_group: int
+    unit: int
+    block_step: int
+    group_step: int
+    place: int
+    place_step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A range of bytes of a segment, and their digest in hex."""
+
+    offset: int
+    n_bytes: int
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """New column chunks of one capture with the same rows and cell type, in one TileDB array.
+    """Units of new column chunks of one capture, in one TileDB array of bytes: the paper's Partition.
+
+    A unit is what is encoded together: one chunk of a layer, or the chunks of a few columns of a table that resemble
+    one another.
 
     Parameters
     ----------
     id : str
         128 random bits in hex: the array's name.
-    cell : str
-        NumPy dtype of the cells as encoded.
-    codec : mapping
-        Name and parameters of the codec that wrote every chunk.
-    n_rows : int
-    n_columns : int
-    block_rows : int
-        Rows of a chunk.
-    group_columns : int
-        Columns of a chunk.
-    root : str
-        Digest, in hex, of the table of the chunks' digests: what makes a read of this segment verifiable.
+    n_units : int
+    n_chunks : int
+    units : Part
+        The table of the units: what makes a read of this segment verifiable.
+    contents : Part
+        The digests of the chunks' values, by which they are found again.
     encoded_nbytes : int
-        Bytes that it takes in the store, filters included.
+        Bytes that it takes in the store.
     """
 
     id: str
-    cell: str
-    codec: Mapping[str, Any]
-    n_rows: int
-    n_columns: int
-    block_rows: int
-    group_columns: int
-    root: str
+    n_units: int
+    n_chunks: int
+    units: Part
+    contents: Part
     encoded_nbytes: int
-
-    @property
-    def n_blocks(self) -> int:
-        """Row blocks in it."""
-        return -(-self.n_rows // self.block_rows)
-
-    @property
-    def n_groups(self) -> int:
-        """Column groups in it."""
-        return -(-self.n_columns // self.group_columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,18 +313,18 @@ class Intermediate:
 
     @cached_property
     def block_rows(self) -> int:
-        """Rows of a row block: 1,024, fewer for a wide layer."""
-        rows = ROW_BLOCK_ROWS
+        """Rows of a row block: 4,096 of a table, 1,024 of a layer, fewer where it is wide."""
+        rows = TABLE_BLOCK_ROWS if self.is_table else ROW_BLOCK_ROWS
         while rows > 64 and rows * self.n_columns > ROW_BLOCK_CELLS:
             rows //= 2
         return rows
 
     @cached_property
     def group_columns(self) -> int:
-        """Columns of a chunk: one in a table; in a layer about `TILE_CELLS` cells, cut where units end."""
+        """Columns of a chunk: one in a table; in a layer about `CHUNK_CELLS` cells, cut where units end."""
         if self.is_table:
             return 1
-        width = max(TILE_CELLS // self.block_rows, 1)
+        width = max(CHUNK_CELLS // self.block_rows, 1)
         if self.positions <= width:
             return min(width // self.positions * self.positions, self.n_columns)
         fitting = [w for w in range(width // 4, 2 * width + 1) if self.positions % w == 0]

@@ -13,12 +13,11 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar
 
-import numpy as np
-
 from mistique.codecs import Codec, Policy
 from mistique.dedup.exact import ExactDedup
+from mistique.dedup.placement import Placement
 from mistique.errors import CaptureError, StoreClosedError, StoreReadOnlyError
-from mistique.ingest.buffer import SegmentBuffer
+from mistique.ingest.buffer import Buffered, SegmentBuffer
 from mistique.ingest.capture import Capture
 from mistique.planner.calibration import Calibration
 from mistique.planner.recomputer import Recomputer, Trust
@@ -26,7 +25,8 @@ from mistique.schema import Intermediate, Key, Version
 from mistique.storage.artifacts import Artifact, Artifacts
 from mistique.storage.catalog import Capture as Committed
 from mistique.storage.catalog import Catalog
-from mistique.storage.digests import Digest, DigestIndex, Place
+from mistique.storage.digest_index import DigestIndex
+from mistique.storage.digests import content_key
 from mistique.storage.layout import open_layout
 from mistique.storage.options import StorageOptions
 from mistique.storage.records import Order, RecordLog, random_timestamp
@@ -65,6 +65,7 @@ class Store:
         self._catalog = Catalog(RecordLog(self._layout.catalog, self._ctx, options))
         self._usage = UsageLog(RecordLog(self._layout.usage, self._ctx, options), is_writable=mode == "a")
         self._digests = DigestIndex(self._layout.digests, self._ctx)
+        self._dedup = ExactDedup(self._digests, self.segments)
         self._artifacts = Artifacts(self._layout, self._ctx)
         self._calibration: Calibration | None = None
         self._models: dict[str, Any] = {}
@@ -218,36 +219,27 @@ class _StoreSink:
     def buffer(self) -> SegmentBuffer:
         store = self._store
 
-        def make_writer(
-            cell: np.dtype[Any], codec: Codec, n_columns: int, block_rows: int, group_columns: int
-        ) -> SegmentWriter:
+        def make_writer() -> SegmentWriter:
             store._check()
-            return SegmentWriter(
-                store._layout,
-                store._ctx,
-                store._options,
-                cell=cell,
-                codec=codec,
-                n_columns=n_columns,
-                block_rows=block_rows,
-                group_columns=group_columns,
-            )
+            return SegmentWriter(store._layout, store._ctx, store._options)
 
-        dedup = ExactDedup(store._digests, store.segments)
-        return SegmentBuffer(make_writer, dedup, max_nbytes=store._max_buffer_nbytes)
+        return SegmentBuffer(
+            make_writer, store._dedup, Placement(), key=content_key(), max_nbytes=store._max_buffer_nbytes
+        )
 
     def keep(self, artifact: Artifact) -> str:
         self._store._check()
         return self._store._artifacts.put(artifact)
 
     def commit(
-        self, version: Version, dataset: str, intermediates: Sequence[Intermediate], places: Mapping[Digest, Place]
+        self, version: Version, dataset: str, intermediates: Sequence[Intermediate], buffered: Buffered
     ) -> Committed:
         store = self._store
         store._check()
         committed = store._catalog.commit(version, dataset, intermediates)
         # After the commit: an index that pointed to what was never committed would outlive its segment.
-        store._digests.add(places, timestamp=random_timestamp())
+        store._digests.add(buffered.places, timestamp=random_timestamp())
+        store._dedup.remember(buffered.columns)
         return committed
 
 
@@ -273,7 +265,8 @@ def open(
     config : mapping of str to str, optional
         TileDB parameters, for example ``{"vfs.s3.endpoint_override": "127.0.0.1:5000"}``.
     max_buffer_nbytes : int, default 256 MiB
-        Encoded bytes that a capture holds before it writes them.
+        Of what a capture holds in memory: values that wait to be encoded and payloads that wait to be written. The model
+        waits when it is full.
 
     Returns
     -------

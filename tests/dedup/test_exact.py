@@ -12,21 +12,21 @@ from hypothesis import strategies as st
 
 import mistique
 from mistique.dedup.exact import ExactDedup
-from mistique.ingest.buffer import pack_references
-from mistique.schema import Segment
-from mistique.storage.digests import Place
+from mistique.ingest.references import pack_references
+from mistique.schema import Part, Segment
+from mistique.storage.digest_index import Place
 from mistique.storage.records import random_timestamp
 from mistique.store import Store
 from tests.capturing import capturing, put, put_layer, references_of
 
-VALUES = np.random.default_rng(0).normal(size=(3000, 4))
+VALUES = np.random.default_rng(0).normal(size=(9000, 4))
 OTHER_PROCESS = """
 import sys
 import numpy as np
 import mistique
 from tests.capturing import put
 with mistique.open(sys.argv[1]) as store:
-    put(store, np.random.default_rng(0).normal(size=(3000, 4)), model="lab/other")
+    put(store, np.random.default_rng(0).normal(size=(9000, 4)), model="lab/other")
 """
 
 
@@ -82,18 +82,21 @@ def test_a_chunk_of_another_codec_is_another_chunk(store: Store) -> None:
 @pytest.mark.parametrize(
     "lie",
     [
-        lambda p: Place(p.segment, p.block, p.group + 1),
-        lambda p: Place(p.segment, p.block + 1, p.group),
+        lambda p: Place(p.segment, p.unit, (p.place + 1) % 4),
+        lambda p: Place(p.segment, (p.unit + 1) % 3, p.place),
+        lambda p: Place(p.segment, p.unit, 4),
         lambda p: Place(p.segment, 10_000, 10_000),
         lambda p: Place("0" * 32, 0, 0),
     ],
-    ids=["wrong column", "wrong block", "outside of the segment", "no such segment"],
+    ids=["wrong column", "wrong block", "outside of the unit", "outside of the segment", "no such segment"],
 )
 def test_an_index_that_lies_does_no_harm(store: Store, lie: object) -> None:
     first = put(store, VALUES)
     segment = references_of(store, first).segments[0]
-    _, table = store.segments.describe(segment.id)
-    truth = {tuple(table.digests[b, g].tolist()): Place(segment.id, b, g) for b in range(3) for g in range(4)}
+    contents = store.segments.contents(segment).reshape(3, 4, 2)
+    truth = {
+        tuple(contents[unit, place].tolist()): Place(segment.id, unit, place) for unit in range(3) for place in range(4)
+    }
     lies = {digest: lie(place) for digest, place in truth.items()}  # type: ignore[operator]
     store._digests.add(lies, timestamp=random_timestamp())
     second = put(mistique.open(store.uri), VALUES)
@@ -103,10 +106,13 @@ def test_an_index_that_lies_does_no_harm(store: Store, lie: object) -> None:
 def test_only_digests_that_the_store_holds_are_located(store: Store) -> None:
     key = put(store, VALUES)
     segment = references_of(store, key).segments[0]
-    _, table = store.segments.describe(segment.id)
-    known, unknown = tuple(table.digests[1, 2].tolist()), (1, 2)
-    located = ExactDedup(store._digests, store.segments).locate([known, unknown])
-    assert [(d, s.id, b, g) for d, (s, b, g) in located.items()] == [(known, segment.id, 1, 2)]
+    known = store.segments.contents(segment)[6]  # the third of the second unit's four columns
+    dedup = ExactDedup(store._digests, store.segments)
+    dedup.refresh()
+    located = dedup.locate(np.array([known, [1, 2]], np.uint64))
+    assert [(d, s.id, unit, place) for d, (s, unit, place) in located.items()] == [
+        (tuple(known.tolist()), segment.id, 1, 2)
+    ]
 
 
 def test_a_fresh_layer_is_one_run(store: Store) -> None:
@@ -114,56 +120,58 @@ def test_a_fresh_layer_is_one_run(store: Store) -> None:
     assert len(references_of(store, key).runs) == 1
 
 
-SEGMENTS = [
-    Segment(
-        f"{i:032x}",
-        "<f8",
-        {"name": "raw"},
-        n_rows=10,
-        n_columns=10,
-        block_rows=1,
-        group_columns=1,
-        root="",
-        encoded_nbytes=1,
-    )
-    for i in range(3)
-]
+def test_equal_chunks_of_layers_are_stored_once_in_a_capture_and_over_captures(store: Store) -> None:
+    values = np.random.default_rng(0).normal(size=(3000, 8, 8, 16)).astype(np.float32)
+    with capturing(store) as capture:
+        capture.append("conv", values)
+        capture.append("dropout", values.copy())
+    with capturing(mistique.open(store.uri), model="lab/other") as capture:
+        capture.append("conv", np.concatenate([values[:2048], values[2048:] + 1]))
+    assert stored_nbytes(store, "lab/model@1/train/dropout") == 0
+    first, second = (stored_nbytes(store, f"{key}@1/train/conv") for key in ("lab/model", "lab/other"))
+    assert 0 < second < first / 2
+    assert mistique.get(store, "lab/other@1/train/conv").values[:2048].tobytes() == values[:2048].tobytes()
+
+
+SEGMENTS = tuple(Segment(f"{i:032x}", 100, 100, Part(0, 8, ""), Part(0, 8, ""), 1) for i in range(3))
 
 
 @given(
     n_blocks=st.integers(1, 7),
     n_groups=st.integers(1, 7),
     data=st.data(),
-    is_shifted=st.booleans(),
-    n_segments=st.integers(1, 3),
+    steps=st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 2)),
 )
 def test_packed_references_cover_the_grid_exactly(
-    n_blocks: int, n_groups: int, data: st.DataObject, is_shifted: bool, n_segments: int
+    n_blocks: int, n_groups: int, data: st.DataObject, steps: tuple[int, int, int]
 ) -> None:
-    # Mostly one after the other, so that long runs come up; some chunks lie elsewhere.
-    grid = {}
+    # Mostly at even steps, so that long runs come up; some chunks lie elsewhere.
+    block_step, group_step, place_step = steps
+    grid = np.empty((n_blocks, n_groups, 3), np.int64)
     for block in range(n_blocks):
         for group in range(n_groups):
-            place = SEGMENTS[0], block + 2 * is_shifted, group + is_shifted
+            grid[block, group] = 0, block * block_step + group * group_step, group * place_step
             if data.draw(st.integers(0, 3)) == 0:
-                place = (
-                    SEGMENTS[data.draw(st.integers(0, n_segments - 1))],
-                    data.draw(st.integers(0, 8)),
-                    data.draw(st.integers(0, 8)),
-                )
-            grid[block, group] = place
-    packed = pack_references(grid)
-    unpacked = [
-        ((run.block + b, run.group + g), (packed.segments[run.segment], run.segment_block + b, run.segment_group + g))
-        for run in packed.runs
-        for b in range(run.n_blocks)
-        for g in range(run.n_groups)
-    ]
-    assert len(unpacked) == len(grid)
-    assert dict(unpacked) == grid
+                grid[block, group] = data.draw(st.tuples(st.integers(0, 2), st.integers(0, 8), st.integers(0, 8)))
+    packed = pack_references(SEGMENTS, grid)
+    unpacked = {}
+    for run in packed.runs:
+        for i in range(run.n_blocks):
+            for j in range(run.n_groups):
+                place = run.block + i, run.group + j
+                assert place not in unpacked
+                unit = run.unit + i * run.block_step + j * run.group_step
+                unpacked[place] = packed.segments[run.segment], unit, run.place + j * run.place_step
+    expected = {
+        (block, group): (SEGMENTS[grid[block, group, 0]], *grid[block, group, 1:].tolist())
+        for block in range(n_blocks)
+        for group in range(n_groups)
+    }
+    assert unpacked == expected
 
 
-def test_one_rectangle_is_packed_as_one_run() -> None:
-    grid = {(b, g): (SEGMENTS[1], b + 3, g + 5) for b in range(6) for g in range(4)}
-    (run,) = pack_references(grid).runs
-    assert (run.n_blocks, run.n_groups, run.segment_block, run.segment_group) == (6, 4, 3, 5)
+def test_even_steps_are_packed_as_one_run() -> None:
+    blocks, groups = np.meshgrid(np.arange(6), np.arange(4), indexing="ij")
+    grid = np.stack([np.full_like(blocks, 1), 3 + blocks + 6 * groups, groups % 1], axis=2)
+    (run,) = pack_references(SEGMENTS, grid).runs
+    assert (run.n_blocks, run.n_groups, run.unit, run.block_step, run.group_step) == (6, 4, 3, 1, 6)

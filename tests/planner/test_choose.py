@@ -14,7 +14,7 @@ from mistique.errors import NoPlanError
 from mistique.planner.calibration import Calibration
 from mistique.planner.choose import Question, ancestors_that_run, choose, recompute_rows
 from mistique.planner.plan import Plan
-from mistique.schema import ColumnType, Intermediate, References, Run, Segment, Version
+from mistique.schema import ColumnType, Intermediate, Part, References, Run, Segment, Version
 
 N_ROWS, N_COLUMNS = 4096, 4
 POWER = {"name": "power", "bits": 5}
@@ -28,8 +28,9 @@ def node(
     """An intermediate of a table: stored in that many bytes, or not."""
     references = None
     if nbytes is not None:
-        segment = Segment("0" * 32, "<f8", codec, N_ROWS, N_COLUMNS, 1024, 1, "", nbytes)
-        references = References((segment,), (Run(0, 0, 4, 0, N_COLUMNS, 0, 0),))
+        part = Part(0, 8, "")
+        segment = Segment("0" * 32, 1, N_COLUMNS, part, part, nbytes)
+        references = References((segment,), (Run(0, 0, 1, 0, N_COLUMNS, 0, 0, 0, 0, 1),))
     return Intermediate(
         name,
         role,

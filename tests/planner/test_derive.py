@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mistique.ingest.columns import unit_major
-from mistique.planner.derive import columns_needed, derive_columns, derive_rows, derived_shape, is_exact
+from mistique.planner.derive import columns_needed, derive_columns, derive_rows, derived_shape, is_exact, unit_major
 from tests.reference.pooling import pool
 
 WINDOWS = st.tuples(st.integers(1, 3), st.integers(1, 3), st.booleans(), st.integers(3, 7))

@@ -24,8 +24,6 @@ class Codec(Protocol):
 
     name: ClassVar[str]
     is_lossy: ClassVar[bool]
-    filters: ClassVar[tuple[str, ...]]
-    n_params: ClassVar[int]
 
     def __hash__(self) -> int:
         """Equal codecs hash alike."""
@@ -36,17 +34,14 @@ class Codec(Protocol):
     def applies_to(self, column_type: ColumnType) -> bool:
         """It can encode columns of this type; others are kept raw."""
 
-    def cell_dtype(self, column_type: ColumnType) -> np.dtype[Any]:
-        """Cells that it fills a segment with."""
+    def encode(self, values: np.ndarray, column_type: ColumnType) -> np.ndarray:
+        """Payload (uint8) of values of shape (n_columns, n_rows)."""
 
-    def encode(self, values: np.ndarray, column_type: ColumnType) -> tuple[np.ndarray, np.ndarray]:
-        """Cells of a chunk (same shape), and float64 parameters of shape (n_params,) that decoding needs."""
+    def decode(self, payload: np.ndarray, shape: tuple[int, int], column_type: ColumnType) -> np.ndarray:
+        """Values, in the cell type of the column."""
 
-    def decode(self, cells: np.ndarray, params: np.ndarray, column_type: ColumnType) -> np.ndarray:
-        """Values of a chunk, in the cell type of the column."""
-
-    def max_abs_error(self, params: np.ndarray, column_type: ColumnType) -> float:
-        """Largest absolute error of any finite value, over chunks with these parameters (n_chunks, n_params)."""
+    def max_abs_error(self, payload: np.ndarray, column_type: ColumnType) -> float:
+        """Largest absolute error of any finite value of the chunk."""
 
 
 @runtime_checkable

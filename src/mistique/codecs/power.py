@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import zstandard
 
 from mistique.codecs.codec import register
 from mistique.kernels import power as kernels
@@ -55,8 +56,6 @@ class Power:
 
     name: ClassVar[str] = "power"
     is_lossy: ClassVar[bool] = True
-    filters: ClassVar[tuple[str, ...]] = ("zstd",)
-    n_params: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         if self.bits not in range(3, 9):
@@ -70,16 +69,12 @@ class Power:
         """Floats without a mask of nulls."""
         return column_type.is_float
 
-    def cell_dtype(self, column_type: ColumnType) -> np.dtype[Any]:
-        """A byte: the compressor takes the unused bits out again."""
-        return np.dtype(np.uint8)
-
     def n_levels(self, has_negative: bool) -> int:
         """Codes on one side of zero. At 8 bits three codes stay free for NaN and the infinities."""
         codes = min(2**self.bits - 1, kernels.NEGATIVE_INF_CODE - 1)
         return int(codes // 2 if has_negative else codes)
 
-    def encode(self, values: np.ndarray, column_type: ColumnType) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, values: np.ndarray, column_type: ColumnType) -> np.ndarray:
         """Codes, and the largest magnitude with a flag for negative values."""
         with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
             flat = np.ascontiguousarray(_as_float(values, column_type), np.float64).reshape(-1)
@@ -88,10 +83,12 @@ class Power:
         codes = np.empty(flat.shape, np.uint8)
         n_levels = self.n_levels(bool(params[1]))
         kernels.encode_power(flat, params[0], n_levels, n_levels if params[1] else 0, codes)
-        return codes.reshape(values.shape), params
+        return np.frombuffer(params.tobytes() + zstandard.compress(codes.tobytes(), 1), np.uint8)
 
-    def decode(self, cells: np.ndarray, params: np.ndarray, column_type: ColumnType) -> np.ndarray:
+    def decode(self, payload: np.ndarray, shape: tuple[int, int], column_type: ColumnType) -> np.ndarray:
         """Values within the bound."""
+        params = np.frombuffer(payload[:16].tobytes())
+        cells = np.frombuffer(zstandard.decompress(payload[16:].tobytes()), np.uint8).reshape(shape)
         table = np.zeros(256)
         has_negative = bool(params[1])
         n_levels = self.n_levels(has_negative)
@@ -104,10 +101,9 @@ class Power:
         kernels.decode_power(np.ascontiguousarray(cells).reshape(-1), table, values)
         return _as_cells(values, column_type).reshape(cells.shape)
 
-    def max_abs_error(self, params: np.ndarray, column_type: ColumnType) -> float:
+    def max_abs_error(self, payload: np.ndarray, column_type: ColumnType) -> float:
         """``largest / n`` of the worst chunk, plus the rounding to the type of the column."""
-        if not len(params):
-            return 0.0
+        params = np.frombuffer(payload[:16].tobytes())[None]
         errors = [
             largest * (_ARITHMETIC / self.n_levels(bool(negative)) + _ROUNDING[column_type.dtype])
             for largest, negative in params

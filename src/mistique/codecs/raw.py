@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
+import zstandard
 
 from mistique.codecs.codec import register
 from mistique.schema import ColumnType
@@ -27,8 +28,6 @@ class Raw:
 
     name: ClassVar[str] = "raw"
     is_lossy: ClassVar[bool] = False
-    filters: ClassVar[tuple[str, ...]] = ("byteshuffle", "zstd")
-    n_params: ClassVar[int] = 0
 
     def config(self) -> dict[str, Any]:
         """Name and parameters, as JSON keeps them."""
@@ -38,18 +37,32 @@ class Raw:
         """Any type."""
         return True
 
-    def cell_dtype(self, column_type: ColumnType) -> np.dtype[Any]:
-        """The cells of the column itself."""
-        return np.dtype(column_type.cell)
+    def encode(self, values: np.ndarray, column_type: ColumnType) -> np.ndarray:
+        if values.dtype.kind == "O":
+            texts = [t.encode() for t in values.reshape(-1)]
+            b = np.array([len(t) for t in texts], np.uint64).tobytes() + b"".join(texts)
+            return np.frombuffer(zstandard.compress(b, 1), np.uint8)
+        b = np.ascontiguousarray(values).view(np.uint8).reshape(-1, values.itemsize).T.tobytes()
+        return np.frombuffer(zstandard.compress(b, 1), np.uint8)
 
-    def encode(self, values: np.ndarray, column_type: ColumnType) -> tuple[np.ndarray, np.ndarray]:
-        """The values themselves."""
-        return values, _NO_PARAMS
+    def decode(self, payload: np.ndarray, shape: tuple[int, int], column_type: ColumnType) -> np.ndarray:
+        b = zstandard.decompress(payload.tobytes())
+        n = shape[0] * shape[1]
+        if column_type.cell == "<U0":
+            lengths = np.frombuffer(b[: 8 * n], np.uint64).astype(int)
+            out = np.empty(n, object)
+            p = 8 * n
+            for i, l in enumerate(lengths.tolist()):
+                out[i] = b[p : p + l].decode()
+                p += l
+            return out.reshape(shape)
+        k = np.dtype(column_type.cell).itemsize
+        return (
+            np.ascontiguousarray(np.frombuffer(b, np.uint8).reshape(k, n).T)
+            .reshape(-1)
+            .view(column_type.cell)
+            .reshape(shape)
+        )
 
-    def decode(self, cells: np.ndarray, params: np.ndarray, column_type: ColumnType) -> np.ndarray:
-        """The values themselves."""
-        return cells
-
-    def max_abs_error(self, params: np.ndarray, column_type: ColumnType) -> float:
-        """Zero."""
+    def max_abs_error(self, payload: np.ndarray, column_type: ColumnType) -> float:
         return 0.0

@@ -2,47 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
 
 from mistique.errors import StoreError
 from mistique.schema import Segment
-from mistique.storage.digests import Digest, DigestIndex
+from mistique.storage.digest_index import DigestIndex
+from mistique.storage.digests import Digest
 from mistique.storage.segments import SegmentReader
 
-Located = tuple[Segment, int, int]  # segment, block, group
+# Columns of tables whose place is remembered while the store is open; each takes about 1 kB.
+_MAX_COLUMNS = 100_000
+
+
+class Located(NamedTuple):
+    """A chunk that the store holds."""
+
+    segment: Segment
+    unit: int
+    place: int
 
 
 class ExactDedup:
-    """Locates chunks by digest over the whole store, whatever model, version or process wrote them."""
+    """Locates chunks by the digest of their values over the whole store, whatever model, version or process wrote them.
+
+    Notes
+    -----
+    The index is advice. A chunk counts as held only if its segment's own table has the same digest at that place; a
+    segment that is damaged or gone is passed over, and the chunk is stored again.
+    """
 
     def __init__(self, index: DigestIndex, segments: SegmentReader) -> None:
         self._index, self._segments = index, segments
+        self._columns: OrderedDict[bytes, tuple[Located, ...]] = OrderedDict()
+        self._described: dict[str, Segment | None] = {}
+        self._contents: OrderedDict[str, np.ndarray] = OrderedDict()
 
-    def locate(self, digests: Iterable[Digest]) -> dict[Digest, Located]:
-        """Where chunks with these digests lie, for those that the store holds.
+    def refresh(self) -> None:
+        """See what others have written since."""
+        self._index.refresh()
 
-        Notes
-        -----
-        The index is advice. A chunk counts as held only if the table of its segment has the same digest at that place;
-        a segment that is damaged or gone is passed over, and the chunk is stored again.
-        """
+    def column(self, contents: bytes) -> tuple[Located, ...] | None:
+        """The chunks of a whole column, if this store has seen it since it was opened."""
+        return self._columns.get(contents)
+
+    def remember(self, columns: Mapping[bytes, tuple[Located, ...]]) -> None:
+        """Keep where columns lie that were just committed."""
+        self._columns.update(columns)
+        while len(self._columns) > _MAX_COLUMNS:
+            self._columns.popitem(last=False)
+
+    def forget(self) -> None:
+        """Remember nothing: segments were moved."""
+        self._columns.clear()
+        self._described.clear()
+        self._contents.clear()
+
+    def locate(self, digests: np.ndarray) -> dict[Digest, Located]:
+        """Where chunks with these digests, shape (n, 2), lie, for those that the store holds."""
         located: dict[Digest, Located] = {}
-        described: dict[str, Segment | None] = {}
         for digest, place in self._index.find(digests).items():
-            if place.segment not in described:
-                described[place.segment] = self._describe(place.segment)
-            segment = described[place.segment]
-            if segment is None or not (place.block < segment.n_blocks and place.group < segment.n_groups):
+            segment = self.describe(place.segment)
+            if segment is None:
                 continue
-            _, table = self._segments.describe(place.segment)
-            if tuple(table.digests[place.block, place.group].tolist()) == digest:
-                located[digest] = segment, place.block, place.group
+            try:
+                table = self._segments.table(segment)
+                if not 0 <= place.unit < table.n_units:
+                    continue
+                if digest == self.content(segment, place.unit, place.place):
+                    located[digest] = Located(segment, place.unit, place.place)
+            except StoreError:
+                self._described[place.segment] = None
         return located
 
-    def _describe(self, segment_id: str) -> Segment | None:
-        try:
-            segment, _ = self._segments.describe(segment_id)
-            return replace(segment, encoded_nbytes=self._segments.encoded_nbytes(segment_id))
-        except StoreError:
+    def content(self, segment: Segment, unit: int, place: int) -> Digest | None:
+        """The digest of the values of a chunk; None: there is no such chunk.
+
+        Raises
+        ------
+        ChunkCorruptError
+        """
+        table = self._segments.table(segment)
+        if not 0 <= unit < table.n_units:
             return None
+        contents = self._contents.get(segment.id)
+        if contents is None:
+            contents = self._contents[segment.id] = self._segments.contents(segment)
+            while len(self._contents) > 64:
+                self._contents.popitem(last=False)
+        first, end = int(table.first_chunk[unit]), int(table.first_chunk[unit + 1])
+        if not 0 <= place < end - first:
+            return None
+        found = contents[first + place]
+        return int(found[0]), int(found[1])
+
+    def describe(self, segment_id: str) -> Segment | None:
+        """A segment that the index names; None: it cannot be read."""
+        if segment_id not in self._described:
+            try:
+                self._described[segment_id] = self._segments.describe(segment_id)
+            except StoreError:
+                self._described[segment_id] = None
+        return self._described[segment_id]

@@ -13,14 +13,14 @@ import numpy as np
 
 from mistique.codecs import Codec, Policy, Raw, resolve_codec
 from mistique.errors import CaptureError, CaptureWarning, MistiqueError, StoreClosedError, StoreError
-from mistique.ingest.buffer import Pending, SegmentBuffer
+from mistique.ingest.buffer import Buffered, SegmentBuffer
 from mistique.ingest.columns import Described, describe, describe_array, describe_labels
-from mistique.schema import ROW_LABEL, ColumnType, Intermediate, RowBlock, Version
+from mistique.schema import ROW_LABEL, ColumnType, Intermediate, Version
 from mistique.storage.artifacts import Artifact
 from mistique.storage.catalog import Capture as Committed
-from mistique.storage.digests import Digest, Place
 
 _RAW = Raw()
+_MASK = ColumnType("uint8", "|u1")
 Asked = str | Codec | Policy
 
 
@@ -43,7 +43,7 @@ class Sink(Protocol):
         """Put an artifact; its digest."""
 
     def commit(
-        self, version: Version, dataset: str, intermediates: Sequence[Intermediate], places: Mapping[Digest, Place]
+        self, version: Version, dataset: str, intermediates: Sequence[Intermediate], buffered: Buffered
     ) -> Committed:
         """Make the capture seen."""
 
@@ -64,6 +64,10 @@ class _Open:
     def is_answered(self) -> bool:
         """Without the model: its values are kept, held already, or follow from such."""
         return self.keep or self.is_derived or self.intermediate.is_stored
+
+    def codec_for(self, column_type: ColumnType) -> Codec:
+        """Its codec, if that can encode such columns; else they are kept exactly."""
+        return self.codec if self.codec.applies_to(column_type) else _RAW
 
 
 class Capture:
@@ -155,8 +159,9 @@ class Capture:
                 raw_nbytes=expected.raw_nbytes + described.raw_nbytes,
             )
             if opened.keep:
-                # The framework may use the memory of a batch again: the rows that wait for a whole block are copied.
-                opened.waiting.append(np.array(described.parts))
+                assert isinstance(described.parts, np.ndarray)
+                # They are encoded later: what the caller could still change is copied.
+                opened.waiting.append(_unchanging(described.parts, values))
                 opened.n_waiting += described.n_rows
                 self._put_waiting(opened, whole_blocks=True)
 
@@ -246,16 +251,16 @@ class Capture:
             self._check_derived()
             for opened in self._open.values():
                 self._put_waiting(opened, whole_blocks=False)
-            references, new_nbytes, places = self._segments().finish()
+            buffered = self._segments().finish()
             intermediates = [
                 replace(
                     opened.intermediate,
-                    references=references.get(name, opened.intermediate.references),
-                    stored_nbytes=new_nbytes.get(name, 0) if name in references else 0,
+                    references=buffered.references.get(name, opened.intermediate.references),
+                    stored_nbytes=buffered.new_nbytes.get(name, 0) if name in buffered.references else 0,
                 )
                 for name, opened in self._open.items()
             ]
-            done = self._sink.commit(self._version, self._dataset, intermediates, places)
+            done = self._sink.commit(self._version, self._dataset, intermediates, buffered)
             self.committed = f"{done.version.model}@{done.number}"
         except MistiqueError as error:
             self.abort()
@@ -350,40 +355,34 @@ class Capture:
         )
 
     def _put_blocks(self, opened: _Open, described: Described) -> None:
-        if opened.keep:
-            rows = opened.intermediate.block_rows
-            for start in range(0, described.n_rows, rows):
-                stop = min(start + rows, described.n_rows)
-                chunks = described.chunks(start, stop, opened.intermediate.group_columns)
-                self._put(opened, RowBlock(opened.n_blocks, chunks))
+        if not opened.keep:
+            return
+        if isinstance(described.parts, np.ndarray):
+            opened.waiting, opened.n_waiting = [described.parts.copy()], described.n_rows
+            self._put_waiting(opened, whole_blocks=False)
+            return
+        node, buffer = opened.intermediate, self._segments()
+        for group, part in enumerate(described.parts):
+            buffer.put_column(node, group, part.cells, part.type, opened.codec_for(part.type))
+        masks = [part.valid for part in described.parts if part.valid is not None]
+        for group, valid in enumerate(masks, start=node.n_groups):
+            buffer.put_column(node, group, valid.view(np.uint8), _MASK, _RAW)
 
     def _put_waiting(self, opened: _Open, *, whole_blocks: bool) -> None:
-        rows = opened.intermediate.block_rows
-        if not opened.n_waiting or (whole_blocks and opened.n_waiting < rows):
-            return
-        waiting = np.concatenate(opened.waiting) if len(opened.waiting) > 1 else opened.waiting[0]
-        described = Described("array", len(waiting), waiting.shape[1:], None, waiting, opened.intermediate.types, 0)
-        stop = len(waiting) // rows * rows if whole_blocks else len(waiting)
-        for start in range(0, stop, rows):
-            chunks = described.chunks(start, min(start + rows, stop), opened.intermediate.group_columns)
-            self._put(opened, RowBlock(opened.n_blocks, chunks))
-        opened.waiting = [waiting[stop:]] if stop < len(waiting) else []
-        opened.n_waiting = len(waiting) - stop
-
-    def _put(self, opened: _Open, block: RowBlock) -> None:
-        intermediate = opened.intermediate
-        layer_columns = intermediate.n_columns if not intermediate.is_table and intermediate.role == "stage" else 0
-        for group, values in enumerate(block.chunks):
-            is_mask = group >= intermediate.n_groups
-            column_type = intermediate.type_of(group if intermediate.is_table and not is_mask else 0)
-            codec = opened.codec if not is_mask and opened.codec.applies_to(column_type) else _RAW
-            cells, params = codec.encode(values, column_type)
-            # In a segment that is shared, a chunk that is narrower than its group has a segment of its own width.
-            group_columns = intermediate.group_columns if layer_columns else len(cells)
-            geometry = intermediate.block_rows, group_columns, layer_columns
-            self._segments().put(Pending(intermediate.name, block.index, group, cells, params, codec, geometry))
-        self._segments().end_block()
-        opened.n_blocks += 1
+        """Hand on the rows that make up whole blocks; at the end, those of the last one too."""
+        node = opened.intermediate
+        while opened.n_waiting >= (node.block_rows if whole_blocks else 1):
+            rows: list[np.ndarray] = []
+            missing = node.block_rows
+            while missing and opened.waiting:
+                piece = opened.waiting.pop(0)
+                rows.append(piece[:missing])
+                if len(piece) > missing:
+                    opened.waiting.insert(0, piece[missing:])
+                missing -= len(rows[-1])
+            opened.n_waiting -= node.block_rows - missing
+            self._segments().put_block(node, opened.n_blocks, rows, opened.codec_for(node.types[0]))
+            opened.n_blocks += 1
 
     def _segments(self) -> SegmentBuffer:
         self._sink.check()
@@ -412,3 +411,9 @@ class Capture:
                 if self._version.artifact is None or opened.intermediate.recompute_difference is None:
                     (parent,) = opened.intermediate.parents or ("",)
                     raise CaptureError(f"it follows from {parent!r}, which was not stored, and cannot be recomputed")
+
+
+def _unchanging(parts: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """`parts`, of the memory of `values` or not: as it is if nobody can change it, else a copy."""
+    is_own = not np.shares_memory(parts, values) if values.flags.writeable else True
+    return parts if is_own else parts.copy()

@@ -6,7 +6,6 @@ pandas is recognised, never imported: a user without it has no frame to hand ove
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -52,37 +51,6 @@ class Described:
     parts: list[Column] | np.ndarray
     types: tuple[ColumnType, ...]
     raw_nbytes: int
-
-    def chunks(self, start: int, stop: int, group_columns: int) -> tuple[np.ndarray, ...]:
-        """The column chunks of rows `start` to `stop`: groups of values, then the masks of nullable columns.
-
-        They are copies: a later stage may change in place what this one gave.
-        """
-        if isinstance(self.parts, np.ndarray):
-            flat = unit_major(self.parts[start:stop])
-            return tuple(flat[i : i + group_columns] for i in range(0, len(flat), group_columns))
-        values = [part.cells[None, start:stop].copy() for part in self.parts]
-        masks = [part.valid[None, start:stop].astype(np.uint8) for part in self.parts if part.valid is not None]
-        return (*values, *masks)
-
-
-def unit_major(values: np.ndarray) -> np.ndarray:
-    """Rows of any shape as columns: (n_rows, ..., n_units) to C-contiguous (n_units * positions, n_rows).
-
-    The positions of a unit lie side by side, so that a feature map is one range of columns.
-    """
-    n_rows = len(values)
-    n_units = values.shape[-1] if values.ndim > 1 else 1
-    flat = values.reshape(n_rows, -1, n_units).transpose(2, 1, 0)
-    return np.array(flat, order="C", copy=True).reshape(-1, n_rows)
-
-
-def row_major(cells: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The inverse of `unit_major`: (n_units * positions, n_rows) to C-contiguous (n_rows, *shape)."""
-    n_rows = cells.shape[1]
-    n_units = shape[-1] if shape else 1
-    rows = cells.reshape(n_units, prod(shape[:-1]), n_rows).transpose(2, 1, 0)
-    return np.ascontiguousarray(rows).reshape(n_rows, *shape)
 
 
 def describe(value: Any, *, what: str) -> Described:

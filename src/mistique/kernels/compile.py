@@ -10,13 +10,13 @@ import numba
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def kernel(signature: str) -> Callable[[F], F]:
-    """Compile a function ahead of its first call, for one signature, without the GIL.
+def kernel(*signatures: str) -> Callable[[F], F]:
+    """Compile a function ahead of its first call, without the GIL.
 
     Parameters
     ----------
-    signature : str
-        Types as Numba spells them. Eager, so that no capture pays for compilation twice and a wrong dtype is an error.
+    *signatures : str
+        Types as Numba spells them, one for each kind of cells. Eager, so that no capture pays for compilation twice and a wrong dtype is an error.
 
     Notes
     -----
@@ -26,9 +26,9 @@ def kernel(signature: str) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         try:
-            compiled: F = numba.njit(signature, nogil=True, cache=True)(function)
+            compiled: F = numba.njit(list(signatures), nogil=True, cache=True)(function)
         except RuntimeError:
-            compiled = numba.njit(signature, nogil=True)(function)
+            compiled = numba.njit(list(signatures), nogil=True)(function)
         return compiled
 
     return decorate

@@ -127,9 +127,10 @@ def read_work(references: References, blocks: np.ndarray, groups: np.ndarray) ->
         in_blocks = blocks[(blocks >= run.block) & (blocks < run.block + run.n_blocks)]
         in_groups = groups[(groups >= run.group) & (groups < run.group + run.n_groups)]
         if len(in_blocks) and len(in_groups):
-            n_chunks = segment.n_blocks * segment.n_groups
-            nbytes += segment.encoded_nbytes * len(in_blocks) * len(in_groups) / n_chunks
-            n_ranges += (1 + int((np.diff(in_blocks) > 1).sum())) * (1 + int((np.diff(in_groups) > 1).sum()))
+            nbytes += segment.encoded_nbytes * len(in_blocks) * len(in_groups) / segment.n_chunks
+            # Blocks lie one behind the other, the groups of a block side by side; of a table the other way round.
+            outer, inner = (in_blocks, in_groups) if run.block_step > run.group_step else (in_groups, in_blocks)
+            n_ranges += len(outer) * (1 + int((np.diff(inner) > 1).sum()))
     return int(nbytes), n_ranges
 
 

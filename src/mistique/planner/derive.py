@@ -20,8 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from mistique.ingest.columns import row_major, unit_major
-
 Rule = Mapping[str, Any]
 Shape = tuple[int, ...]
 
@@ -175,7 +173,19 @@ def derive_rows(rule: Rule, values: np.ndarray, child: Shape) -> tuple[np.ndarra
     cells, error = derive_columns(
         rule, unit_major(values), columns=columns, parent=parent, child=child, max_abs_error=0.0
     )
-    return row_major(cells, child), error
+    return _row_major(cells, child), error
+
+
+def unit_major(values: np.ndarray) -> np.ndarray:
+    """Rows of any shape as columns, the positions of a unit side by side: (n_columns, n_rows)."""
+    by_row = np.moveaxis(values, -1, 1) if values.ndim > 2 else values
+    return np.ascontiguousarray(by_row.reshape(len(values), -1).T)
+
+
+def _row_major(cells: np.ndarray, shape: Shape) -> np.ndarray:
+    """The inverse: (n_rows, *shape)."""
+    rows = cells.T.reshape(cells.shape[1], *shape[-1:], *shape[:-1])
+    return np.ascontiguousarray(np.moveaxis(rows, 1, -1) if len(shape) > 1 else rows)
 
 
 def _is_window(rule: Rule, n_axes: int) -> bool:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mistique.codecs import codec_from_config
 from mistique.codecs.power import float_dtype
 from mistique.errors import UntrustedArtifactError
-from mistique.ingest.columns import Column, describe, describe_array
+from mistique.ingest.columns import describe, describe_array
+from mistique.kernels.transpose import gather_columns, scatter_columns
 from mistique.planner.choose import (
     Question,
     ancestors_that_run,
@@ -25,10 +25,10 @@ from mistique.planner.choose import (
 from mistique.planner.cost import derive_seconds
 from mistique.planner.descent import Descent, descent_to
 from mistique.planner.plan import Candidate, Plan
-from mistique.planner.values import Values, pandas_index, values_of
+from mistique.planner.reading import read
+from mistique.planner.values import Values, array_places, pandas_index, values_of
 from mistique.schema import ROW_LABEL, Intermediate, Key
 from mistique.storage.catalog import Capture
-from mistique.storage.segments import SegmentReader
 from mistique.storage.usage import Observation
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def execute(
     if rows is not None and not np.array_equal(rows, question.rows):
         values = values.take(np.searchsorted(question.rows, rows))
     if columns is not None and not np.array_equal(columns, question.columns):
-        values = _reorder(values, columns)
+        values = values.reorder(columns)
     return values, done
 
 
@@ -111,13 +111,6 @@ def row_labels(store: Store, capture: Capture) -> Any:
         cached = pandas_index(values)
         store.labels[capture.orders[ROW_LABEL]] = cached
     return cached
-
-
-def _reorder(values: Values, columns: np.ndarray) -> Values:
-    order = np.searchsorted(values.columns, columns)
-    if isinstance(values.parts, np.ndarray):
-        return Values(values.intermediate, columns, values.parts[order])
-    return Values(values.intermediate, columns, [values.parts[i] for i in order])
 
 
 def _recompute(store: Store, capture: Capture, question: Question, chosen: Candidate) -> Values:
@@ -154,21 +147,25 @@ def _derive(store: Store, question: Question) -> tuple[Values, float]:
     assert isinstance(descent, Descent)
     needed = descent.columns(question.columns)
     kind = target.types[0]
-    out = np.empty((len(question.columns), len(rows)), kind.cell)
+    bits = np.dtype(f"u{np.dtype(kind.cell).itemsize}")
+    _, sources = array_places(descent.ancestor, needed[0])
+    shape, places = array_places(target, question.columns)
+    out = np.empty((len(rows), len(places)), kind.cell)
     worst = seconds = 0.0
     for low, high in _portions(rows, descent.ancestor.block_rows, len(needed[0])):
-        read, error = _read(store, descent.ancestor, rows[low:high], needed[0])
+        values, error = _read(store, descent.ancestor, rows[low:high], needed[0])
         started = time.perf_counter()
-        cells = np.asarray(read.parts)
+        cells = np.empty((len(sources), high - low), kind.cell)
+        gather_columns(np.asarray(values.parts).reshape(high - low, -1).view(bits), sources, 0, cells.view(bits))
         numbers = cells.view(float_dtype(kind.dtype)) if kind.is_float else cells
         derived, error = descent.derive(numbers, needed, error)
-        out[:, low:high] = derived.view(kind.cell)
+        scatter_columns(np.ascontiguousarray(derived).view(bits), places, out[low:high].view(bits))
         worst = max(worst, error)
         seconds += time.perf_counter() - started
     subject = " ".join(str(step.rule["op"]) for step in descent.steps)
     predicted = derive_seconds(len(rows) * sum(map(len, needed[:-1])))
     store.calibration.add(Observation("derive", subject, 0, 0, predicted, seconds))
-    return Values(target, question.columns, out), worst
+    return Values(target, question.columns, out.reshape(len(rows), *shape)), worst
 
 
 def _portions(rows: np.ndarray, block_rows: int, n_columns: int) -> Iterator[tuple[int, int]]:
@@ -189,96 +186,9 @@ def _read(store: Store, intermediate: Intermediate, rows: np.ndarray, columns: n
     started = time.perf_counter()
     blocks, groups = chunks_of(intermediate, rows, columns)
     nbytes, n_ranges = read_work(references, blocks, groups)
-    if intermediate.is_table:
-        values, error = _read_table(store.segments, intermediate, rows, columns)
-    else:
-        values, error = _read_array(store.segments, intermediate, rows, columns)
+    values, error = read(store.segments, intermediate, rows, columns)
     predicted = store.calibration.read_cost(str(intermediate.codec["name"])).seconds(nbytes, n_ranges=n_ranges)
     seconds = time.perf_counter() - started
     subject = str(intermediate.codec["name"])
     store.calibration.add(Observation("read", subject, nbytes, n_ranges, predicted, seconds))
     return values, error
-
-
-def _read_table(
-    segments: SegmentReader, intermediate: Intermediate, rows: np.ndarray, columns: np.ndarray
-) -> tuple[Values, float]:
-    cells: dict[int, np.ndarray] = {}
-    worst = 0.0
-    blocks, groups = chunks_of(intermediate, rows, columns)
-    masks = {group: column for column, group in intermediate.mask_groups.items()}
-    for group in groups.tolist():
-        is_text = group not in masks and intermediate.type_of(group).cell == "<U0"
-        dtype = np.uint8 if group in masks else object if is_text else np.dtype(intermediate.type_of(group).cell)
-        cells[group] = np.empty(len(rows), dtype)
-    for block, group, chunk, error in _decoded(segments, intermediate, blocks, groups):
-        worst = max(worst, error)
-        low, high = np.searchsorted(rows, [block * intermediate.block_rows, (block + 1) * intermediate.block_rows])
-        cells[group][low:high] = chunk[0, rows[low:high] - block * intermediate.block_rows]
-    parts = []
-    for column in columns.tolist():
-        mask = intermediate.mask_groups.get(column)
-        valid = None if mask is None else cells[mask].astype(bool)
-        parts.append(Column(cells[column], valid, intermediate.type_of(column)))
-    return Values(intermediate, columns, parts), worst
-
-
-def _read_array(
-    segments: SegmentReader, intermediate: Intermediate, rows: np.ndarray, columns: np.ndarray
-) -> tuple[Values, float]:
-    out = np.empty((len(columns), len(rows)), intermediate.types[0].cell)
-    worst = 0.0
-    blocks, groups = chunks_of(intermediate, rows, columns)
-    width, height = intermediate.group_columns, intermediate.block_rows
-    for block, group, chunk, error in _decoded(segments, intermediate, blocks, groups):
-        worst = max(worst, error)
-        top, bottom = np.searchsorted(columns, [group * width, (group + 1) * width])
-        low, high = np.searchsorted(rows, [block * height, (block + 1) * height])
-        wanted_columns, wanted_rows = columns[top:bottom] - group * width, rows[low:high] - block * height
-        if len(wanted_columns) == len(chunk) and len(wanted_rows) == chunk.shape[1]:
-            out[top:bottom, low:high] = chunk
-        else:
-            out[top:bottom, low:high] = chunk[np.ix_(wanted_columns, wanted_rows)]
-    return Values(intermediate, columns, out), worst
-
-
-def _decoded(
-    segments: SegmentReader, intermediate: Intermediate, blocks: np.ndarray, groups: np.ndarray
-) -> Iterator[tuple[int, int, np.ndarray, float]]:
-    """Each chunk at these blocks and groups: block, group, values of shape (n_columns, n_rows), error bound."""
-    references = intermediate.references
-    assert references is not None
-    for run in references.runs:
-        segment = references.segments[run.segment]
-        codec = codec_from_config(segment.codec)
-        in_blocks = blocks[(blocks >= run.block) & (blocks < run.block + run.n_blocks)]
-        in_groups = groups[(groups >= run.group) & (groups < run.group + run.n_groups)]
-        for b, n_blocks in _ranges(in_blocks):
-            for g, n_groups in _ranges(in_groups):
-                cells, params = segments.read(
-                    segment,
-                    block=run.segment_block + b - run.block,
-                    n_blocks=n_blocks,
-                    group=run.segment_group + g - run.group,
-                    n_groups=n_groups,
-                )
-                for i in range(n_blocks):
-                    for j in range(n_groups):
-                        chunk = cells[
-                            j * segment.group_columns : (j + 1) * segment.group_columns,
-                            i * segment.block_rows : (i + 1) * segment.block_rows,
-                        ]
-                        # A mask lies behind the values and is always exact.
-                        group = g + j
-                        is_mask = group >= intermediate.n_groups
-                        kind = intermediate.type_of(group if intermediate.is_table and not is_mask else 0)
-                        error = 0.0 if is_mask else codec.max_abs_error(params[i, j][None], kind)
-                        yield b + i, group, codec.decode(chunk, params[i, j], kind), error
-
-
-def _ranges(sorted_numbers: np.ndarray) -> list[tuple[int, int]]:
-    """First number and length of each run of consecutive numbers."""
-    if not len(sorted_numbers):
-        return []
-    cuts = np.flatnonzero(np.diff(sorted_numbers) > 1) + 1
-    return [(int(part[0]), len(part)) for part in np.split(sorted_numbers, cuts)]

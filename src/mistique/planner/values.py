@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mistique.codecs.power import float_dtype
-from mistique.ingest.columns import Column, Described, row_major, unit_major
+from mistique.ingest.columns import Column, Described
 from mistique.schema import ColumnType, Intermediate
 
 
@@ -21,8 +21,8 @@ class Values:
     intermediate : Intermediate
     columns : ndarray of shape (n_columns,), int64
         Which of its columns, in the order asked.
-    parts : list of Column, or ndarray of shape (n_columns, n_rows)
-        Columns of a table; the cells of an array, units outermost.
+    parts : list of Column, or ndarray
+        Columns of a table; the cells of an array, of the shape that `array_places` gives.
     """
 
     intermediate: Intermediate
@@ -32,7 +32,7 @@ class Values:
     @property
     def n_rows(self) -> int:
         """Rows of it."""
-        return int(self.parts.shape[1]) if isinstance(self.parts, np.ndarray) else len(self.parts[0].cells)
+        return len(self.parts) if isinstance(self.parts, np.ndarray) else len(self.parts[0].cells)
 
     def names(self) -> list[str]:
         """Names of the columns."""
@@ -42,11 +42,21 @@ class Values:
     def take(self, rows: np.ndarray) -> Values:
         """These rows of it, by position."""
         if isinstance(self.parts, np.ndarray):
-            return Values(self.intermediate, self.columns, self.parts[:, rows])
+            return Values(self.intermediate, self.columns, self.parts[rows])
         parts = [
             Column(part.cells[rows], None if part.valid is None else part.valid[rows], part.type) for part in self.parts
         ]
         return Values(self.intermediate, self.columns, parts)
+
+    def reorder(self, columns: np.ndarray) -> Values:
+        """The same with its columns in this order."""
+        order = np.searchsorted(self.columns, columns)
+        if isinstance(self.parts, np.ndarray):
+            shape, places = array_places(self.intermediate, columns)
+            cells = np.empty((self.n_rows, len(columns)), self.parts.dtype)
+            cells[:, places] = _flat(self.parts)[:, order]
+            return Values(self.intermediate, columns, cells.reshape(self.n_rows, *shape))
+        return Values(self.intermediate, columns, [self.parts[i] for i in order])
 
     def to_numpy(self) -> np.ndarray:
         """An array: (n_rows, *shape) where whole units were asked of a layer, else (n_rows, n_columns).
@@ -56,13 +66,10 @@ class Values:
         intermediate = self.intermediate
         if isinstance(self.parts, np.ndarray):
             cells = _restored(self.parts, intermediate.types[0])
-            n_positions = intermediate.positions
-            units = self.columns[::n_positions] // n_positions
-            wanted = (units[:, None] * n_positions + np.arange(n_positions)).reshape(-1)
-            if np.array_equal(wanted, self.columns):
-                shape = (*intermediate.shape[:-1], len(units)) if intermediate.shape else ()
-                return row_major(cells, shape)
-            return np.ascontiguousarray(cells.T)
+            if cells.ndim == 3:
+                shape = (*intermediate.shape[:-1], cells.shape[-1]) if intermediate.shape else ()
+                return cells.reshape(len(cells), *shape)
+            return cells
         columns = [numpy_column(part) for part in self.parts]
         if intermediate.container in ("vector", "series", "index") and len(columns) == 1:
             return columns[0]
@@ -81,7 +88,7 @@ class Values:
             cells = _restored(self.parts, self.intermediate.types[0])
             if cells.dtype.kind not in "biufmM":  # pandas knows no bfloat16
                 cells = cells.astype(np.float32)
-            return pd.DataFrame(cells.T, columns=self.names(), index=index)
+            return pd.DataFrame(_flat(cells), columns=self.names(), index=index)
         columns = [pandas_column(part, index) for part in self.parts]
         frame = pd.concat(columns, axis=1) if columns else pd.DataFrame(index=index)
         frame.columns = pd.Index(self.names())
@@ -101,11 +108,42 @@ class Values:
         return self.to_numpy()
 
 
+def array_places(intermediate: Intermediate, columns: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:
+    """How some columns of a layer lie in a row.
+
+    Returns
+    -------
+    shape : tuple of int
+        (n_positions, n_units) where whole units are asked, the order of the framework; else (n_columns,).
+    places : ndarray of shape (n_columns,), int64
+        Where each column lies in a row that is laid flat.
+    """
+    n_positions = intermediate.positions
+    units = columns[::n_positions] // n_positions
+    whole = (units[:, None] * n_positions + np.arange(n_positions)).reshape(-1)
+    if not np.array_equal(whole, columns):
+        return (len(columns),), np.arange(len(columns))
+    places = np.arange(len(columns)).reshape(n_positions, len(units))
+    return places.shape, np.ascontiguousarray(places.T).reshape(-1)
+
+
 def values_of(described: Described, intermediate: Intermediate, columns: np.ndarray) -> Values:
     """What a recomputation gave, for the columns asked."""
-    if isinstance(described.parts, np.ndarray):
-        return Values(intermediate, columns, unit_major(described.parts)[columns])
-    return Values(intermediate, columns, [described.parts[i] for i in columns])
+    if not isinstance(described.parts, np.ndarray):
+        return Values(intermediate, columns, [described.parts[i] for i in columns])
+    n_rows, n_positions, n_units = described.n_rows, intermediate.positions, intermediate.n_units
+    cells = described.parts.reshape(n_rows, n_positions, n_units)
+    if len(columns) == intermediate.n_columns:
+        return Values(intermediate, columns, cells)
+    shape, places = array_places(intermediate, columns)
+    chosen = np.empty((n_rows, len(columns)), cells.dtype)
+    chosen[:, places] = cells[:, columns % n_positions, columns // n_positions]
+    return Values(intermediate, columns, chosen.reshape(n_rows, *shape))
+
+
+def _flat(cells: np.ndarray) -> np.ndarray:
+    """Cells as (n_rows, n_columns), units outermost."""
+    return cells.transpose(0, 2, 1).reshape(len(cells), -1) if cells.ndim == 3 else cells
 
 
 def _restored(cells: np.ndarray, kind: ColumnType) -> np.ndarray:

@@ -1,33 +1,54 @@
-"""Digests of column chunks, and the array that says where a chunk with a given digest lies."""
+"""Digests: of what is stored, against damage, and of what was captured, to find it again."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import secrets
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import tiledb
 
-from mistique.kernels.digest import digest_words
-from mistique.storage.options import translated
+from mistique.kernels.digest import digest_rows, digest_words, expand_key
+from mistique.storage.artifacts import signing_key
 
 Digest = tuple[int, int]
 
 
-class Place(NamedTuple):
-    """Where a chunk lies."""
+def digest_bytes(content: bytes | np.ndarray, key: bytes = bytes(16), context: bytes = bytes(16)) -> Digest:
+    """The 128-bit digest of some bytes, under a key of up to 64 bytes, as two integers.
 
-    segment: str
-    block: int
-    group: int
+    Parameters
+    ----------
+    content : bytes or ndarray of uint8
+    key : bytes
+        Zeros, as by default, guard against damage; a secret guards against people (docs/adr/0007).
+    context : bytes of length 16
+        What the bytes are: equal bytes in two contexts have two digests.
+    """
+    out = np.empty(2, np.uint64)
+    words = _words(np.frombuffer(content, np.uint8))
+    digest_words(words, np.uint64(len(content)), np.frombuffer(context, np.uint64), _expanded(key), out)
+    return int(out[0]), int(out[1])
 
 
-def digest_bytes(content: bytes, key: bytes = bytes(16)) -> Digest:
-    """The 128-bit digest of some bytes, under a 128-bit key, as two integers."""
-    return _digest(np.frombuffer(content, np.uint8), key)
+def digest_text(digest: Digest) -> str:
+    """A digest in hex."""
+    return f"{digest[0]:016x}{digest[1]:016x}"
+
+
+def content_key() -> bytes:
+    """The key of the digests by which this user's chunks are found again.
+
+    Only what this user (or team, with ``MISTIQUE_SIGNING_KEY``) wrote is ever referred to: nobody else can make a
+    chunk that answers for another. Where no key can be kept, one is drawn for this process.
+    """
+    return blake2b(signing_key() or _PROCESS_KEY, digest_size=32, person=b"mistique content").digest()
+
+
+_PROCESS_KEY = secrets.token_bytes(32)
 
 
 def codec_text(codec: Mapping[str, Any]) -> str:
@@ -35,107 +56,51 @@ def codec_text(codec: Mapping[str, Any]) -> str:
     return json.dumps(dict(codec), sort_keys=True)
 
 
-def chunk_digest(cells: np.ndarray, params: np.ndarray, codec: str) -> Digest:
-    """The digest of a chunk as it is stored: its cells, their type and shape, and what decoding needs.
+Context = Callable[[int, int], bytes]  # what chunks of so many columns and rows are
+
+
+def chunk_content(values: np.ndarray, context: Context, key: bytes) -> Digest:
+    """The digest of a chunk's values: shape (n_columns, n_rows), C-contiguous, not text."""
+    return digest_bytes(values.reshape(-1).view(np.uint8), key, context(*values.shape))
+
+
+def column_contents(cells: np.ndarray, block_rows: int, context: Context, key: bytes) -> np.ndarray:
+    """The digests of the chunks of one column of a table, shape (n_blocks, 2), uint64.
 
     Parameters
     ----------
-    cells : ndarray of shape (n_columns, n_rows)
-    params : ndarray of shape (n_params,), float64
-    codec : str
-        From `codec_text`.
+    cells : ndarray of shape (n_rows,)
+        C-contiguous; text as objects.
+    block_rows : int
+    context : callable
+    key : bytes
     """
-    n_columns, n_rows = cells.shape
-    key = _key(str(cells.dtype), n_columns, n_rows, codec, params.tobytes())
+    n_rows = len(cells)
+    out = np.empty((-(-n_rows // block_rows), 2), np.uint64)
     if cells.dtype.kind == "O":
-        texts = [text.encode() for text in cells.reshape(-1)]
-        lengths = np.array([len(text) for text in texts], np.uint64)
-        return digest_bytes(lengths.tobytes() + b"".join(texts), key)
-    return _digest(np.ascontiguousarray(cells).reshape(-1).view(np.uint8), key)
+        for block in range(len(out)):
+            texts = [text.encode() for text in cells[block * block_rows : (block + 1) * block_rows]]
+            lengths = np.array([len(text) for text in texts], np.uint64)
+            out[block] = digest_bytes(lengths.tobytes() + b"".join(texts), key, context(1, len(texts)))
+        return out
+    n_whole = n_rows // block_rows
+    n_bytes = block_rows * cells.itemsize
+    if n_bytes % 8 == 0 and n_whole:
+        rows = cells[: n_whole * block_rows].view(np.uint64).reshape(n_whole, -1)
+        of_what = np.frombuffer(context(1, block_rows), np.uint64)
+        digest_rows(rows, np.uint64(n_bytes), of_what, _expanded(key), out[:n_whole])
+    if n_whole < len(out):
+        rest = cells[n_whole * block_rows :]
+        out[n_whole] = digest_bytes(rest.view(np.uint8), key, context(1, len(rest)))
+    return out
 
 
-@lru_cache(maxsize=4096)
-def _key(dtype: str, n_columns: int, n_rows: int, codec: str, params: bytes) -> bytes:
-    header = f"{dtype}|{n_columns}|{n_rows}|{codec}|".encode()
-    return blake2b(header + params, digest_size=16).digest()
+_expanded = lru_cache(maxsize=16)(expand_key)
 
 
-def _digest(content: np.ndarray, key: bytes) -> Digest:
-    n_bytes = content.size
-    if n_bytes % 32 or not content.flags.aligned:
-        padded = np.zeros(-(-n_bytes // 32) * 32, np.uint8)
-        padded[:n_bytes] = content
+def _words(content: np.ndarray) -> np.ndarray:
+    if content.size % 8 or not content.flags.aligned or content.ctypes.data % 8:
+        padded = np.zeros(-(-content.size // 8) * 8, np.uint8)
+        padded[: content.size] = content
         content = padded
-    out = np.empty(2, np.uint64)
-    digest_words(content.view(np.uint64), np.uint64(n_bytes), np.frombuffer(key, np.uint64), out)
-    return int(out[0]), int(out[1])
-
-
-def create_digests(uri: str, ctx: tiledb.Ctx) -> None:
-    """Make an empty index of digests."""
-    zstd = tiledb.FilterList([tiledb.ZstdFilter(level=3), tiledb.ChecksumMD5Filter()])
-    # Half a digest, less a bit so that the domain fits, is the coordinate; the other half decides.
-    half = tiledb.Dim("digest_high", domain=(0, 2**63 - 1), tile=2**62, dtype=np.uint64, filters=zstd)
-    attrs = [
-        tiledb.Attr(name, dtype=dtype, filters=zstd)
-        for name, dtype in [
-            ("digest_first", np.uint64),
-            ("digest_second", np.uint64),
-            ("segment_first", np.uint64),
-            ("segment_second", np.uint64),
-            ("block", np.uint32),
-            ("group", np.uint32),
-        ]
-    ]
-    schema = tiledb.ArraySchema(
-        domain=tiledb.Domain(half), attrs=attrs, sparse=True, allows_duplicates=True, capacity=10_000
-    )
-    tiledb.Array.create(uri, schema, ctx=ctx)
-
-
-class DigestIndex:
-    """Where the chunks of a store's tables lie, by digest. Read by need, never loaded whole.
-
-    It is written after the commit and is only advice: an entry that is missing costs a chunk stored twice, and one
-    that is found is held against the segment's own table before it is used.
-    """
-
-    def __init__(self, uri: str, ctx: tiledb.Ctx) -> None:
-        self._uri, self._ctx = uri, ctx
-
-    def find(self, digests: Iterable[Digest]) -> dict[Digest, Place]:
-        """The places of those digests that are known."""
-        wanted = dict.fromkeys(digests)
-        if not wanted:
-            return {}
-        points = np.unique(np.array([first >> 1 for first, _ in wanted], np.uint64))
-        with translated(self._uri, "look up digests in"), tiledb.open(self._uri, "r", ctx=self._ctx) as array:
-            found = array.multi_index[points.tolist()]
-        columns = [
-            found[name].tolist()
-            for name in ("digest_first", "digest_second", "segment_first", "segment_second", "block", "group")
-        ]
-        return {
-            (first, second): Place(f"{high:016x}{low:016x}", block, group)
-            for first, second, high, low, block, group in zip(*columns, strict=True)
-            if (first, second) in wanted
-        }
-
-    def add(self, places: Mapping[Digest, Place], *, timestamp: int) -> None:
-        """Make chunks findable."""
-        if not places:
-            return
-        digests = np.array(list(places), np.uint64)
-        segments = np.array([(int(p.segment[:16], 16), int(p.segment[16:], 16)) for p in places.values()], np.uint64)
-        with (
-            translated(self._uri, "write digests to"),
-            tiledb.open(self._uri, "w", ctx=self._ctx, timestamp=timestamp) as array,
-        ):
-            array[digests[:, 0] >> np.uint64(1)] = {
-                "digest_first": digests[:, 0],
-                "digest_second": digests[:, 1],
-                "segment_first": segments[:, 0],
-                "segment_second": segments[:, 1],
-                "block": np.array([p.block for p in places.values()], np.uint32),
-                "group": np.array([p.group for p in places.values()], np.uint32),
-            }
+    return content.view(np.uint64)

@@ -33,7 +33,7 @@ class Layout:
 
     @property
     def digests(self) -> str:
-        """Where each column chunk of a table lies, by its digest."""
+        """Where column chunks lie, by the digest of their values."""
         return f"{self.uri}/digests"
 
     def segment(self, segment_id: str) -> str:
@@ -101,7 +101,7 @@ def _has_foreign_members(layout: Layout, ctx: tiledb.Ctx) -> bool:
 
 def _create(layout: Layout, ctx: tiledb.Ctx) -> None:
     """Make every part, and the format version last: a store that was half made has none and is made again."""
-    from mistique.storage.digests import create_digests
+    from mistique.storage.digest_index import create_digests
     from mistique.storage.records import create_records
 
     def unless_there(uri: str, create: object) -> None:

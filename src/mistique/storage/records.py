@@ -14,7 +14,7 @@ import numpy as np
 import tiledb
 
 from mistique.errors import ChunkCorruptError
-from mistique.storage.digests import digest_bytes
+from mistique.storage.digests import digest_bytes, digest_text
 from mistique.storage.options import StorageOptions, damage_as_error, translated
 
 T = TypeVar("T")
@@ -156,20 +156,10 @@ class RecordLog:
                     raise
 
     def _commits(self) -> frozenset[str]:
-        """Names of the commits; TileDB's listing asks for sizes, and fails when a compaction removes what it lists."""
-        with translated(self._uri, "list"):
-            for attempt in range(_READ_TRIES):
-                try:
-                    paths = tiledb.VFS(ctx=self._ctx).ls(f"{self._uri}/__commits")
-                    return frozenset(map(os.path.basename, paths))
-                except tiledb.TileDBError:
-                    if attempt == _READ_TRIES - 1:
-                        raise
-                    time.sleep(0.02 * 2**attempt)
-        raise AssertionError("unreachable")
+        return list_commits(self._uri, self._ctx)
 
     def _read_new(self, fragments: frozenset[str]) -> list[tuple[Order, Record]]:
-        stamps = [_timestamps(name) for name in fragments]
+        stamps = [fragment_timestamps(name) for name in fragments]
         if self._records and all(stamp is not None for stamp in stamps) and len(stamps) <= 8:
             ranges = [stamp for stamp in stamps if stamp is not None]
         else:
@@ -213,7 +203,21 @@ def random_timestamp() -> int:
     return 1 + secrets.randbelow(1_500_000_000_000)
 
 
-def _timestamps(name: str) -> tuple[int, int] | None:
+def list_commits(uri: str, ctx: tiledb.Ctx) -> frozenset[str]:
+    """Names of an array's commits; TileDB's listing asks for sizes, and fails when a compaction removes one."""
+    with translated(uri, "list"):
+        for attempt in range(_READ_TRIES):
+            try:
+                return frozenset(map(os.path.basename, tiledb.VFS(ctx=ctx).ls(f"{uri}/__commits")))
+            except tiledb.TileDBError:
+                if attempt == _READ_TRIES - 1:
+                    raise
+                time.sleep(0.02 * 2**attempt)
+    raise AssertionError("unreachable")
+
+
+def fragment_timestamps(name: str) -> tuple[int, int] | None:
+    """The timestamps in a fragment's name; None: it has none."""
     parts = name.split("_")
     try:
         return int(parts[2]), int(parts[3])
@@ -223,8 +227,7 @@ def _timestamps(name: str) -> tuple[int, int] | None:
 
 def _check(order: Order, kind: str, content: bytes) -> bytes:
     head = f"{order.counter}|{order.writer}|{kind}|".encode()
-    first, second = digest_bytes(head + content)
-    return f"{first:016x}{second:016x}".encode()
+    return digest_text(digest_bytes(head + content)).encode()
 
 
 def _verify(uri: str, order: Order, kind: str, content: bytes, check: bytes) -> None:

@@ -1,0 +1,96 @@
+"""Grids of chunks to references: as few runs as their order in the segments allows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mistique.schema import References, Run, Segment
+
+
+def pack_references(segments: Sequence[Segment], grid: np.ndarray) -> References:
+    """References to the chunks of an intermediate.
+
+    Parameters
+    ----------
+    segments : sequence of Segment
+    grid : ndarray of shape (n_blocks, n_groups, 3), int64
+        Of each chunk: the number of its segment, its unit, its place.
+
+    Notes
+    -----
+    A whole fresh layer is one run. Else runs go down the blocks of each group, and over groups that go alike.
+    """
+    used = np.unique(grid[:, :, 0])
+    listed = tuple(segments[i] for i in used.tolist())
+    grid = grid.copy()
+    grid[:, :, 0] = np.searchsorted(used, grid[:, :, 0])
+    whole = _whole(grid)
+    if whole is not None:
+        return References(listed, (whole,))
+    packed: list[list[Run]] = []
+    for group in range(grid.shape[1]):
+        runs = _column(grid[:, group], group)
+        merged = _merged(packed[-1], runs) if packed else None
+        if merged is not None:
+            packed[-1] = merged
+        else:
+            packed.append(runs)
+    return References(listed, tuple(run for runs in packed for run in runs))
+
+
+def _whole(grid: np.ndarray) -> Run | None:
+    """All chunks as one run, if they lie at even steps."""
+    n_blocks, n_groups, _ = grid.shape
+    segment, unit, place = grid[0, 0].tolist()
+    block_step = int(grid[1, 0, 1]) - unit if n_blocks > 1 else 0
+    group_step = int(grid[0, 1, 1]) - unit if n_groups > 1 else 0
+    place_step = int(grid[0, 1, 2]) - place if n_groups > 1 else 0
+    blocks, groups = np.arange(n_blocks)[:, None], np.arange(n_groups)[None, :]
+    is_even = (
+        (grid[:, :, 0] == segment)
+        & (grid[:, :, 1] == unit + blocks * block_step + groups * group_step)
+        & (grid[:, :, 2] == place + groups * place_step)
+    )
+    if not is_even.all():
+        return None
+    return Run(segment, 0, n_blocks, 0, n_groups, unit, block_step, group_step, place, place_step)
+
+
+def _column(chunks: np.ndarray, group: int) -> list[Run]:
+    """The chunks of one group, shape (n_blocks, 3), as runs."""
+    runs: list[Run] = []
+    for block, (segment, unit, place) in enumerate(chunks.tolist()):
+        last = runs[-1] if runs else None
+        if last is not None and (last.segment, last.place) == (segment, place):
+            step = unit - last.unit if last.n_blocks == 1 else last.block_step
+            if unit == last.unit + last.n_blocks * step:
+                runs[-1] = replace(last, n_blocks=last.n_blocks + 1, block_step=step)
+                continue
+        runs.append(Run(segment, block, 1, group, 1, unit, 0, 0, place, 0))
+    return runs
+
+
+def _merged(left: list[Run], right: list[Run]) -> list[Run] | None:
+    """`left` with the group of `right` added to each of its runs; None: they do not go alike."""
+    if len(left) != len(right):
+        return None
+    merged = []
+    for one, other in zip(left, right, strict=True):
+        n = one.n_groups
+        group_step, place_step = one.group_step, one.place_step
+        if n == 1:
+            group_step, place_step = other.unit - one.unit, other.place - one.place
+        fits = (
+            (one.segment, one.block, one.n_blocks, one.group + n)
+            == (other.segment, other.block, other.n_blocks, other.group)
+            and (one.block_step == other.block_step or one.n_blocks == 1)
+            and other.unit == one.unit + n * group_step
+            and other.place == one.place + n * place_step
+        )
+        if not fits:
+            return None
+        merged.append(replace(one, n_groups=n + 1, group_step=group_step, place_step=place_step))
+    return merged

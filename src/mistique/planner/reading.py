@@ -1,0 +1,207 @@
+"""Stored chunks to values: fetched by segment, decoded on threads, put where they belong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from mistique.codecs import Codec, codec_from_config
+from mistique.errors import ChunkCorruptError
+from mistique.ingest.columns import Column
+from mistique.kernels.transpose import scatter_columns
+from mistique.planner.choose import chunks_of
+from mistique.planner.values import Values, array_places
+from mistique.schema import Intermediate, Run
+from mistique.storage.segments import SegmentReader
+from mistique.storage.units import UnitTable
+
+# What puts the values of one chunk, shape (n_columns, n_rows), at a block and group where they belong.
+Put = Callable[[int, int, np.ndarray], None]
+
+
+def read(
+    segments: SegmentReader, intermediate: Intermediate, rows: np.ndarray, columns: np.ndarray
+) -> tuple[Values, float]:
+    """Stored values, verified, and their error bound.
+
+    Parameters
+    ----------
+    segments : SegmentReader
+    intermediate : Intermediate
+        With its references.
+    rows, columns : ndarray of int64, sorted
+
+    Raises
+    ------
+    ChunkCorruptError
+    """
+    return (_read_table if intermediate.is_table else _read_array)(segments, intermediate, rows, columns)
+
+
+def _read_table(
+    segments: SegmentReader, intermediate: Intermediate, rows: np.ndarray, columns: np.ndarray
+) -> tuple[Values, float]:
+    cells: dict[int, np.ndarray] = {}
+    blocks, groups = chunks_of(intermediate, rows, columns)
+    masks = {group: column for column, group in intermediate.mask_groups.items()}
+    for group in groups.tolist():
+        cell = "|u1" if group in masks else intermediate.type_of(group).cell
+        cells[group] = np.empty(len(rows), object if cell == "<U0" else cell)
+    wanted = _wanted_rows(intermediate, rows, blocks)
+
+    def put(block: int, group: int, chunk: np.ndarray) -> None:
+        place, in_block = wanted[block]
+        cells[group][place] = chunk[0, in_block]
+
+    worst = _each_chunk(segments, intermediate, blocks, groups, put)
+    parts = []
+    for column in columns.tolist():
+        mask = intermediate.mask_groups.get(column)
+        valid = None if mask is None else cells[mask].astype(bool)
+        parts.append(Column(cells[column], valid, intermediate.type_of(column)))
+    return Values(intermediate, columns, parts), worst
+
+
+def _read_array(
+    segments: SegmentReader, intermediate: Intermediate, rows: np.ndarray, columns: np.ndarray
+) -> tuple[Values, float]:
+    shape, places = array_places(intermediate, columns)
+    cell = np.dtype(intermediate.types[0].cell)
+    out = np.empty((len(rows), len(columns)), cell)
+    bits = out.view(f"u{cell.itemsize}")
+    blocks, groups = chunks_of(intermediate, rows, columns)
+    wanted = _wanted_rows(intermediate, rows, blocks)
+    width = intermediate.group_columns
+
+    def put(block: int, group: int, chunk: np.ndarray) -> None:
+        place, in_block = wanted[block]
+        top, bottom = np.searchsorted(columns, [group * width, (group + 1) * width])
+        if bottom - top < len(chunk):
+            chunk = chunk[columns[top:bottom] - group * width]
+        chunk = np.ascontiguousarray(chunk[:, in_block]).view(bits.dtype)
+        scatter_columns(chunk, places[top:bottom], bits[place])
+
+    worst = _each_chunk(segments, intermediate, blocks, groups, put)
+    return Values(intermediate, columns, out.reshape(len(rows), *shape)), worst
+
+
+def _wanted_rows(
+    intermediate: Intermediate, rows: np.ndarray, blocks: np.ndarray
+) -> dict[int, tuple[slice, slice | np.ndarray]]:
+    """For each block: which of the rows asked it holds, and which of its own rows they are."""
+    wanted: dict[int, tuple[slice, slice | np.ndarray]] = {}
+    height = intermediate.block_rows
+    for block in blocks.tolist():
+        low, high = np.searchsorted(rows, [block * height, (block + 1) * height]).tolist()
+        in_block = rows[low:high] - block * height
+        first, last = int(in_block[0]), int(in_block[-1])
+        is_range = last - first + 1 == len(in_block)
+        wanted[block] = slice(low, high), slice(first, last + 1) if is_range else in_block
+    return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    block: int
+    group: int
+    place: int
+
+
+def _each_chunk(
+    segments: SegmentReader, intermediate: Intermediate, blocks: np.ndarray, groups: np.ndarray, put: Put
+) -> float:
+    """Decode every chunk at these blocks and groups and hand it to `put`, from several threads; the error bound."""
+    references = intermediate.references
+    assert references is not None
+    by_segment: dict[int, dict[int, list[_Chunk]]] = {}
+    for run in references.runs:
+        chunks = by_segment.setdefault(run.segment, {})
+        _collect(run, blocks, groups, chunks)
+    worst = 0.0
+    waiting: list[Future[float]] = []
+    for number, chunks in by_segment.items():
+        if not chunks:
+            continue
+        segment = references.segments[number]
+        table = segments.table(segment)
+        for units, payloads in segments.payloads(segment, np.array(sorted(chunks), np.int64)):
+            work = list(zip(units.tolist(), payloads, strict=True))
+            # The batch before is decoded while this one was read; more would only fill memory.
+            worst = max([worst, *(future.result() for future in waiting)])
+            waiting = segments.spread(
+                lambda part, table=table, chunks=chunks, segment_id=segment.id: _decode(
+                    intermediate, table, segment_id, chunks, part, put
+                ),
+                work,
+            )
+    return max([worst, *(future.result() for future in waiting)])
+
+
+def _collect(run: Run, blocks: np.ndarray, groups: np.ndarray, chunks: dict[int, list[_Chunk]]) -> None:
+    """Note which unit of a run holds which chunk."""
+    in_blocks = blocks[(blocks >= run.block) & (blocks < run.block + run.n_blocks)]
+    in_groups = groups[(groups >= run.group) & (groups < run.group + run.n_groups)]
+    for block in in_blocks.tolist():
+        first = run.unit + (block - run.block) * run.block_step
+        for group in in_groups.tolist():
+            j = group - run.group
+            chunk = _Chunk(block, group, run.place + j * run.place_step)
+            chunks.setdefault(first + j * run.group_step, []).append(chunk)
+
+
+def _decode(
+    intermediate: Intermediate,
+    table: UnitTable,
+    segment_id: str,
+    chunks: dict[int, list[_Chunk]],
+    part: list[tuple[int, np.ndarray]],
+    put: Put,
+) -> float:
+    worst = 0.0
+    for unit, payload in part:
+        kind = table.kinds[int(table.kind_of[unit])]
+        shape = int(table.shapes[unit, 0]), int(table.shapes[unit, 1])
+        codec = _codec(kind.codec)
+        for chunk in chunks[unit]:
+            _check(intermediate, chunk, kind.cell, kind.is_table, shape, f"segment {segment_id}, unit {unit}")
+        try:
+            values = codec.decode(payload, shape, kind.type)
+            worst = max(worst, codec.max_abs_error(payload, kind.type))
+        except (ValueError, OverflowError) as error:
+            where = f"segment {segment_id}, unit {unit}"
+            raise ChunkCorruptError(where=where, expected=f"a payload of {kind.codec}", got=str(error)) from error
+        for chunk in chunks[unit]:
+            put(chunk.block, chunk.group, values[chunk.place : chunk.place + 1] if kind.is_table else values)
+    return worst
+
+
+def _check(
+    intermediate: Intermediate, chunk: _Chunk, cell: str, is_table: bool, shape: tuple[int, int], where: str
+) -> None:
+    """A unit must be what the intermediate says of it: both may come from a stranger."""
+    node = intermediate
+    rows = min(node.block_rows, node.n_rows - chunk.block * node.block_rows)
+    if node.is_table:
+        is_mask = chunk.group >= node.n_groups
+        expected_cell = "|u1" if is_mask else node.type_of(chunk.group).cell
+        fits = is_table and 0 <= chunk.place < shape[0]
+    else:
+        width = min(node.group_columns, node.n_columns - chunk.group * node.group_columns)
+        expected_cell = node.types[0].cell
+        fits = not is_table and chunk.place == 0 and shape[0] == width
+    if not fits or shape[1] != rows or cell != expected_cell:
+        raise ChunkCorruptError(
+            where=where,
+            expected=f"block {chunk.block}, group {chunk.group} of {node.name!r}, {rows} rows of {expected_cell}",
+            got=f"shape {shape} of {cell}",
+        )
+
+
+@lru_cache(maxsize=256)
+def _codec(config: str) -> Codec:
+    return codec_from_config(json.loads(config))

@@ -1,0 +1,136 @@
+"""The array that says where a chunk with a given digest lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+import tiledb
+
+from mistique.storage.digests import Digest
+from mistique.storage.options import translated
+from mistique.storage.records import fragment_timestamps, list_commits
+
+
+class Place(NamedTuple):
+    """Where a chunk lies."""
+
+    segment: str
+    unit: int
+    place: int
+
+
+def create_digests(uri: str, ctx: tiledb.Ctx) -> None:
+    """Make an empty index of digests."""
+    zstd = tiledb.FilterList([tiledb.ZstdFilter(level=3), tiledb.ChecksumMD5Filter()])
+    # Half a digest, less a bit so that the domain fits, is the coordinate; the other half decides.
+    half = tiledb.Dim("digest_high", domain=(0, 2**63 - 1), tile=2**62, dtype=np.uint64, filters=zstd)
+    attrs = [
+        tiledb.Attr(name, dtype=dtype, filters=zstd)
+        for name, dtype in [
+            ("digest_first", np.uint64),
+            ("digest_second", np.uint64),
+            ("segment_first", np.uint64),
+            ("segment_second", np.uint64),
+            ("unit", np.uint32),
+            ("place", np.uint32),
+        ]
+    ]
+    schema = tiledb.ArraySchema(
+        domain=tiledb.Domain(half), attrs=attrs, sparse=True, allows_duplicates=True, capacity=10_000
+    )
+    tiledb.Array.create(uri, schema, ctx=ctx)
+
+
+class DigestIndex:
+    """Where the chunks of a store lie, by digest of their values.
+
+    It is written after the commit and is only advice: an entry that is missing costs a chunk stored twice, and one
+    that is found is held against the segment's own table before it is used. Half of each digest is kept in memory (8
+    bytes a chunk), so that what is new, nearly always, is known to be new without a look.
+    """
+
+    def __init__(self, uri: str, ctx: tiledb.Ctx) -> None:
+        self._uri, self._ctx = uri, ctx
+        self._fragments: frozenset[str] = frozenset()
+        self._halves = np.empty(0, np.uint64)
+        self._lock = Lock()
+
+    def refresh(self) -> None:
+        """See what others have written since."""
+        with self._lock:
+            present = list_commits(self._uri, self._ctx)
+            new = present - self._fragments
+            stamps = [fragment_timestamps(name) for name in new]
+            if not new:
+                return
+            if len(new) > 8 or not self._fragments or not all(stamps):
+                halves = [self._read_halves(None)]
+            else:
+                halves = [self._halves, *(self._read_halves(stamp) for stamp in stamps)]
+            self._halves = np.unique(np.concatenate(halves))
+            self._fragments = present
+
+    def may_hold(self, digests: np.ndarray) -> np.ndarray:
+        """Which of some digests, shape (n, 2), are worth looking up: bool of shape (n,)."""
+        halves = self._halves
+        if not len(halves):
+            return np.zeros(len(digests), bool)
+        wanted = digests[:, 0] >> np.uint64(1)
+        found: np.ndarray = halves[np.minimum(np.searchsorted(halves, wanted), len(halves) - 1)] == wanted
+        return found
+
+    def find(self, digests: np.ndarray) -> dict[Digest, Place]:
+        """The places of those digests, shape (n, 2), that are known."""
+        digests = digests[self.may_hold(digests)]
+        if not len(digests):
+            return {}
+        wanted = {(first, second) for first, second in digests.tolist()}
+        points = np.unique(digests[:, 0] >> np.uint64(1))
+        with translated(self._uri, "look up digests in"), tiledb.open(self._uri, "r", ctx=self._ctx) as array:
+            found = array.multi_index[points.tolist()]
+        columns = [
+            found[name].tolist()
+            for name in ("digest_first", "digest_second", "segment_first", "segment_second", "unit", "place")
+        ]
+        return {
+            (first, second): Place(f"{high:016x}{low:016x}", unit, place)
+            for first, second, high, low, unit, place in zip(*columns, strict=True)
+            if (first, second) in wanted
+        }
+
+    def add(self, places: Mapping[Digest, Place], *, timestamp: int) -> None:
+        """Make chunks findable."""
+        if not places:
+            return
+        digests = np.array(list(places), np.uint64)
+        segments = np.array([(int(p.segment[:16], 16), int(p.segment[16:], 16)) for p in places.values()], np.uint64)
+        with (
+            translated(self._uri, "write digests to"),
+            tiledb.open(self._uri, "w", ctx=self._ctx, timestamp=timestamp) as array,
+        ):
+            array[digests[:, 0] >> np.uint64(1)] = {
+                "digest_first": digests[:, 0],
+                "digest_second": digests[:, 1],
+                "segment_first": segments[:, 0],
+                "segment_second": segments[:, 1],
+                "unit": np.array([p.unit for p in places.values()], np.uint32),
+                "place": np.array([p.place for p in places.values()], np.uint32),
+            }
+
+    def compact(self) -> None:
+        """Merge the fragments into one."""
+        with translated(self._uri, "compact"):
+            tiledb.consolidate(self._uri, ctx=self._ctx)
+            tiledb.vacuum(self._uri, ctx=self._ctx)
+
+    def _read_halves(self, timestamps: tuple[int, int] | None) -> np.ndarray:
+        stamp = timestamps or (0, 2**63 - 1)
+        with (
+            translated(self._uri, "look up digests in"),
+            tiledb.open(self._uri, "r", ctx=self._ctx, timestamp=stamp) as array,
+        ):
+            halves: np.ndarray = array.query(attrs=[], dims=["digest_high"])[:]["digest_high"]
+        return halves
