@@ -174,6 +174,16 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Dictionary:
+    """Where the distinct values of one group lie, whose chunks hold the numbers of values."""
+
+    group: int
+    segment: int
+    unit: int
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """A range of bytes of a segment, and their digest in hex."""
 
@@ -217,6 +227,7 @@ class References:
 
     segments: tuple[Segment, ...]
     runs: tuple[Run, ...]
+    dictionaries: tuple[Dictionary, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -50,13 +50,27 @@ def test_no_number_gets_a_code_of_nan_or_inf(values: np.ndarray, bits: int) -> N
     assert (specials == ~np.isfinite(values)).all()
 
 
-@pytest.mark.parametrize("size", [0, 1, 31, 33])
-def test_decoding_is_a_look_up_in_the_table(size: int) -> None:
-    table = np.arange(256.0) * 3
-    codes = (np.arange(size) * 7 % 256).astype(np.uint8)
-    values = np.empty(size)
-    kernels.decode_power(codes, table, values)
-    assert values.tolist() == [table[code] for code in codes]
+@given(hnp.arrays(np.uint32, st.integers(0, 70)))
+def test_largest_patterns_are_those_of_numpy(patterns: np.ndarray) -> None:
+    out = np.empty(2, np.uint32)
+    kernels.largest_patterns(patterns, out)
+    assert out.tolist() == [int((patterns & 0x7FFFFFFF).max(initial=0)), int(patterns.max(initial=0))]
+
+
+@given(
+    values=hnp.arrays(np.float32, st.integers(1, 70), elements=st.floats(-1000, 1000, width=32)),
+    n_levels=st.integers(3, 126),
+)
+def test_float32_codes_equal_float32_arithmetic_in_numpy(values: np.ndarray, n_levels: int) -> None:
+    values[0] = 1000
+    scale = np.float32(n_levels**2 / 1000)
+    levels = (np.sqrt(np.abs(values) * scale) + np.float32(0.5)).astype(np.uint8)
+    expected = np.where(values == 0, 0, np.maximum(levels, 1) + np.where(values < 0, n_levels, 0))
+    codes = np.empty(values.shape, np.uint8)
+    kernels.encode_power_signed(values, scale, np.int32(n_levels), codes)
+    assert codes.tolist() == expected.tolist()
+    kernels.encode_power_positive(np.abs(values), scale, codes)
+    assert codes.tolist() == np.where(values == 0, 0, np.maximum(levels, 1)).tolist()
 
 
 def test_a_wrong_dtype_is_an_error_and_not_a_wrong_answer() -> None:

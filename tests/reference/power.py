@@ -20,6 +20,11 @@ def n_levels(bits: int, has_negative: bool) -> int:
     return n_codes // 2 if has_negative else n_codes
 
 
+def level(value: float, largest: float, bits: int, has_negative: bool) -> float:
+    """Where a finite value lies between the levels."""
+    return n_levels(bits, has_negative) * math.sqrt(abs(value) / largest)
+
+
 def encode(values: Sequence[float], bits: int) -> list[int]:
     """The code of each value."""
     largest, has_negative = value_range(values)

@@ -28,7 +28,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("damage") / "s.mistique"
     labels = [f"r{i}" for i in range(N_ROWS)]
     table = pd.DataFrame({"n": np.arange(N_ROWS, dtype=float), "t": pd.array(["a", "bb", None, ""] * 10, dtype="str")})
-    layer = np.random.default_rng(0).normal(size=(N_ROWS, 6)).astype(np.float32)
+    layer = np.random.default_rng(0).normal(size=(N_ROWS, 70)).astype(np.float32)
     with mistique.open(path) as store:
         for epoch in (1, 2):
             with capturing(store, run_id="0" * 32, epoch=epoch) as capture:

@@ -2,7 +2,26 @@
 
 from mistique.codecs.auto import Auto
 from mistique.codecs.codec import Codec, Policy, codec_from_config, resolve_codec
+from mistique.codecs.kbit import KBit
+from mistique.codecs.low_precision import LowPrecision
+from mistique.codecs.pool import Pool
 from mistique.codecs.power import Power
 from mistique.codecs.raw import Raw
+from mistique.codecs.threshold import Threshold
+from mistique.codecs.within import Within, within
 
-__all__ = ["Auto", "Codec", "Policy", "Power", "Raw", "codec_from_config", "resolve_codec"]
+__all__ = [
+    "Auto",
+    "Codec",
+    "KBit",
+    "LowPrecision",
+    "Policy",
+    "Pool",
+    "Power",
+    "Raw",
+    "Threshold",
+    "Within",
+    "codec_from_config",
+    "resolve_codec",
+    "within",
+]

@@ -16,10 +16,11 @@ _POLICIES: dict[str, type[Policy]] = {}
 
 @runtime_checkable
 class Codec(Protocol):
-    """Turns the values of one column chunk into cells of a segment, and back.
+    """Turns the values of one column chunk into a payload, and back.
 
+    A payload is all that decoding needs, already compressed: a small header (method, parameters), then the cells.
     A codec is hashable and has no state beyond its parameters, so any number of threads may share one, and
-    equal values always give equal cells: de-duplication rests on that. It never keeps a reference to what it is given.
+    equal values always give equal payloads: de-duplication rests on that. It never keeps or changes what it is given.
     """
 
     name: ClassVar[str]
@@ -35,13 +36,22 @@ class Codec(Protocol):
         """It can encode columns of this type; others are kept raw."""
 
     def encode(self, values: np.ndarray, column_type: ColumnType) -> np.ndarray:
-        """Payload (uint8) of values of shape (n_columns, n_rows)."""
+        """Payload of a chunk (n_columns, n_rows), C-contiguous, in the cells of the column: ndarray (n_bytes,), uint8.
+
+        Text is an object array, 16-bit floats are uint16.
+        """
 
     def decode(self, payload: np.ndarray, shape: tuple[int, int], column_type: ColumnType) -> np.ndarray:
-        """Values, in the cell type of the column."""
+        """Values of a chunk of that shape, in the cells of the column.
+
+        Raises
+        ------
+        ChunkCorruptError
+            It is no payload of this codec and shape. What a payload says never makes more memory than the shape asks.
+        """
 
     def max_abs_error(self, payload: np.ndarray, column_type: ColumnType) -> float:
-        """Largest absolute error of any finite value of the chunk."""
+        """Largest absolute error of any finite value of this chunk, from the header."""
 
 
 @runtime_checkable

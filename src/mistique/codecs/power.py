@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, ClassVar
 
 import numpy as np
-import zstandard
 
 from mistique.codecs.codec import register
+from mistique.codecs.entropy import decode_codes, encode_codes
+from mistique.codecs.floats import ROUNDING, as_numbers, look_up_cells
+from mistique.codecs.payload import PayloadReader, damaged, joined
 from mistique.kernels import power as kernels
 from mistique.schema import ColumnType
 
-# Numbers between zero and the largest value of a 16-bit float lie this far apart at most, relative to their size;
-# half of it is what rounding to that type adds to the error.
-_ROUNDING = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
-_ARITHMETIC = 1.0 + 1e-12
+# float32 arithmetic moves the place of a rounding by at most 3 * 2**-24 of n levels, n up to 252: 4.5e-5 of a level.
+_ARITHMETIC = 1.0 + 1e-4
+_HEADER = "<BBd"
+_INF_PATTERN, _NEGATIVE_ZERO_PATTERN = 0x7F800000, 0x80000000
 
 
 @register
@@ -34,17 +38,18 @@ class Power:
     value that is not zero. So ``|x - x'| <= 1 / (2 n)``, or ``x' = 1 / n`` for the smallest, and the absolute
     error is at most ``largest * |x - x'| * (x + x') <= largest / n``. ``n`` is ``2**bits - 1``, about half of
     that in a chunk with negative values. NaN and the infinities have codes of their own and come back as they
-    were; -0.0 comes back as 0.0. Held by ``tests/codecs/test_power.py``.
+    were, NaN without its payload; -0.0 comes back as 0.0; denormals are numbers like others. A constant comes back
+    exactly. Held by ``tests/codecs/test_power.py``; its bytes and speed are in ADR 8.
 
     Examples
     --------
     >>> import numpy as np
     >>> from mistique.schema import ColumnType
     >>> float32 = ColumnType("float32", "<f4")
-    >>> cells, params = Power().encode(np.array([[0.0, 0.01, 0.5, 1.0]], np.float32), float32)
-    >>> Power().decode(cells, params, float32).round(3)
+    >>> payload = Power().encode(np.array([[0.0, 0.01, 0.5, 1.0]], np.float32), float32)
+    >>> Power().decode(payload, (1, 4), float32).round(3)
     array([[0.   , 0.009, 0.504, 1.   ]], dtype=float32)
-    >>> round(Power().max_abs_error(params[None], float32), 4)
+    >>> round(Power().max_abs_error(payload, float32), 4)
     0.0323
     >>> Power(bits=1)
     Traceback (most recent call last):
@@ -75,59 +80,56 @@ class Power:
         return int(codes // 2 if has_negative else codes)
 
     def encode(self, values: np.ndarray, column_type: ColumnType) -> np.ndarray:
-        """Codes, and the largest magnitude with a flag for negative values."""
+        """Header (bits, whether any value is negative, the largest magnitude) and codes."""
+        codes, largest, has_negative = self.codes(values, column_type)
+        return joined(struct.pack(_HEADER, self.bits, has_negative, largest), encode_codes(codes))
+
+    def codes(self, values: np.ndarray, column_type: ColumnType) -> tuple[np.ndarray, float, bool]:
+        """Codes before the entropy stage, the largest magnitude, and whether any value is negative."""
+        flat = np.ascontiguousarray(as_numbers(values, column_type)).reshape(-1)
+        codes = np.empty(values.shape, np.uint8)
+        if flat.dtype == np.float32:
+            patterns = np.zeros(2, np.uint32)
+            kernels.largest_patterns(flat.view(np.uint32), patterns)
+            largest, has_negative = float(patterns[:1].view(np.float32)[0]), patterns[1] > _NEGATIVE_ZERO_PATTERN
+            n_levels = self.n_levels(has_negative)
+            # Chunks with NaN or inf, of zeros, or so small that the scale has no float32, go the long way.
+            if patterns[0] < _INF_PATTERN and largest > 1e-30:
+                scale = np.float32(n_levels**2 / largest)
+                if has_negative:
+                    kernels.encode_power_signed(flat, scale, np.int32(n_levels), codes.reshape(-1))
+                else:
+                    kernels.encode_power_positive(flat, scale, codes.reshape(-1))
+                return codes, largest, bool(has_negative)
         with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
-            flat = np.ascontiguousarray(_as_float(values, column_type), np.float64).reshape(-1)
-        params = np.zeros(2)
-        kernels.value_range(flat, params)
-        codes = np.empty(flat.shape, np.uint8)
-        n_levels = self.n_levels(bool(params[1]))
-        kernels.encode_power(flat, params[0], n_levels, n_levels if params[1] else 0, codes)
-        return np.frombuffer(params.tobytes() + zstandard.compress(codes.tobytes(), 1), np.uint8)
+            flat = flat.astype(np.float64, copy=False)
+        found = np.zeros(2)
+        kernels.value_range(flat, found)
+        largest, has_negative = float(found[0]), bool(found[1])
+        n_levels = self.n_levels(has_negative)
+        kernels.encode_power(flat, largest, n_levels, n_levels if has_negative else 0, codes.reshape(-1))
+        return codes, largest, has_negative
 
     def decode(self, payload: np.ndarray, shape: tuple[int, int], column_type: ColumnType) -> np.ndarray:
         """Values within the bound."""
-        params = np.frombuffer(payload[:16].tobytes())
-        cells = np.frombuffer(zstandard.decompress(payload[16:].tobytes()), np.uint8).reshape(shape)
-        table = np.zeros(256)
-        has_negative = bool(params[1])
+        reader = PayloadReader(payload)
+        largest, has_negative = self._header(reader)
         n_levels = self.n_levels(has_negative)
-        magnitudes = params[0] * (np.arange(1, n_levels + 1) / n_levels) ** 2
+        table = np.zeros(256)
+        magnitudes = largest * (np.arange(1, n_levels + 1) / n_levels) ** 2
         table[1 : n_levels + 1] = magnitudes
         if has_negative:
             table[n_levels + 1 : 2 * n_levels + 1] = -magnitudes
         table[[kernels.NAN_CODE, kernels.POSITIVE_INF_CODE, kernels.NEGATIVE_INF_CODE]] = np.nan, np.inf, -np.inf
-        values = np.empty(cells.size)
-        kernels.decode_power(np.ascontiguousarray(cells).reshape(-1), table, values)
-        return _as_cells(values, column_type).reshape(cells.shape)
+        return look_up_cells(decode_codes(reader, shape), table, column_type)
 
     def max_abs_error(self, payload: np.ndarray, column_type: ColumnType) -> float:
-        """``largest / n`` of the worst chunk, plus the rounding to the type of the column."""
-        params = np.frombuffer(payload[:16].tobytes())[None]
-        errors = [
-            largest * (_ARITHMETIC / self.n_levels(bool(negative)) + _ROUNDING[column_type.dtype])
-            for largest, negative in params
-        ]
-        return float(max(errors))
+        """``largest / n``, plus the rounding to the type of the column."""
+        largest, has_negative = self._header(PayloadReader(payload))
+        return float(largest * (_ARITHMETIC / self.n_levels(has_negative) + ROUNDING[column_type.dtype]))
 
-
-def _as_float(values: np.ndarray, column_type: ColumnType) -> np.ndarray:
-    """Cells as numbers: 16-bit floats are kept as their bits."""
-    if column_type.cell == "<u2":
-        return values.view(float_dtype(column_type.dtype))
-    return values
-
-
-def _as_cells(values: np.ndarray, column_type: ColumnType) -> np.ndarray:
-    numbers = values.astype(float_dtype(column_type.dtype))
-    return numbers.view(np.uint16) if column_type.cell == "<u2" else numbers
-
-
-def float_dtype(name: str) -> np.dtype[Any]:
-    """The NumPy dtype of a float's name, ml_dtypes' bfloat16 included."""
-    if name == "bfloat16":
-        import ml_dtypes
-
-        name = ml_dtypes.bfloat16
-    dtype: np.dtype[Any] = np.dtype(name)
-    return dtype
+    def _header(self, reader: PayloadReader) -> tuple[float, bool]:
+        bits, has_negative, largest = reader.unpack(_HEADER)
+        if bits != self.bits or has_negative > 1 or not (isfinite(largest) and largest >= 0):
+            raise damaged(f"a chunk of {self.bits} bits", (bits, has_negative, largest))
+        return largest, bool(has_negative)

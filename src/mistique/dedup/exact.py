@@ -26,6 +26,13 @@ class Located(NamedTuple):
     place: int
 
 
+class KnownColumn(NamedTuple):
+    """A column of a table that the store holds: its chunks, and the values that they number if they are numbers."""
+
+    chunks: tuple[Located, ...]
+    dictionary: Located | None
+
+
 class ExactDedup:
     """Locates chunks by the digest of their values over the whole store, whatever model, version or process wrote them.
 
@@ -37,7 +44,7 @@ class ExactDedup:
 
     def __init__(self, index: DigestIndex, segments: SegmentReader) -> None:
         self._index, self._segments = index, segments
-        self._columns: OrderedDict[bytes, tuple[Located, ...]] = OrderedDict()
+        self._columns: OrderedDict[bytes, KnownColumn] = OrderedDict()
         self._described: dict[str, Segment | None] = {}
         self._contents: OrderedDict[str, np.ndarray] = OrderedDict()
 
@@ -45,11 +52,11 @@ class ExactDedup:
         """See what others have written since."""
         self._index.refresh()
 
-    def column(self, contents: bytes) -> tuple[Located, ...] | None:
-        """The chunks of a whole column, if this store has seen it since it was opened."""
+    def column(self, contents: bytes) -> KnownColumn | None:
+        """Where a whole column lies, if this store has seen it since it was opened."""
         return self._columns.get(contents)
 
-    def remember(self, columns: Mapping[bytes, tuple[Located, ...]]) -> None:
+    def remember(self, columns: Mapping[bytes, KnownColumn]) -> None:
         """Keep where columns lie that were just committed."""
         self._columns.update(columns)
         while len(self._columns) > _MAX_COLUMNS:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
+from types import MappingProxyType
 
 import numpy as np
 
 from mistique.codecs import Codec
-from mistique.dedup.exact import ExactDedup, Located
+from mistique.dedup.exact import ExactDedup, KnownColumn, Located
 from mistique.dedup.placement import Placement
 from mistique.ingest.layers import LayerBlocks, LayerLayout
 from mistique.ingest.references import pack_references
-from mistique.ingest.tables import TableColumns
+from mistique.ingest.tables import TableColumns, Where
 from mistique.ingest.workers import Workers
 from mistique.schema import ColumnType, Intermediate, References, Segment
 from mistique.storage.digest_index import Place
@@ -40,14 +41,14 @@ class Buffered:
         Bytes that each intermediate added to the store: its share of the segments written.
     places : dict of Digest to Place
         Of new chunks, for the index.
-    columns : dict of bytes to tuple of Located
+    columns : dict of bytes to KnownColumn
         Whole columns, for the next capture.
     """
 
     references: dict[str, References]
     new_nbytes: dict[str, int]
     places: dict[Digest, Place]
-    columns: dict[bytes, tuple[Located, ...]]
+    columns: dict[bytes, KnownColumn]
 
 
 class SegmentBuffer:
@@ -122,9 +123,11 @@ class SegmentBuffer:
         references: dict[str, References] = {}
         new_nbytes: dict[str, float] = defaultdict(float, self._tables.new_nbytes)
         for name, columns in self._tables.grids():
-            references[name] = _references([column.places for column in columns], segments, by_group=True)
+            chunks = [column.places for column in columns]
+            values = {group: column.dictionary.places[0] for group, column in enumerate(columns) if column.dictionary}
+            references[name] = _references(chunks, segments, by_group=True, dictionaries=values)
         for name, layer in self._layers.items():
-            blocks = [[(where, unit, 0) for where, unit in block] for block in layer.blocks]
+            blocks: list[list[Where | None]] = [[(where, unit, 0) for where, unit in row] for row in layer.blocks]
             references[name] = _references(blocks, segments, by_group=False)
             new_nbytes[name] += layer.new_nbytes
             places.update({digest: Place(layer.writer.id, unit, 0) for digest, unit in layer.entries.items()})
@@ -135,9 +138,11 @@ class SegmentBuffer:
         # What the tables and the arrays themselves take is shared by size.
         overhead = sum(segments[i].encoded_nbytes for i in used & segments.keys()) / max(sum(new_nbytes.values()), 1)
         columns = {
-            name: tuple(Located(_segment(where, segments), unit, place) for where, unit, place in column.places)
+            name: KnownColumn(
+                tuple(_located(where, segments) for where in column.places),
+                _located(column.dictionary.places[0], segments) if column.dictionary else None,
+            )
             for name, column in self._tables.columns().items()
-            if all(column.places)
         }
         shares = {name: int(n_bytes * overhead) for name, n_bytes in new_nbytes.items()}
         return Buffered(references, shares, places, columns)
@@ -192,26 +197,30 @@ def _kind(codec: Codec, column_type: ColumnType, *, is_table: bool) -> UnitKind:
     return UnitKind(codec_text(codec.config()), dtype, column_type.cell, is_table)
 
 
-def _segment(where: SegmentWriter | Segment, segments: dict[str, Segment]) -> Segment:
-    return where if isinstance(where, Segment) else segments[where.id]
+def _located(where: Where | None, segments: dict[str, Segment]) -> Located:
+    assert where is not None
+    segment, unit, place = where
+    return Located(segment if isinstance(segment, Segment) else segments[segment.id], unit, place)
 
 
 def _references(
-    places: Sequence[Sequence[tuple[SegmentWriter | Segment, int, int] | None]],
+    places: Sequence[Sequence[Where | None]],
     segments: dict[str, Segment],
     *,
     by_group: bool,
+    dictionaries: Mapping[int, Where | None] = MappingProxyType({}),
 ) -> References:
     """References to the chunks at these places, a list for each group or for each block."""
     numbers: dict[str, int] = {}
     listed: list[Segment] = []
-    grid = np.empty((len(places), len(places[0]), 3), np.int64)
-    for i, row in enumerate(places):
-        for j, found in enumerate(row):
-            assert found is not None
-            where, unit, place = found
-            if where.id not in numbers:
-                numbers[where.id] = len(listed)
-                listed.append(_segment(where, segments))
-            grid[i, j] = numbers[where.id], unit, place
-    return pack_references(listed, grid.transpose(1, 0, 2) if by_group else grid)
+
+    def number(where: Where | None) -> tuple[int, int, int]:
+        segment, unit, place = _located(where, segments)
+        if segment.id not in numbers:
+            numbers[segment.id] = len(listed)
+            listed.append(segment)
+        return numbers[segment.id], unit, place
+
+    grid = np.array([[number(where) for where in row] for row in places], np.int64)
+    values = {group: number(where) for group, where in dictionaries.items()}
+    return pack_references(listed, grid.transpose(1, 0, 2) if by_group else grid, values)

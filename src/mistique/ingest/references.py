@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
-from mistique.schema import References, Run, Segment
+from mistique.schema import Dictionary, References, Run, Segment
 
 
-def pack_references(segments: Sequence[Segment], grid: np.ndarray) -> References:
+def pack_references(
+    segments: Sequence[Segment],
+    grid: np.ndarray,
+    dictionaries: Mapping[int, tuple[int, int, int]] = MappingProxyType({}),
+) -> References:
     """References to the chunks of an intermediate.
 
     Parameters
@@ -18,18 +23,24 @@ def pack_references(segments: Sequence[Segment], grid: np.ndarray) -> References
     segments : sequence of Segment
     grid : ndarray of shape (n_blocks, n_groups, 3), int64
         Of each chunk: the number of its segment, its unit, its place.
+    dictionaries : mapping of int to tuple of int
+        The same of the values that the chunks of a group number.
 
     Notes
     -----
     A whole fresh layer is one run. Else runs go down the blocks of each group, and over groups that go alike.
     """
-    used = np.unique(grid[:, :, 0])
-    listed = tuple(segments[i] for i in used.tolist())
+    used = sorted({*np.unique(grid[:, :, 0]).tolist(), *(segment for segment, _, _ in dictionaries.values())})
+    listed = tuple(segments[i] for i in used)
     grid = grid.copy()
     grid[:, :, 0] = np.searchsorted(used, grid[:, :, 0])
+    values = tuple(
+        Dictionary(group, used.index(segment), unit, place)
+        for group, (segment, unit, place) in sorted(dictionaries.items())
+    )
     whole = _whole(grid)
     if whole is not None:
-        return References(listed, (whole,))
+        return References(listed, (whole,), values)
     packed: list[list[Run]] = []
     for group in range(grid.shape[1]):
         runs = _column(grid[:, group], group)
@@ -38,7 +49,7 @@ def pack_references(segments: Sequence[Segment], grid: np.ndarray) -> References
             packed[-1] = merged
         else:
             packed.append(runs)
-    return References(listed, tuple(run for runs in packed for run in runs))
+    return References(listed, tuple(run for runs in packed for run in runs), values)
 
 
 def _whole(grid: np.ndarray) -> Run | None:

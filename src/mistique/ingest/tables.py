@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from mistique.codecs import Codec
-from mistique.dedup.exact import ExactDedup, Located
+from mistique.dedup.dictionary import numbered
+from mistique.dedup.exact import ExactDedup
 from mistique.dedup.placement import Placement
 from mistique.ingest.workers import Workers
 from mistique.schema import Segment
 from mistique.storage.digests import Digest, column_contents
 from mistique.storage.segments import SegmentWriter
 from mistique.storage.units import Unit, UnitKind
+
+Where = tuple[SegmentWriter | Segment, int, int]  # segment, unit, place
 
 
 @dataclass(eq=False)
@@ -24,22 +27,24 @@ class TableColumn:
 
     Parameters
     ----------
-    contents : ndarray of shape (n_blocks, 2), uint64
     places : list
-        Where each of its chunks lies: (segment or its writer, unit, place). None: not yet known.
+        Where each of its chunks lies. None: not yet known.
+    dictionary : TableColumn, optional
+        Of one chunk: the values that the chunks of this column number. None: they are the values themselves.
     """
 
-    contents: np.ndarray
-    places: list[tuple[SegmentWriter | Segment, int, int] | None]
+    places: list[Where | None]
+    dictionary: TableColumn | None = None
 
 
 @dataclass(eq=False)
 class _New:
-    """A column with chunks that may be new, and its values until they are encoded."""
+    """A column with chunks that may be new, and its cells until they are encoded."""
 
     column: TableColumn
     owner: str
     cells: np.ndarray
+    contents: np.ndarray
     kind: UnitKind
     codec: Codec
     block_rows: int
@@ -66,7 +71,7 @@ class TableColumns:
         self._dedup, self._workers, self._placement, self._key = dedup, workers, placement, key
         self._columns: dict[bytes, TableColumn] = {}
         self._pending: list[_New] = []
-        self._own: dict[Digest, tuple[SegmentWriter | Segment, int, int]] = {}
+        self._own: dict[Digest, Where] = {}
         self._grids: dict[str, dict[int, TableColumn]] = defaultdict(dict)
         self.pending_nbytes = 0
         self.new_nbytes: dict[str, float] = defaultdict(float)
@@ -78,10 +83,12 @@ class TableColumns:
         column = self._columns.get(name)
         if column is None:
             known = self._dedup.column(name)
-            places = [tuple(located) for located in known] if known else [None] * len(contents)
-            column = self._columns[name] = TableColumn(contents, places)  # type: ignore[arg-type]
-            if known is None:
-                self._pending.append(_New(column, owner, cells.copy(), kind, codec, block_rows))
+            column = self._columns[name] = TableColumn([None] * len(contents))
+            if known is not None:
+                column.places = list(known.chunks)
+                column.dictionary = TableColumn([known.dictionary]) if known.dictionary else None
+            else:
+                self._pending.append(_New(column, owner, cells.copy(), contents, kind, codec, block_rows))
                 self.pending_nbytes += cells.nbytes
         self._grids[owner][group] = column
 
@@ -91,19 +98,20 @@ class TableColumns:
 
     def encode(self) -> None:
         """Put the new chunks of all pending columns into the segment."""
-        self._find_places()
-        packs = [pack for alike in self._alike() for pack in alike]
+        self._find_places(self._pending)
+        pending = self._taken_apart(self._pending)
+        self._claim(pending)
+        packs = [pack for alike in self._alike(pending) for pack in alike]
         for units in self._workers.map(_encoded, packs):
             for unit, columns, block in units:
                 number = self.writer.append(unit)
                 for place, new in enumerate(columns):
-                    digest = _digest(new.column.contents[block])
-                    self._own[digest] = new.column.places[block] = self.writer, number, place
+                    self._own[_digest(new.contents[block])] = self.writer, number, place
                     self.new_nbytes[new.owner] += unit.payload.nbytes / len(columns)
-        for new in self._pending:
-            for block, place in enumerate(new.column.places):
-                if place is None:  # twice among the pending ones: the first was encoded
-                    new.column.places[block] = self._own[_digest(new.column.contents[block])]
+        for new in pending:
+            for block, where in enumerate(new.column.places):
+                if where is None:
+                    new.column.places[block] = self._own[_digest(new.contents[block])]
         self._pending.clear()
         self.pending_nbytes = 0
 
@@ -120,35 +128,69 @@ class TableColumns:
         """Unit and place of each chunk that is new."""
         return {digest: (unit, place) for digest, (where, unit, place) in self._own.items() if where is self.writer}
 
-    def _find_places(self) -> None:
-        """Note what is known of the pending columns; what stays is claimed by the first column that has it."""
-        if not self._pending:
+    def _find_places(self, news: list[_New]) -> None:
+        """Note which chunks of some columns the store, or this capture, already holds."""
+        if not news:
             return
-        digests = np.concatenate([new.column.contents for new in self._pending])
-        located: dict[Digest, Located] = self._dedup.locate(digests)
+        located = self._dedup.locate(np.concatenate([new.contents for new in news]))
+        for new in news:
+            digests = [_digest(words) for words in new.contents]
+            new.column.places = [located.get(digest) or self._own.get(digest) for digest in digests]
+
+    def _claim(self, news: list[_New]) -> None:
+        """What is not known is encoded with the first column that has it."""
         claimed: set[Digest] = set()
-        for new in self._pending:
-            for block, words in enumerate(new.column.contents):
-                digest = _digest(words)
-                if digest in located:
-                    new.column.places[block] = tuple(located[digest])
-                elif digest in self._own:
-                    new.column.places[block] = self._own[digest]
-                elif digest not in claimed:
+        for new in news:
+            for block, where in enumerate(new.column.places):
+                digest = _digest(new.contents[block])
+                if where is None and digest not in claimed:
                     claimed.add(digest)
                     new.blocks.append(block)
 
-    def _alike(self) -> Iterator[list[list[_New]]]:
-        """Pending columns with something new in packs of one kind and length."""
+    def _taken_apart(self, news: list[_New]) -> list[_New]:
+        """The columns of which nothing is known as numbers and values, where that is shorter or the numbers are known."""
+        result = [new for new in news if any(new.column.places) or new.codec.is_lossy]
+        unknown = [new for new in news if not any(new.column.places) and not new.codec.is_lossy]
+        parts: list[_New] = []
+        bases: set[bytes] = set()
+        for new, taken in zip(unknown, self._workers.map(lambda new: numbered(new.cells), unknown), strict=True):
+            if taken is None:
+                result.append(new)
+                continue
+            numbers = self._part(new, taken.numbers, new.block_rows)
+            base = numbers.contents.tobytes()
+            if not (taken.is_shorter or base in bases or self._is_known(numbers.contents[0])):
+                result.append(new)
+                continue
+            bases.add(base)
+            values = self._part(new, taken.values, len(taken.values))
+            numbers.column = new.column
+            new.column.dictionary = values.column
+            parts += [numbers, values]
+        self._find_places(parts)
+        return result + parts
+
+    def _is_known(self, words: np.ndarray) -> bool:
+        return _digest(words) in self._own or bool(self._dedup.locate(words[None]))
+
+    def _part(self, new: _New, cells: np.ndarray, block_rows: int) -> _New:
+        cell = cells.dtype.str
+        kind = replace(new.kind, dtype=cell, cell=cell)
+        contents = column_contents(cells, block_rows, kind.context, self._key)
+        column = TableColumn([None] * len(contents))
+        return _New(column, new.owner, cells, contents, kind, new.codec, block_rows)
+
+    def _alike(self, news: list[_New]) -> Iterator[list[list[_New]]]:
+        """Columns with something new in packs of one kind and length."""
         kinds: dict[tuple[object, ...], list[_New]] = defaultdict(list)
-        for new in self._pending:
+        for new in news:
             if new.blocks:
                 kinds[new.kind, new.block_rows, len(new.cells)].append(new)
-        for news in kinds.values():
-            if news[0].codec.is_lossy:  # its scale is that of one column
-                yield [[new] for new in news]
+        for alike in kinds.values():
+            if alike[0].codec.is_lossy:  # its scale is that of one column
+                yield [[new] for new in alike]
             else:
-                yield self._placement.packs(news, [new.cells for new in news])
+                yield self._placement.packs(alike, [new.cells for new in alike])
 
 
 def _encoded(pack: list[_New]) -> list[tuple[Unit, list[_New], int]]:
@@ -159,7 +201,7 @@ def _encoded(pack: list[_New]) -> list[tuple[Unit, list[_New], int]]:
         rows = slice(block * pack[0].block_rows, (block + 1) * pack[0].block_rows)
         values = np.stack([new.cells[rows] for new in columns])
         payload = columns[0].codec.encode(values, columns[0].kind.type)
-        contents = np.array([new.column.contents[block] for new in columns])
+        contents = np.array([new.contents[block] for new in columns])
         units.append((Unit(columns[0].kind, values.shape, payload, contents), columns, block))
     return units
 

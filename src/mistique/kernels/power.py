@@ -9,6 +9,7 @@ import numpy as np
 from mistique.kernels.compile import kernel
 
 NAN_CODE, POSITIVE_INF_CODE, NEGATIVE_INF_CODE = 255, 254, 253
+_MAGNITUDE = np.uint32(0x7FFFFFFF)
 
 
 @kernel("void(Array(float64, 1, 'C', readonly=True), float64[::1])")
@@ -24,6 +25,22 @@ def value_range(values: np.ndarray, out: np.ndarray) -> None:
             largest = abs(v)
     out[0] = largest
     out[1] = has_negative
+
+
+@kernel("void(Array(uint32, 1, 'C', readonly=True), uint32[::1])")
+def largest_patterns(patterns: np.ndarray, out: np.ndarray) -> None:
+    """Largest bit pattern of float32 values without their signs, and with them.
+
+    The first is the largest magnitude, or at least that of infinity; the second is above that of -0.0 if any value is
+    below zero.
+    """
+    magnitude, signed = np.uint32(0), np.uint32(0)
+    for i in range(patterns.size):
+        pattern = patterns[i]
+        magnitude = max(magnitude, np.uint32(pattern & _MAGNITUDE))
+        signed = max(signed, pattern)
+    out[0] = magnitude
+    out[1] = signed
 
 
 @kernel("void(Array(float64, 1, 'C', readonly=True), float64, int64, int64, uint8[::1])")
@@ -52,8 +69,30 @@ def encode_power(values: np.ndarray, largest: float, n_levels: int, negative_off
             codes[i] = level if v > 0.0 else level + negative_offset
 
 
-@kernel("void(Array(uint8, 1, 'C', readonly=True), float64[::1], float64[::1])")
-def decode_power(codes: np.ndarray, table: np.ndarray, values: np.ndarray) -> None:
-    """Values of codes, by a table of 256."""
-    for i in range(codes.size):
-        values[i] = table[codes[i]]
+@kernel("void(Array(float32, 1, 'C', readonly=True), float32, uint8[::1])")
+def encode_power_positive(values: np.ndarray, scale: np.float32, codes: np.ndarray) -> None:
+    """`encode_power` of finite float32 values none of which is below zero, in float32 arithmetic.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,), float32
+    scale : float
+        ``n_levels**2 / largest``, normal and finite.
+    codes : ndarray of shape (n,), uint8
+    """
+    half, zero = np.float32(0.5), np.float32(0.0)
+    for i in range(values.size):
+        # No upper limit: the largest gives n_levels + 0.5 and a few units in the last place.
+        level = np.int32(math.sqrt(values[i] * scale) + half)
+        codes[i] = max(level, np.int32(values[i] != zero))
+
+
+@kernel("void(Array(float32, 1, 'C', readonly=True), float32, int32, uint8[::1])")
+def encode_power_signed(values: np.ndarray, scale: np.float32, negative_offset: np.int32, codes: np.ndarray) -> None:
+    """`encode_power` of finite float32 values, in float32 arithmetic; parameters as `encode_power_positive`."""
+    half, zero = np.float32(0.5), np.float32(0.0)
+    for i in range(values.size):
+        value = values[i]
+        level = np.int32(math.sqrt(abs(value) * scale) + half)
+        level = max(level, np.int32(value != zero))
+        codes[i] = level + (negative_offset if value < zero else np.int32(0))

@@ -17,9 +17,12 @@ from mistique.kernels.transpose import scatter_columns
 from mistique.planner.choose import chunks_of
 from mistique.planner.values import Values, array_places
 from mistique.schema import Intermediate, Run
+from mistique.storage.options import damage_as_error
 from mistique.storage.segments import SegmentReader
-from mistique.storage.units import UnitTable
+from mistique.storage.units import UnitKind, UnitTable
 
+_DICTIONARY = -1  # stands for a block: the distinct values of a group whose chunks number them
+_NUMBERS = ("|u1", "<u2", "<u4")
 # What puts the values of one chunk, shape (n_columns, n_rows), at a block and group where they belong.
 Put = Callable[[int, int, np.ndarray], None]
 
@@ -48,17 +51,26 @@ def _read_table(
 ) -> tuple[Values, float]:
     cells: dict[int, np.ndarray] = {}
     blocks, groups = chunks_of(intermediate, rows, columns)
-    masks = {group: column for column, group in intermediate.mask_groups.items()}
+    references = intermediate.references
+    assert references is not None
+    numbered = {dictionary.group for dictionary in references.dictionaries}
+    values: dict[int, np.ndarray] = {}
     for group in groups.tolist():
-        cell = "|u1" if group in masks else intermediate.type_of(group).cell
-        cells[group] = np.empty(len(rows), object if cell == "<U0" else cell)
+        cell = _cell(intermediate, group)
+        cells[group] = np.empty(len(rows), np.uint32 if group in numbered else object if cell == "<U0" else cell)
     wanted = _wanted_rows(intermediate, rows, blocks)
 
     def put(block: int, group: int, chunk: np.ndarray) -> None:
-        place, in_block = wanted[block]
-        cells[group][place] = chunk[0, in_block]
+        if block == _DICTIONARY:
+            values[group] = chunk[0]
+        else:
+            place, in_block = wanted[block]
+            cells[group][place] = chunk[0, in_block]
 
     worst = _each_chunk(segments, intermediate, blocks, groups, put)
+    for group, distinct in values.items():
+        with damage_as_error(f"column {group} of {intermediate.name!r}", "numbers of its values"):
+            cells[group] = distinct[cells[group]]
     parts = []
     for column in columns.tolist():
         mask = intermediate.mask_groups.get(column)
@@ -120,8 +132,13 @@ def _each_chunk(
     assert references is not None
     by_segment: dict[int, dict[int, list[_Chunk]]] = {}
     for run in references.runs:
-        chunks = by_segment.setdefault(run.segment, {})
-        _collect(run, blocks, groups, chunks)
+        _collect(run, blocks, groups, by_segment.setdefault(run.segment, {}))
+    asked = set(groups.tolist())
+    for values in references.dictionaries:
+        if values.group in asked:
+            chunk = _Chunk(_DICTIONARY, values.group, values.place)
+            by_segment.setdefault(values.segment, {}).setdefault(values.unit, []).append(chunk)
+    numbered = {values.group for values in references.dictionaries}
     worst = 0.0
     waiting: list[Future[float]] = []
     for number, chunks in by_segment.items():
@@ -135,7 +152,7 @@ def _each_chunk(
             worst = max([worst, *(future.result() for future in waiting)])
             waiting = segments.spread(
                 lambda part, table=table, chunks=chunks, segment_id=segment.id: _decode(
-                    intermediate, table, segment_id, chunks, part, put
+                    intermediate, numbered, table, segment_id, chunks, part, put
                 ),
                 work,
             )
@@ -156,6 +173,7 @@ def _collect(run: Run, blocks: np.ndarray, groups: np.ndarray, chunks: dict[int,
 
 def _decode(
     intermediate: Intermediate,
+    numbered: set[int],
     table: UnitTable,
     segment_id: str,
     chunks: dict[int, list[_Chunk]],
@@ -168,7 +186,8 @@ def _decode(
         shape = int(table.shapes[unit, 0]), int(table.shapes[unit, 1])
         codec = _codec(kind.codec)
         for chunk in chunks[unit]:
-            _check(intermediate, chunk, kind.cell, kind.is_table, shape, f"segment {segment_id}, unit {unit}")
+            where = f"segment {segment_id}, unit {unit}"
+            _check(intermediate, chunk, kind, shape, is_numbers=chunk.group in numbered, where=where)
         try:
             values = codec.decode(payload, shape, kind.type)
             worst = max(worst, codec.max_abs_error(payload, kind.type))
@@ -181,25 +200,33 @@ def _decode(
 
 
 def _check(
-    intermediate: Intermediate, chunk: _Chunk, cell: str, is_table: bool, shape: tuple[int, int], where: str
+    node: Intermediate, chunk: _Chunk, kind: UnitKind, shape: tuple[int, int], *, is_numbers: bool, where: str
 ) -> None:
     """A unit must be what the intermediate says of it: both may come from a stranger."""
-    node = intermediate
+    cells: tuple[str, ...] = (_cell(node, chunk.group),)
     rows = min(node.block_rows, node.n_rows - chunk.block * node.block_rows)
+    if chunk.block == _DICTIONARY:
+        rows = shape[1]
+    elif is_numbers:
+        cells = _NUMBERS
     if node.is_table:
-        is_mask = chunk.group >= node.n_groups
-        expected_cell = "|u1" if is_mask else node.type_of(chunk.group).cell
-        fits = is_table and 0 <= chunk.place < shape[0]
+        fits = kind.is_table and 0 <= chunk.place < shape[0]
     else:
         width = min(node.group_columns, node.n_columns - chunk.group * node.group_columns)
-        expected_cell = node.types[0].cell
-        fits = not is_table and chunk.place == 0 and shape[0] == width
-    if not fits or shape[1] != rows or cell != expected_cell:
+        fits = not kind.is_table and chunk.place == 0 and shape[0] == width
+    if not fits or shape[1] != rows or kind.cell not in cells:
         raise ChunkCorruptError(
             where=where,
-            expected=f"block {chunk.block}, group {chunk.group} of {node.name!r}, {rows} rows of {expected_cell}",
-            got=f"shape {shape} of {cell}",
+            expected=f"block {chunk.block}, group {chunk.group} of {node.name!r}, {rows} rows of {' or '.join(cells)}",
+            got=f"shape {shape} of {kind.cell}",
         )
+
+
+def _cell(intermediate: Intermediate, group: int) -> str:
+    """The cell type of a group; masks follow the values."""
+    if not intermediate.is_table:
+        return intermediate.types[0].cell
+    return "|u1" if group >= intermediate.n_groups else intermediate.type_of(group).cell
 
 
 @lru_cache(maxsize=256)

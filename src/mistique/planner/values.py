@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mistique.codecs.power import float_dtype
+from mistique.codecs.floats import float_dtype
 from mistique.ingest.columns import Column, Described
 from mistique.schema import ColumnType, Intermediate
 

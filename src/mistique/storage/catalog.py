@@ -9,7 +9,7 @@ from threading import RLock
 from typing import Any
 
 from mistique.errors import ChunkCorruptError, IntermediateNotFoundError
-from mistique.schema import LATEST, ColumnType, Intermediate, Key, Part, References, Run, Segment, Version
+from mistique.schema import LATEST, ColumnType, Dictionary, Intermediate, Key, Part, References, Run, Segment, Version
 from mistique.storage.records import Order, Record, RecordLog
 
 CaptureId = tuple[str, str, int | None, str]  # model, run, epoch, dataset
@@ -266,4 +266,8 @@ def _references(body: dict[str, Any]) -> References:
         {**segment, "units": Part(**segment["units"]), "contents": Part(**segment["contents"])}
         for segment in body["segments"]
     ]
-    return References(tuple(Segment(**segment) for segment in segments), tuple(Run(**run) for run in body["runs"]))
+    return References(
+        tuple(Segment(**segment) for segment in segments),
+        tuple(Run(**run) for run in body["runs"]),
+        tuple(Dictionary(**dictionary) for dictionary in body["dictionaries"]),
+    )

@@ -1,0 +1,52 @@
+"""Floats of every width: cells as numbers, numbers as cells, and what rounding to a type adds to an error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mistique.kernels import look_up
+from mistique.schema import ColumnType
+
+# Numbers between zero and the largest value of a float lie this far apart at most, relative to their size; half of it
+# is what rounding to that type adds to an error. Below the normal numbers they lie `TINIEST` apart.
+ROUNDING = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
+TINIEST = {"float16": 2.0**-24, "bfloat16": 2.0**-133, "float32": 2.0**-149, "float64": 2.0**-1074}
+_KERNELS = {2: look_up.look_up_16, 4: look_up.look_up_32, 8: look_up.look_up_64}
+
+
+def float_dtype(name: str) -> np.dtype[Any]:
+    """The NumPy dtype of a float's name, ml_dtypes' bfloat16 included."""
+    if name == "bfloat16":
+        import ml_dtypes
+
+        name = ml_dtypes.bfloat16
+    dtype: np.dtype[Any] = np.dtype(name)
+    return dtype
+
+
+def as_numbers(cells: np.ndarray, column_type: ColumnType) -> np.ndarray:
+    """Cells as float32 or float64: 16-bit floats are kept as their bits, and every one of them is a float32."""
+    if column_type.cell != "<u2":
+        return cells
+    with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+        return cells.view(float_dtype(column_type.dtype)).astype(np.float32)
+
+
+def as_cells(numbers: np.ndarray, column_type: ColumnType) -> np.ndarray:
+    """Numbers, rounded to the type of a column, as its cells."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        rounded = numbers.astype(float_dtype(column_type.dtype))
+    return rounded.view(np.uint16) if column_type.cell == "<u2" else rounded
+
+
+def look_up_cells(codes: np.ndarray, table: np.ndarray, column_type: ColumnType) -> np.ndarray:
+    """Cells of codes, of the same shape, by a table of up to 256 numbers in float64."""
+    whole = np.zeros(256)
+    whole[: table.size] = table
+    cells = as_cells(whole, column_type)
+    bits = np.dtype(f"u{cells.itemsize}")
+    out = np.empty(codes.shape, cells.dtype)
+    _KERNELS[cells.itemsize](np.ascontiguousarray(codes).reshape(-1), cells.view(bits), out.reshape(-1).view(bits))
+    return out

@@ -1,0 +1,148 @@
+"""Columns of a table, bit by bit: each in the form that compresses best, all of them in one zstd frame.
+
+A column is constant; or integers (floats that are whole numbers too) as their distance from the least, or as
+differences of neighbours, in as few bytes as these take; or its cells as they are where few are distinct, byte by byte
+where many are.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+from mistique.codecs import zstd
+from mistique.codecs.payload import PayloadReader, damaged
+
+_CONSTANT, _PLAIN, _PLANES, _INTEGERS, _DIFFERENCES = range(5)
+_WHOLE_FLOATS = 8  # added to the method: the cells are floats that are whole numbers
+_COLUMN = "<BBQQ"  # method, bytes of a cell, least value or difference, first value
+_SAMPLED, _FEW = 256, 96
+# More columns than a table unit has are those of a layer: they are taken as one.
+_MAX_COLUMNS = 16
+
+
+def encode_columns(values: np.ndarray) -> bytes:
+    """Cells (n_columns, n_rows) of any type without pointers."""
+    heads, bodies = [], []
+    for column in _columns(values):
+        head, body = _encode_column(column)
+        heads.append(head)
+        bodies.append(np.ascontiguousarray(body).reshape(-1).view(np.uint8))
+    body = np.concatenate(bodies) if bodies else np.empty(0, np.uint8)
+    frame = zstd.compress(body)
+    # A frame that saves nothing costs time at each read.
+    is_stored = len(frame) >= body.size
+    return b"".join([bytes([is_stored]), *heads, body.tobytes() if is_stored else frame])
+
+
+def decode_columns(reader: PayloadReader, shape: tuple[int, int], cell: np.dtype) -> np.ndarray:
+    """What `encode_columns` was given."""
+    (is_stored,) = reader.unpack("<B")
+    values = np.empty(shape, cell)
+    columns = _columns(values)
+    heads = [reader.unpack(_COLUMN) for _ in range(len(columns))]
+    widths = [_width(head, cell) for head in heads]
+    n_bytes = sum(widths) * columns.shape[1]
+    body = PayloadReader(reader.take(n_bytes) if is_stored else zstd.decompress(reader.rest(), n_bytes))
+    reader.end()
+    for column, head, width in zip(columns, heads, widths, strict=True):
+        _decode_column(head, body.take(width * column.size), width, column)
+    return values
+
+
+def _columns(values: np.ndarray) -> np.ndarray:
+    """The columns, or all of them as one: a view."""
+    return values if values.shape[0] <= _MAX_COLUMNS else values.reshape(1, -1)
+
+
+def _width(head: tuple[int, int, int, int], cell: np.dtype) -> int:
+    """Bytes that a cell of this column takes."""
+    method, width, _, _ = head
+    kind = method % _WHOLE_FLOATS
+    if kind > _DIFFERENCES or method > _WHOLE_FLOATS + _DIFFERENCES:
+        raise damaged("a column of kinds 0 to 4", method)
+    if method >= _WHOLE_FLOATS and cell.kind != "f":
+        raise damaged(f"cells of {cell}", "floats that are whole numbers")
+    if kind == _CONSTANT:
+        return 0
+    if kind in (_PLAIN, _PLANES):
+        return cell.itemsize
+    if width > 8:
+        raise damaged("up to 8 bytes", width)
+    return width
+
+
+def _encode_column(column: np.ndarray) -> tuple[bytes, np.ndarray]:
+    bits = column.view(f"u{column.itemsize}")
+    if not bits.size or (bits[0] == bits).all():
+        return struct.pack(_COLUMN, _CONSTANT, 0, int(bits[0]) if bits.size else 0, 0), bits[:0]
+    whole = _whole_numbers(column)
+    if whole is not None:
+        added = _WHOLE_FLOATS if column.dtype.kind == "f" else 0
+        least = whole.min()
+        distances = (whole - least).view(np.uint64)
+        differences = np.diff(whole)
+        step = differences.min()
+        steps = np.zeros(whole.size, np.uint64)
+        steps[1:] = (differences - step).view(np.uint64)
+        width, step_width = _n_bytes(distances), _n_bytes(steps)
+        if step_width < width:
+            head = struct.pack("<BBqq", _DIFFERENCES + added, step_width, step, whole[0])
+            return head, _planes(steps, step_width)
+        if width < column.itemsize or added:
+            return struct.pack("<BBqq", _INTEGERS + added, width, least, 0), _planes(distances, width)
+    sample = bits[:: max(bits.size // _SAMPLED, 1)]
+    if column.itemsize == 1 or np.unique(sample).size <= min(_FEW, sample.size // 2):
+        return struct.pack(_COLUMN, _PLAIN, 0, 0, 0), bits
+    return struct.pack(_COLUMN, _PLANES, 0, 0, 0), _planes(bits, bits.itemsize)
+
+
+def _decode_column(head: tuple[int, int, int, int], body: np.ndarray, width: int, column: np.ndarray) -> None:
+    method, _, base, first = head
+    kind = method % _WHOLE_FLOATS
+    bits = column.view(f"u{column.itemsize}")
+    if kind == _CONSTANT:
+        bits[:] = base & ((1 << 8 * column.itemsize) - 1)
+    elif kind == _PLAIN:
+        bits[:] = body.view(bits.dtype) if body.flags.aligned else np.frombuffer(body.tobytes(), bits.dtype)
+    elif kind == _PLANES:
+        bits.view(np.uint8).reshape(-1, width)[:] = body.reshape(width, column.size).T
+    else:
+        wide = np.zeros((column.size, 8), np.uint8)
+        wide[:, :width] = body.reshape(width, column.size).T
+        whole = wide.reshape(-1).view(np.uint64) + np.uint64(base)
+        if kind == _DIFFERENCES and whole.size:
+            whole[0] = first
+            whole = np.cumsum(whole, dtype=np.uint64)
+        if method >= _WHOLE_FLOATS:
+            column[:] = whole.view(np.int64)
+        else:
+            # The lowest bytes of a number are the number, in every narrower type.
+            bits[:] = whole.astype(bits.dtype)
+
+
+def _whole_numbers(column: np.ndarray) -> np.ndarray | None:
+    """The column as int64 where that loses no bit of it, and where bytes can be saved."""
+    if column.itemsize == 1 or column.dtype.kind not in "iumMf" or column.dtype.itemsize > 8:
+        return None
+    if column.dtype.kind != "f":
+        # Unsigned 64-bit numbers wrap, here and back.
+        return column.view(f"i{column.itemsize}" if column.dtype.kind in "mM" else column.dtype).astype(np.int64)
+    if column.itemsize == 2:
+        return None
+    for some in (column[:64], column):
+        with np.errstate(invalid="ignore"):
+            whole = some.astype(np.int64)
+        if (whole.astype(column.dtype).view(f"u{column.itemsize}") != some.view(f"u{column.itemsize}")).any():
+            return None
+    return whole
+
+
+def _n_bytes(numbers: np.ndarray) -> int:
+    return -(-int(numbers.max()).bit_length() // 8)
+
+
+def _planes(numbers: np.ndarray, width: int) -> np.ndarray:
+    """The lowest `width` bytes of each number, first those of all numbers that weigh least."""
+    return np.ascontiguousarray(numbers.view(np.uint8).reshape(-1, numbers.itemsize)[:, :width].T)

@@ -1,0 +1,115 @@
+"""One bit a value: whether it is among the largest of its unit."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from math import ceil, inf
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mistique.codecs import zstd
+from mistique.codecs.codec import register
+from mistique.codecs.floats import as_cells, as_numbers
+from mistique.codecs.payload import PayloadReader, damaged, joined
+from mistique.schema import ColumnType
+
+_HEADER = "<II"
+
+
+@register
+@dataclass(frozen=True)
+class Threshold:
+    """Lossy: 1.0 where a value is above the threshold of its unit, else 0.0.
+
+    Parameters
+    ----------
+    alpha : float, default 0.005
+        At most this share of a unit's values is above its threshold.
+    positions : int, default 1
+        Columns of one unit: each run of so many columns, from the first of the chunk on, has a threshold of its own
+        (the last may have fewer). 1: every column is a unit.
+
+    Notes
+    -----
+    NetDissect's top quantile (doi:10.1109/CVPR.2017.354), over the rows of one chunk. What comes back is an answer to
+    a question and no value: its error as a value has no bound, and `max_abs_error` says infinity. The thresholds stay
+    in the payload (`thresholds`), so that maps of other resolutions can be compared with the same. A value that
+    equals its threshold is not above it, so a constant has none; NaN is above nothing and is left out of the
+    quantile; the infinities, denormals and -0.0 are numbers like others. A unit without a number has the threshold
+    infinity. Held by ``tests/codecs/test_threshold.py``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mistique.schema import ColumnType
+    >>> float32, codec = ColumnType("float32", "<f4"), Threshold(alpha=0.25)
+    >>> payload = codec.encode(np.array([[1, 5, 2, 3]], np.float32), float32)
+    >>> codec.decode(payload, (1, 4), float32), codec.thresholds(payload)
+    (array([[0., 1., 0., 0.]], dtype=float32), array([3.]))
+    >>> Threshold(alpha=2)
+    Traceback (most recent call last):
+    ...
+    ValueError: alpha of the threshold codec: expected a share between 0 and 1, got 2
+    """
+
+    alpha: float = 0.005
+    positions: int = 1
+
+    name: ClassVar[str] = "threshold"
+    is_lossy: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 1:
+            raise ValueError(f"alpha of the threshold codec: expected a share between 0 and 1, got {self.alpha!r}")
+        if not (isinstance(self.positions, int) and self.positions >= 1):
+            raise ValueError(f"positions of the threshold codec: expected a number of columns, got {self.positions!r}")
+
+    def config(self) -> dict[str, Any]:
+        """Name and parameters, as JSON keeps them."""
+        return {"name": self.name, "alpha": self.alpha, "positions": self.positions}
+
+    def applies_to(self, column_type: ColumnType) -> bool:
+        """Floats without a mask of nulls."""
+        return column_type.is_float
+
+    def encode(self, values: np.ndarray, column_type: ColumnType) -> np.ndarray:
+        """Thresholds and bits."""
+        numbers = as_numbers(values, column_type)
+        bits = np.zeros(values.shape, bool)
+        thresholds = []
+        for first in range(0, values.shape[0], self.positions):
+            unit = numbers[first : first + self.positions]
+            thresholds.append(_top(unit[~np.isnan(unit)], self.alpha))
+            np.greater(unit, thresholds[-1], out=bits[first : first + self.positions])
+        head = struct.pack(_HEADER, len(thresholds), values.size)
+        return joined(head, np.array(thresholds, "<f8").tobytes(), zstd.compress(np.packbits(bits)))
+
+    def decode(self, payload: np.ndarray, shape: tuple[int, int], column_type: ColumnType) -> np.ndarray:
+        """1.0 and 0.0, in the cells of the column."""
+        reader = PayloadReader(payload)
+        n_thresholds, n_cells = reader.unpack(_HEADER)
+        if n_cells != shape[0] * shape[1]:
+            raise damaged(f"{shape[0] * shape[1]} bits", n_cells)
+        reader.take(8 * n_thresholds)
+        bits = np.unpackbits(zstd.decompress(reader.rest(), -(-n_cells // 8)), count=n_cells)
+        return as_cells(bits.reshape(shape).astype(np.float32), column_type)
+
+    def thresholds(self, payload: np.ndarray) -> np.ndarray:
+        """The threshold of each unit of a chunk, in the order of its columns, float64."""
+        reader = PayloadReader(payload)
+        n_thresholds, _ = reader.unpack(_HEADER)
+        return np.frombuffer(reader.take(8 * n_thresholds).tobytes(), "<f8")
+
+    def max_abs_error(self, payload: np.ndarray, column_type: ColumnType) -> float:
+        """Infinity: bits are no values."""
+        return inf
+
+
+def _top(numbers: np.ndarray, alpha: float) -> float:
+    """The least number that at most a share `alpha` of them is above."""
+    if not numbers.size:
+        return inf
+    rank = ceil(numbers.size * (1 - alpha)) - 1
+    return float(np.partition(numbers, rank, axis=None)[rank])

@@ -1,0 +1,37 @@
+"""Zstandard for the codecs: one context a thread, and no frame that unpacks to more than was asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import zstandard
+
+from mistique.codecs.payload import damaged
+from mistique.codecs.threads import of_thread
+
+
+def compress(content: np.ndarray | bytes, *, level: int = 3) -> bytes:
+    """A frame of some bytes, without their checksum: chunks have digests."""
+    compressor = of_thread(("compressor", level), lambda: zstandard.ZstdCompressor(level=level))
+    return compressor.compress(content if isinstance(content, bytes) else content.data)
+
+
+def decompress(frame: np.ndarray, n_bytes: int) -> np.ndarray:
+    """The bytes of a frame that holds `n_bytes`.
+
+    Raises
+    ------
+    ChunkCorruptError
+        It is no frame, or one of another number of bytes.
+    """
+    decompressor = of_thread("decompressor", zstandard.ZstdDecompressor)
+    try:
+        # The frame itself says how much to allocate: it is asked first.
+        said = zstandard.get_frame_parameters(frame.data).content_size
+        if said != n_bytes:
+            raise damaged(f"a frame of {n_bytes} bytes", said)
+        content = decompressor.decompress(frame.data, max_output_size=n_bytes)
+    except zstandard.ZstdError as error:
+        raise damaged("a zstd frame", error) from error
+    if len(content) != n_bytes:
+        raise damaged(f"a frame of {n_bytes} bytes", len(content))
+    return np.frombuffer(content, np.uint8)

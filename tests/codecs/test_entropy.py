@@ -1,0 +1,73 @@
+"""The entropy stage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mistique.codecs import entropy
+from mistique.codecs.entropy import decode_codes, encode_codes
+from mistique.codecs.payload import PayloadReader
+from mistique.errors import ChunkCorruptError
+from mistique.kernels import rans
+
+
+def decoded(coded: bytes, shape: tuple[int, int]) -> np.ndarray:
+    return decode_codes(PayloadReader(np.frombuffer(coded, np.uint8)), shape)
+
+
+@given(
+    shape=st.sampled_from([(1, 4096), (1, 5001), (3, 2001), (64, 64), (70, 67), (4096, 1), (2100, 2)]),
+    n_symbols=st.sampled_from([2, 3, 31, 255, 256]),
+    skew=st.sampled_from([1.0, 4.0, 40.0]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_codes_come_back(shape: tuple[int, int], n_symbols: int, skew: float, seed: int) -> None:
+    codes = (np.random.default_rng(seed).random(shape) ** skew * n_symbols).astype(np.uint8)
+    assert (decoded(encode_codes(codes), shape) == codes).all()
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (1, 1), (2, 3), (1, 70_000)])
+def test_small_empty_long_and_constant_codes_come_back(shape: tuple[int, int]) -> None:
+    codes = (np.arange(shape[0] * shape[1]) % 7).astype(np.uint8).reshape(shape)
+    assert (decoded(encode_codes(codes), shape) == codes).all()
+    assert len(encode_codes(codes * 0)) <= 16
+    assert (decoded(encode_codes(codes * 0), shape) == 0).all()
+
+
+def test_it_comes_within_two_percent_of_the_entropy_of_independent_codes() -> None:
+    codes = np.random.default_rng(1).binomial(20, 0.2, (64, 1024)).astype(np.uint8)
+    shares = np.bincount(codes.reshape(-1)) / codes.size
+    bits = -(shares[shares > 0] * np.log2(shares[shares > 0])).sum()
+    assert codes.size * bits / 8 <= len(encode_codes(codes)) <= 1.02 * codes.size * bits / 8
+
+
+def test_what_neighbours_foretell_takes_no_bytes() -> None:
+    rows = np.random.default_rng(2).integers(0, 16, 1024)
+    repeated = np.tile(rows, (64, 1)).astype(np.uint8)
+    mixed = np.random.default_rng(2).permuted(repeated.reshape(-1)).reshape(repeated.shape)
+    assert len(encode_codes(repeated)) < 0.65 * len(encode_codes(mixed))
+
+
+def test_the_lag_is_the_width_of_a_map_that_repeats_along_it() -> None:
+    lines = np.random.default_rng(3).integers(0, 16, (8, 1024)).astype(np.uint8)
+    assert rans.best_lag(np.ascontiguousarray(np.tile(lines, (8, 1))), 16) == 8
+
+
+@given(st.lists(st.one_of(st.just(0), st.integers(0, 10**6)), min_size=256, max_size=256))
+def test_normalized_counts_add_up_and_forget_no_code(counts: list[int]) -> None:
+    frequencies = np.array([counts], np.int64)
+    rans.normalize(frequencies)
+    assert frequencies.sum() == entropy._TOTAL
+    assert (frequencies[0][np.array(counts) > 0] > 0).all()
+    assert (frequencies >= 0).all()
+
+
+def test_every_way_to_cut_it_short_is_noticed() -> None:
+    codes = np.random.default_rng(5).integers(0, 9, (4, 1024)).astype(np.uint8)
+    coded = encode_codes(codes)
+    for end in {*range(0, len(coded), 97), len(coded) - 1, len(coded) - 2}:
+        with pytest.raises(ChunkCorruptError):
+            decoded(coded[:end], codes.shape)
