@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mistique.codecs.power import float_dtype
+from mistique.codecs.floats import float_dtype
 from mistique.errors import UntrustedArtifactError
 from mistique.ingest.columns import describe, describe_array
 from mistique.kernels.transpose import gather_columns, scatter_columns
