@@ -15,8 +15,12 @@ from mistique.store import Store
 
 @contextmanager
 def capturing(store: Store, *, model: str = "lab/model", dataset: str = "train", **options: Any) -> Iterator[Capture]:
-    """A capture of a model that belongs to no framework, so that it can be read but never run again."""
-    with store.capture(model=model, dataset=dataset, framework="none", **options) as capture:
+    """A capture of a model that belongs to no framework, so that it can be read but never run again.
+
+    By the codec raw, unless another is given: what these tests put in must come out.
+    """
+    facts = {"codec": "raw", **options}
+    with store.capture(model=model, dataset=dataset, framework="none", **facts) as capture:
         yield capture
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar
 
-from mistique.codecs import Codec
+from mistique.codecs import Codec, Policy
 from mistique.dedup.exact import ExactDedup
 from mistique.dedup.placement import Placement
 from mistique.errors import CaptureError, StoreClosedError, StoreReadOnlyError
@@ -95,7 +95,7 @@ class Store:
         run_id: str | None = None,
         epoch: int | None = None,
         batch_rows: int = 0,
-        codec: str | Codec = "raw",
+        codec: str | Codec | Policy = "auto",
         on_error: str = "raise",
         environment: Mapping[str, str] | None = None,
     ) -> Capture:
@@ -112,7 +112,7 @@ class Store:
         epoch : int, optional
         batch_rows : int, default 0
             Rows of one forward pass; 0: all at once.
-        codec : str or Codec, default "raw"
+        codec : str, Codec or Policy, default "auto"
         on_error : {"raise", "warn"}, default "raise"
         environment : mapping, optional
             Versions of the libraries that ran the model.
@@ -212,6 +212,9 @@ class _StoreSink:
 
     def held(self, lineage: str, codec: Mapping[str, Any]) -> Intermediate | None:
         return self._store.catalog.held(lineage, codec)
+
+    def derived(self, lineage: str) -> Intermediate | None:
+        return self._store.catalog.derived(lineage)
 
     def buffer(self) -> SegmentBuffer:
         store = self._store

@@ -29,7 +29,7 @@ def test_every_registered_codec_has_a_compliance_class() -> None:
 @pytest.mark.parametrize("wanted", ["pwoer", "", 5, None, Power])
 def test_an_unknown_codec_is_refused_naming_the_known_ones(wanted: object) -> None:
     with pytest.raises(
-        UnknownCodecError, match=r"one of kbit, low_precision, pool, power, raw, threshold, within; got"
+        UnknownCodecError, match=r"one of auto, kbit, low_precision, pool, power, raw, threshold, within; got"
     ) as caught:
         resolve_codec(wanted)  # type: ignore[arg-type]
     assert isinstance(caught.value, (CodecError, LookupError))

@@ -27,7 +27,7 @@ import numpy as np
 import mistique
 store = mistique.open(sys.argv[1], max_buffer_nbytes=200_000)
 for i in range(int(sys.argv[3]) if len(sys.argv) > 3 else 10_000):
-    with store.capture(model=sys.argv[2], dataset="train", framework="none") as capture:
+    with store.capture(model=sys.argv[2], dataset="train", framework="none", codec="raw") as capture:
         capture.set_labels([f"r{j}" for j in range(1500)])
         capture.add("table", np.arange(4500.0).reshape(1500, 3) + 1000 * i)
         for start in range(0, 1500, 500):
@@ -102,7 +102,7 @@ store = mistique.open(sys.argv[1], max_buffer_nbytes=100_000)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    with store.capture(model="lab/full", dataset="train", framework="none", on_error="warn") as capture:
+    with store.capture(model="lab/full", dataset="train", framework="none", codec="raw", on_error="warn") as capture:
         values = np.random.default_rng(0).normal(size=(4096, 40))
         capture.add("first", values[:, :2])
         capture.append("layer", values)

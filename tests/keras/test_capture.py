@@ -81,7 +81,7 @@ def test_row_labels_come_from_the_index_of_a_frame(store: Store, rows: np.ndarra
 
 def test_bfloat16_comes_back_as_bfloat16(store: Store, rows: np.ndarray, stored: Callable[[str], np.ndarray]) -> None:
     net = keras.Sequential([keras.layers.Dense(3, dtype="bfloat16", name="low"), keras.layers.Dense(1)])
-    mistique.keras.capture(net, rows, store=store, model="m", dataset="d")
+    mistique.keras.capture(net, rows, store=store, codec="raw", model="m", dataset="d")
     found = stored("m@1/d/low")
     assert found.dtype.name == "bfloat16"
     assert np.array_equal(found, net.layers[0](rows).numpy())

@@ -62,7 +62,7 @@ def recompute(store: Store, key: str, *sources: str, stored: Stored) -> tuple[np
 def test_every_layer_recomputed_from_the_input_is_bit_equal(
     store: Store, branched: keras.Model, rows: np.ndarray, stored: Stored
 ) -> None:
-    mistique.keras.capture(branched, rows, store=store, model="m", dataset="d", batch_size=10)
+    mistique.keras.capture(branched, rows, store=store, codec="raw", model="m", dataset="d", batch_size=10)
     capture, _ = store.catalog.find("m@1/d/input")
     names = [name for name, node in capture.intermediates.items() if node.role in ("stage", "prediction")]
     assert len(names) == 8
@@ -91,7 +91,7 @@ def test_from_stored_ancestors_only_what_lies_between_runs_and_is_bit_equal(
     sources: list[str],
     ran: set[str],
 ) -> None:
-    mistique.keras.capture(branched, rows, store=store, model="m", dataset="d", batch_size=10)
+    mistique.keras.capture(branched, rows, store=store, codec="raw", model="m", dataset="d", batch_size=10)
     found, seconds = recompute(store, f"m@1/d/{target}", *sources, stored=stored)
     assert np.array_equal(found, stored(f"m@1/d/{target}"))
     assert set(seconds) == ran
@@ -100,8 +100,10 @@ def test_from_stored_ancestors_only_what_lies_between_runs_and_is_bit_equal(
 def test_a_layer_that_was_declared_only_is_answered_as_if_it_were_stored(
     store: Store, branched: keras.Model, rows: np.ndarray, stored: Stored
 ) -> None:
-    mistique.keras.capture(branched, rows, store=store, model="all", dataset="d", batch_size=10)
-    mistique.keras.capture(branched, rows, store=store, model="none", dataset="d", batch_size=10, keep="none")
+    mistique.keras.capture(branched, rows, store=store, codec="raw", model="all", dataset="d", batch_size=10)
+    mistique.keras.capture(
+        branched, rows, store=store, codec="raw", model="none", dataset="d", batch_size=10, keep="none"
+    )
     capture, _ = store.catalog.find("none@1/d/norm")
     assert "norm" not in capture.stored
     assert np.array_equal(stored("none@1/d/norm"), stored("all@1/d/norm"))
@@ -112,7 +114,7 @@ def test_a_masked_sequence_is_bit_equal_from_what_it_says_are_its_parents(store:
     hidden = keras.layers.Embedding(6, 3, mask_zero=True, name="embed")(given)
     net = keras.Model(given, keras.layers.Dense(1, name="score")(keras.layers.LSTM(2, name="lstm")(hidden)))
     x = np.array([[1, 2, 0, 0], [1, 2, 3, 4], [5, 0, 0, 0]] * 4)
-    mistique.keras.capture(net, x, store=store, model="m", dataset="d", batch_size=5)
+    mistique.keras.capture(net, x, store=store, codec="raw", model="m", dataset="d", batch_size=5)
     _, lstm = store.catalog.find("m@1/d/lstm")
     sources = [["input"], *([list(lstm.parents)] if lstm.parents else [])]
     for names in sources:
@@ -125,7 +127,7 @@ def test_one_of_several_outputs_stands_in_for_its_layer(store: Store, stored: St
     _, h, c = keras.layers.LSTM(3, return_sequences=True, return_state=True, name="lstm")(given)
     net = keras.Model(given, keras.layers.Dense(1, name="score")(keras.ops.add(h, c)))
     x = np.random.default_rng(0).normal(size=(8, 5, 2)).astype("float32")
-    mistique.keras.capture(net, x, store=store, model="m", dataset="d")
+    mistique.keras.capture(net, x, store=store, codec="raw", model="m", dataset="d")
     found, _ = recompute(store, "m@1/d/score", "lstm/1", "lstm/2", stored=stored)
     assert np.array_equal(found, stored("m@1/d/score"))
 
@@ -137,14 +139,14 @@ def test_several_inputs_are_put_together_again(store: Store, rows: np.ndarray, s
         ("listed", keras.Model([left, right], out), [rows, rows * 2]),
         ("keyed", keras.Model({"left": left, "right": right}, out), {"left": rows, "right": rows * 2}),
     ):
-        mistique.keras.capture(net, x, store=store, model=model, dataset="d")
+        mistique.keras.capture(net, x, store=store, codec="raw", model=model, dataset="d")
         inputs = [n for n, i in store.catalog.find(f"{model}@1/d/both")[0].intermediates.items() if i.role == "input"]
         found, _ = recompute(store, f"{model}@1/d/both", *inputs, stored=stored)
         assert np.array_equal(found, np.concatenate([rows, rows * 2], axis=1))
 
 
 def test_a_subclassed_model_is_found_again_by_its_attributes(store: Store, rows: np.ndarray, stored: Stored) -> None:
-    mistique.keras.capture(Nested(), rows, store=store, model="m", dataset="d")
+    mistique.keras.capture(Nested(), rows, store=store, codec="raw", model="m", dataset="d")
     found, _ = recompute(store, "m@1/d/first", "input", stored=stored)
     assert np.array_equal(found, stored("m@1/d/first"))
 
@@ -153,7 +155,7 @@ def test_a_layer_that_draws_from_its_own_seed_is_bit_equal_in_any_block(
     store: Store, rows: np.ndarray, stored: Stored
 ) -> None:
     net = keras.Sequential([keras.layers.Dense(3, name="d"), Drawing(name="draw"), keras.layers.Dense(1)])
-    mistique.keras.capture(net, rows, store=store, model="m", dataset="d", batch_size=10)
+    mistique.keras.capture(net, rows, store=store, codec="raw", model="m", dataset="d", batch_size=10)
     capture, _ = store.catalog.find("m@1/d/draw")
     _, model = store.model(capture.version)
     found, _ = recomputer.run(
@@ -173,14 +175,14 @@ def test_a_layer_that_draws_without_a_seed_is_stored_and_says_why(store: Store, 
             return inputs + keras.random.normal(keras.ops.shape(inputs))
 
     net = keras.Sequential([keras.layers.Dense(3, name="d"), Unseeded(name="draw")])
-    mistique.keras.capture(net, rows, store=store, model="m", dataset="d", keep="none")
+    mistique.keras.capture(net, rows, store=store, codec="raw", model="m", dataset="d", keep="none")
     capture, dense = store.catalog.find("m@1/d/d")
     assert "d" in capture.stored
     assert dense.recompute_difference is None
 
 
 def test_sources_that_do_not_fit_are_refused(store: Store, branched: keras.Model, rows: np.ndarray) -> None:
-    mistique.keras.capture(branched, rows, store=store, model="m", dataset="d")
+    mistique.keras.capture(branched, rows, store=store, codec="raw", model="m", dataset="d")
     capture, _ = store.catalog.find("m@1/d/norm")
     _, model = store.model(capture.version)
     shared = {"target": "norm", "intermediates": capture.intermediates, "batch_rows": 10}

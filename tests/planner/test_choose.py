@@ -177,3 +177,53 @@ def test_a_plan_shows_every_road_and_marks_the_chosen_one() -> None:
     assert len(marked) == 1
     assert "read" in marked[0]
     assert "recompute from a" in text
+
+
+POOL = {"op": "average_pool", "size": [2], "strides": [2], "padding": "valid"}
+
+
+def derived(rule: dict, *, codec: dict = RAW, middle: int | None = 10**6, shape: tuple[int, ...] = (2, 2)) -> list:
+    first, ancestor, last = chain(nbytes=NOT_STORED, middle=middle)
+    ancestor = replace(ancestor, shape=(4, 2), container="array", codec=codec)
+    return [first, ancestor, replace(last, shape=shape, container="array", derivation=rule)]
+
+
+def test_deriving_needs_no_model_and_is_one_candidate() -> None:
+    chosen = plan(question(*derived(POOL, codec=POWER), artifact=None))
+    assert [c.road for c in chosen.candidates] == ["read", "derive from a", "recompute"]
+    assert (chosen.chosen.road, chosen.chosen.sources) == ("derive from a", ("a",))
+    assert chosen.chosen.reason.startswith("average_pool; ")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "reason"),
+    [
+        (derived({"op": "reshape"}, codec=POWER, shape=(8,)), "a is stored by the lossy codec power"),
+        (derived(POOL), "an average is rounded in another order than the model's"),
+        (derived({"op": "median"}), "b does not follow from a by the rule recorded"),
+        (derived(POOL, shape=(3, 2)), "b does not follow from a by the rule recorded"),
+        (derived(POOL, middle=NOT_STORED), "a, from which it follows, is not stored"),
+        (derived(POOL)[2:], "what b follows from was not kept"),
+    ],
+)
+def test_an_exact_answer_is_not_derived_where_it_would_not_be(nodes: list, reason: str) -> None:
+    with pytest.raises(NoPlanError, match=re.escape(reason)):
+        plan(question(*nodes, exact=True, artifact=None))
+
+
+def test_exact_values_that_are_only_moved_are_an_exact_answer() -> None:
+    chosen = plan(question(*derived({"op": "reshape"}, shape=(8,)), exact=True, artifact=None))
+    assert chosen.chosen.road == "derive from a"
+
+
+def test_rules_that_go_in_a_circle_are_no_road() -> None:
+    nodes = derived({"op": "identity"}, middle=NOT_STORED, shape=(4, 2))
+    nodes[1] = replace(nodes[1], parents=("b",), derivation={"op": "identity"})
+    with pytest.raises(NoPlanError, match="b follows from itself"):
+        plan(question(*nodes, artifact=None))
+
+
+def test_what_is_stored_is_not_derived() -> None:
+    nodes = derived({"op": "identity"}, shape=(4, 2))
+    nodes[2] = replace(nodes[2], references=nodes[1].references)
+    assert [c.road for c in plan(question(*nodes)).candidates] == ["read", "recompute", "recompute from a"]

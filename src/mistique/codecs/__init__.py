@@ -1,6 +1,7 @@
 """Codecs: how the cells of a column chunk are kept. One quantizer a file; each states its error bound."""
 
-from mistique.codecs.codec import Codec, codec_from_config, resolve_codec
+from mistique.codecs.auto import Auto
+from mistique.codecs.codec import Codec, Policy, codec_from_config, resolve_codec
 from mistique.codecs.kbit import KBit
 from mistique.codecs.low_precision import LowPrecision
 from mistique.codecs.pool import Pool
@@ -10,9 +11,11 @@ from mistique.codecs.threshold import Threshold
 from mistique.codecs.within import Within, within
 
 __all__ = [
+    "Auto",
     "Codec",
     "KBit",
     "LowPrecision",
+    "Policy",
     "Pool",
     "Power",
     "Raw",

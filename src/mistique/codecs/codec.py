@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -11,6 +11,7 @@ from mistique.errors import UnknownCodecError
 from mistique.schema import ColumnType
 
 _KNOWN: dict[str, type[Codec]] = {}
+_POLICIES: dict[str, type[Policy]] = {}
 
 
 @runtime_checkable
@@ -53,10 +54,32 @@ class Codec(Protocol):
         """Largest absolute error of any finite value of this chunk, from the header."""
 
 
+@runtime_checkable
+class Policy(Protocol):
+    """Names a codec for each intermediate of a capture. No cell is written in its name."""
+
+    name: ClassVar[str]
+    leaves_out_derived: ClassVar[bool]
+    """What follows by a rule from an intermediate that is kept is not kept itself."""
+
+    @property
+    def codecs(self) -> tuple[Codec, ...]:
+        """Those that it may name."""
+
+    def codec_for(self, types: Sequence[ColumnType], *, is_table: bool) -> Codec:
+        """The codec of an intermediate with columns of these types."""
+
+
 def register(codec: type[Codec]) -> type[Codec]:
     """Make a codec known by its name."""
     _KNOWN[codec.name] = codec
     return codec
+
+
+def register_policy(policy: type[Policy]) -> type[Policy]:
+    """Make a policy known by its name."""
+    _POLICIES[policy.name] = policy
+    return policy
 
 
 def codec_from_config(config: Mapping[str, Any]) -> Codec:
@@ -74,8 +97,8 @@ def codec_from_config(config: Mapping[str, Any]) -> Codec:
         raise UnknownCodecError(name=dict(config), known=_KNOWN) from error
 
 
-def resolve_codec(codec: str | Codec) -> Codec:
-    """The codec that a user named: ``"raw"``, ``"power"``, or an instance such as ``Power(bits=6)``.
+def resolve_codec(codec: str | Codec | Policy) -> Codec | Policy:
+    """The codec or policy that a user named: ``"auto"``, ``"raw"``, or an instance such as ``Power(bits=6)``.
 
     Raises
     ------
@@ -83,7 +106,11 @@ def resolve_codec(codec: str | Codec) -> Codec:
         No codec has that name.
     """
     if isinstance(codec, str):
+        if codec in _POLICIES:
+            return _POLICIES[codec]()
+        if codec not in _KNOWN:
+            raise UnknownCodecError(name=codec, known={**_POLICIES, **_KNOWN})
         return codec_from_config({"name": codec})
-    if isinstance(codec, Codec) and not isinstance(codec, type):
+    if isinstance(codec, (Codec, Policy)) and not isinstance(codec, type):
         return codec
-    raise UnknownCodecError(name=codec, known=_KNOWN)
+    raise UnknownCodecError(name=codec, known={**_POLICIES, **_KNOWN})

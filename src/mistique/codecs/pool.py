@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mistique.codecs.codec import Codec, codec_from_config, register, resolve_codec
+from mistique.codecs.codec import Codec, Policy, codec_from_config, register, resolve_codec
 from mistique.codecs.power import Power
 from mistique.kernels.pool import pool_maps
 from mistique.schema import ColumnType
@@ -64,13 +64,14 @@ class Pool:
         if self.how not in ("mean", "max"):
             raise ValueError(f"how of the pool codec: expected 'mean' or 'max', got {self.how!r}")
         found = codec_from_config(self.inner) if isinstance(self.inner, Mapping) else resolve_codec(self.inner)
-        if isinstance(found, Pool):
-            raise ValueError("inner of the pool codec: expected a codec of values, got another pool codec")
+        if isinstance(found, (Pool, Policy)):
+            raise ValueError(f"inner of the pool codec: expected a codec of values, got {found.name!r}")
         object.__setattr__(self, "inner", found)
 
     @property
     def _inner(self) -> Codec:
-        return resolve_codec(self.inner)  # type: ignore[arg-type]
+        assert isinstance(self.inner, Codec)
+        return self.inner
 
     def config(self) -> dict[str, Any]:
         """Name and parameters, as JSON keeps them."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mistique.codecs import Codec, Raw, resolve_codec
+from mistique.codecs import Codec, Policy, Raw, resolve_codec
 from mistique.errors import CaptureError, CaptureWarning, MistiqueError, StoreClosedError, StoreError
 from mistique.ingest.buffer import Buffered, SegmentBuffer
 from mistique.ingest.columns import Described, describe, describe_array, describe_labels
@@ -21,6 +21,7 @@ from mistique.storage.catalog import Capture as Committed
 
 _RAW = Raw()
 _MASK = ColumnType("uint8", "|u1")
+Asked = str | Codec | Policy
 
 
 class Sink(Protocol):
@@ -31,6 +32,9 @@ class Sink(Protocol):
 
     def held(self, lineage: str, codec: Mapping[str, Any]) -> Intermediate | None:
         """An intermediate of that lineage that the store holds, with its references."""
+
+    def derived(self, lineage: str) -> Intermediate | None:
+        """An intermediate of that lineage that was not stored as it follows from another."""
 
     def buffer(self) -> SegmentBuffer:
         """A buffer whose segments lie in the store."""
@@ -51,9 +55,15 @@ class _Open:
     intermediate: Intermediate
     codec: Codec
     keep: bool
+    is_derived: bool = False
     waiting: list[np.ndarray] = field(default_factory=list)
     n_waiting: int = 0
     n_blocks: int = 0
+
+    @property
+    def is_answered(self) -> bool:
+        """Without the model: its values are kept, held already, or follow from such."""
+        return self.keep or self.is_derived or self.intermediate.is_stored
 
     def codec_for(self, column_type: ColumnType) -> Codec:
         """Its codec, if that can encode such columns; else they are kept exactly."""
@@ -71,12 +81,13 @@ class Capture:
     sink : Sink
     version : Version
     dataset : str
-    codec : str or Codec
+    codec : str, Codec or Policy
         For the outputs of stages and layers. Input, target, prediction and row labels are always kept exactly.
+        ``"auto"`` also leaves out what follows by a rule from an intermediate that is kept.
     on_error : {"warn", "raise"}
     """
 
-    def __init__(self, sink: Sink, version: Version, dataset: str, *, codec: str | Codec, on_error: str) -> None:
+    def __init__(self, sink: Sink, version: Version, dataset: str, *, codec: Asked, on_error: str) -> None:
         if on_error not in ("warn", "raise"):
             raise CaptureError(f'on_error: expected "warn" or "raise", got {on_error!r}')
         self._sink, self._version, self._dataset = sink, version, dataset
@@ -154,7 +165,7 @@ class Capture:
                 opened.n_waiting += described.n_rows
                 self._put_waiting(opened, whole_blocks=True)
 
-    def reuse(self, name: str, *, lineage: str, codec: str | Codec | None = None, **facts: Any) -> bool:
+    def reuse(self, name: str, *, lineage: str, codec: Asked | None = None, **facts: Any) -> bool:
         """Record an intermediate that the store already holds under this lineage: nothing of it is run or read.
 
         Parameters
@@ -175,15 +186,23 @@ class Capture:
             return False
         with self._storing(name):
             role = facts.get("role", "stage")
-            chosen = self._codec_for(role, codec)
-            held = self._sink.held(lineage, chosen.config())
+            chosen, held = self._held(role, lineage, codec)
+            is_derived = False
+            if held is None and self._leaves_out(role, codec):
+                held = self._sink.derived(lineage)
+                is_derived = held is not None and self._follows({"parents": held.parents, **facts})
+                held = held if is_derived else None
             if held is None:
                 return False
             self._check_new(name)
             intermediate = replace(held, name=name, **facts)
-            self._open[name] = _Open(intermediate, chosen, keep=False)
+            self._open[name] = _Open(intermediate, chosen, keep=False, is_derived=is_derived)
             return True
         return False
+
+    def takes(self, name: str) -> bool:
+        """Whether it stores the values of an intermediate that was declared; if not, `annotate` its rows instead."""
+        return name in self._open and self._open[name].keep
 
     def annotate(self, name: str, **facts: Any) -> None:
         """Change facts of an intermediate that was taken before."""
@@ -233,6 +252,7 @@ class Capture:
             if self._failure is not None:
                 raise self._failure
             self._check_rows()
+            self._check_derived()
             for opened in self._open.values():
                 self._put_waiting(opened, whole_blocks=False)
             buffered = self._segments().finish()
@@ -277,11 +297,19 @@ class Capture:
         return self._failure is not None or name in self._left_out
 
     def _declare(
-        self, name: str, described: Described, *, keep: bool = True, codec: str | Codec | None = None, **facts: Any
+        self,
+        name: str,
+        described: Described,
+        *,
+        keep: bool = True,
+        codec: Asked | None = None,
+        **facts: Any,
     ) -> None:
         self._check_new(name)
         role = facts.get("role", "stage")
-        chosen = self._codec_for(role, codec)
+        chosen = self._codec_for(role, codec, described.types, described.container != "array")
+        has_rule = facts.get("derivation") is not None
+        is_derived = has_rule and self._leaves_out(role, codec) and self._follows(facts)
         intermediate = Intermediate(
             name=name,
             n_rows=described.n_rows,
@@ -293,14 +321,42 @@ class Capture:
             raw_nbytes=described.raw_nbytes,
             **{"role": role, **facts},
         )
-        self._open[name] = _Open(intermediate, chosen, keep or role != "stage")
+        self._open[name] = _Open(intermediate, chosen, (keep or role != "stage") and not is_derived, is_derived)
 
     def _check_new(self, name: str) -> None:
         if name in self._open:
             raise CaptureError(f"two intermediates are named {name!r}; give each stage or layer a name of its own")
 
-    def _codec_for(self, role: str, codec: str | Codec | None) -> Codec:
+    def _codec_for(self, role: str, codec: Asked | None, types: Sequence[ColumnType], is_table: bool) -> Codec:
+        asked = self._asked(role, codec)
+        return asked.codec_for(types, is_table=is_table) if isinstance(asked, Policy) else asked
+
+    def _asked(self, role: str, codec: Asked | None) -> Codec | Policy:
         return _RAW if role != "stage" else self._codec if codec is None else resolve_codec(codec)
+
+    def _held(self, role: str, lineage: str, codec: Asked | None) -> tuple[Codec, Intermediate | None]:
+        """What the store holds under a lineage by the codec asked; by the one that a policy names, or exactly."""
+        asked = self._asked(role, codec)
+        for chosen in asked.codecs if isinstance(asked, Policy) else (asked,):
+            held = self._sink.held(lineage, chosen.config())
+            is_asked = chosen is asked or not chosen.is_lossy
+            if held is not None and (is_asked or chosen == self._codec_for(role, codec, held.types, held.is_table)):
+                return chosen, held
+        return _RAW, None
+
+    def _leaves_out(self, role: str, codec: Asked | None) -> bool:
+        asked = self._asked(role, codec)
+        return isinstance(asked, Policy) and asked.leaves_out_derived
+
+    def _follows(self, facts: Mapping[str, Any]) -> bool:
+        """Its one parent is answered without the model. Parents are taken before what is computed from them."""
+        parents = facts.get("parents")
+        return (
+            parents is not None
+            and len(parents) == 1
+            and parents[0] in self._open
+            and (self._open[parents[0]].is_answered)
+        )
 
     def _put_blocks(self, opened: _Open, described: Described) -> None:
         if not opened.keep:
@@ -348,6 +404,17 @@ class Capture:
             with self._storing(name):
                 if found != n_rows:
                     raise CaptureError(f"{name!r} has {found} rows, expected {n_rows} as in the input")
+
+    def _check_derived(self) -> None:
+        """What follows from what was left out after all is run again; what cannot be is left out too."""
+        for name, opened in list(self._open.items()):
+            if not opened.is_derived or self._follows({"parents": opened.intermediate.parents}):
+                continue
+            opened.is_derived = False
+            with self._storing(name):
+                if self._version.artifact is None or opened.intermediate.recompute_difference is None:
+                    (parent,) = opened.intermediate.parents or ("",)
+                    raise CaptureError(f"it follows from {parent!r}, which was not stored, and cannot be recomputed")
 
 
 def _unchanging(parts: np.ndarray, values: np.ndarray) -> np.ndarray:

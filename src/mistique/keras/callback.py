@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from mistique.codecs import Codec
+from mistique.codecs import Codec, Policy
 from mistique.errors import CaptureError, CaptureWarning
 from mistique.keras.batches import Batches
 from mistique.keras.capture import Request, capture_net
@@ -41,7 +41,8 @@ class MistiqueCallback(keras.callbacks.Callback):
         Names of the layers to store, ``inner/dense_1`` within a nested model. None: all.
     every : int, default 1
         Capture every so many epochs; the last one always.
-    codec : str or Codec, default "raw"
+    codec : str, Codec or Policy, default "auto"
+        As in `capture`.
     keep : {"all", "none"}, default "all"
         ``"none"`` declares the layers, to be recomputed when they are asked for.
     batch_size : int, default 256
@@ -89,7 +90,7 @@ class MistiqueCallback(keras.callbacks.Callback):
         dataset: str = "valid",
         layers: Sequence[str] | None = None,
         every: int = 1,
-        codec: str | Codec = "raw",
+        codec: str | Codec | Policy = "auto",
         keep: str = "all",
         batch_size: int = 256,
         row_labels: Any = None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from mistique.codecs import Codec
+from mistique.codecs import Codec, Policy
 from mistique.errors import CaptureError
 from mistique.keras.batches import Batches
 from mistique.keras.filing import Filing
@@ -31,7 +31,7 @@ class Request:
     model: str
     dataset: str
     layers: Sequence[str] | None = None
-    codec: str | Codec = "raw"
+    codec: str | Codec | Policy = "auto"
     keep: str = "all"
     on_error: str = "raise"
 
@@ -51,7 +51,7 @@ def capture(
     model: str,
     dataset: str,
     layers: Sequence[str] | None = None,
-    codec: str | Codec = "raw",
+    codec: str | Codec | Policy = "auto",
     keep: str = "all",
     batch_size: int = 256,
     row_labels: Any = None,
@@ -75,8 +75,10 @@ def capture(
     layers : sequence of str, optional
         Names of the layers to store, ``inner/dense_1`` within a nested model; the second call of a shared
         layer is ``shared:1``. Later layers are not computed. None: all.
-    codec : str or Codec, default "raw"
-        For the layers; input, target and prediction are kept exactly.
+    codec : str, Codec or Policy, default "auto"
+        For the layers; input, target and prediction are kept exactly. ``"auto"``: floats by ``"power"`` with 5 bits,
+        and pooled, flattened, permuted or dropped-out layers not at all where the layer before is stored, from which
+        they follow. ``"raw"``: every bit of every layer.
     keep : {"all", "none"}, default "all"
         ``"none"`` declares the layers, to be recomputed when they are asked for. What cannot be recomputed is
         stored.

@@ -8,6 +8,8 @@ from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mistique.errors import CaptureWarning
 from mistique.keras.artifact import artifact_of
 from mistique.keras.batches import Batch, Batches
@@ -41,6 +43,7 @@ class Filing:
     def __init__(self, network: Network, taken: Capture, *, keep: bool) -> None:
         self._network, self._taken, self._keep = network, taken, keep
         self._names = [output.names[0] for output in network.outputs]
+        self._n_rows = 0
         self._recompute: dict[str, Any] = {"recompute_difference": 0.0, "recompute_note": ""}
 
     def take_all(self, batches: Batches, first: Batch, rest: Iterator[Batch]) -> None:
@@ -113,10 +116,15 @@ class Filing:
 
     def _append(self, batch: Batch, new: list[Output], targets: Mapping[str, str]) -> None:
         inputs = dict(named_leaves(INPUT, batch.inputs))
-        computed = [output.names[0] for output in new if output.role != "input"]
+        computed = [o.names[0] for o in new if o.role != "input" and self._taken.takes(o.names[0])]
         values = self._network.run(batch, computed) if computed else {}
+        self._n_rows += batch.n_rows
         for output in new:
             name = output.names[0]
+            if not self._taken.takes(name):
+                n_bytes = output.tensor.dtype.itemsize * int(np.prod(output.tensor.shape[1:])) * self._n_rows
+                self._taken.annotate(name, n_rows=self._n_rows, raw_nbytes=n_bytes)
+                continue
             given = inputs.get(name) if output.role == "input" else values.get(name)
             # A layer that some batches do not call has too few rows, which the commit says.
             if given is not None:
@@ -134,6 +142,7 @@ class Filing:
             "role": output.role,
             "parents": parents,
             "detail": output.detail,
+            "derivation": output.derivation,
             "aliases": tuple(dict.fromkeys(alias for alias in output.names if alias != name)),
             **(self._recompute if output.role != "input" else {}),
         }

@@ -14,6 +14,7 @@ import numpy as np
 
 from mistique.errors import MistiqueError, ModelMismatchError
 from mistique.keras.batches import Batch
+from mistique.keras.derivations import confirmed_derivations
 from mistique.keras.forward import as_tensors, as_view
 from mistique.keras.inputs import check_inputs, described, said
 from mistique.keras.lineage import Lineages, fingerprint, is_open_code
@@ -168,8 +169,10 @@ class Network:
     def _take_layout(self, recording: Recording) -> None:
         self.without_rows = recording.without_rows
         # The layout outlives the batch; its values must not.
+        rules = confirmed_derivations(recording.outputs)
         self.outputs = [
-            replace(o, tensor=np.empty((0, *o.tensor.shape[1:]), o.values().dtype)) for o in recording.outputs
+            replace(o, tensor=np.empty((0, *o.tensor.shape[1:]), o.values().dtype), derivation=rules.get(o.names[0]))
+            for o in recording.outputs
         ]
 
     def _sample(self, inputs: Any, n_rows: int) -> Recording | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from time import perf_counter
@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from mistique.errors import CaptureError
+from mistique.keras.derivations import derivation_of_call
 from mistique.keras.forward import (
     ByTensor,
     Call,
@@ -46,6 +47,8 @@ class Output:
         From its parents to it: the layer's own, and those of layers in between that are not recorded.
     made : Made, optional
         How it came to be. None: not known in full.
+    derivation : mapping, optional
+        How the values should follow from those of the one parent, by what the layer is.
     """
 
     names: list[str]
@@ -55,6 +58,7 @@ class Output:
     parents: frozenset[str] | None
     seconds: float
     made: Made | None = None
+    derivation: Mapping[str, Any] | None = None
 
     def values(self) -> np.ndarray:
         """The values, read only, in the dtype in which they were computed; 16-bit floats stay as they are."""
@@ -189,6 +193,8 @@ class _Recorder:
                 if not has_inner:
                     origin = replace(origin, seconds=seconds)
                 self._file(names, bases, tensor, type(call.layer).__name__, origin)
+                if self.outputs and self.outputs[-1].tensor is tensor:
+                    self.outputs[-1].derivation = derivation_of_call(call, tensor, self.outputs[:-1])
         return outputs
 
     def predict(self, model: keras.Model, outputs: Any) -> None:

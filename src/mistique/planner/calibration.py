@@ -30,6 +30,7 @@ class Calibration:
         self._observe = observe
         self._reads: dict[str, deque[Observation]] = defaultdict(lambda: deque(maxlen=_WINDOW))
         self._recomputations: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=16))
+        self._derivations: deque[float] = deque(maxlen=_WINDOW)
         self._fits: dict[str, ReadCost] = {}
         for observation in observations:
             self._take(observation)
@@ -60,6 +61,10 @@ class Calibration:
         """How many runs of a model the factor rests on."""
         return len(self._recomputations[model])
 
+    def derive_factor(self) -> float:
+        """Measured over predicted time of what was derived by rules: the median of the last 64, 1 before the first."""
+        return float(np.median(self._derivations)) if self._derivations else 1.0
+
     def _take(self, observation: Observation) -> None:
         if observation.kind == "read" and observation.seconds > 0:
             self._reads[observation.subject].append(observation)
@@ -67,6 +72,8 @@ class Calibration:
         elif observation.kind == "recompute" and observation.predicted_seconds > 0:
             ratio = observation.seconds / observation.predicted_seconds
             self._recomputations[observation.subject].append(ratio)
+        elif observation.kind == "derive" and observation.predicted_seconds > 0:
+            self._derivations.append(observation.seconds / observation.predicted_seconds)
 
 
 def _fit(reads: Iterable[Observation]) -> ReadCost:

@@ -10,11 +10,13 @@ import numpy as np
 from mistique.codecs import codec_from_config
 from mistique.errors import NoPlanError
 from mistique.planner.calibration import Calibration
-from mistique.planner.cost import recompute_seconds
+from mistique.planner.cost import derive_seconds, recompute_seconds
+from mistique.planner.descent import descent_to
 from mistique.planner.plan import Candidate, Plan, format_seconds
 from mistique.schema import INPUT, Intermediate, References, Version
 
 _SURE = 1.5
+_NOT_TRUSTED = Candidate("recompute", (), False, "the model is not this user's, and no trust was given to run it")
 
 
 @dataclass(frozen=True)
@@ -46,15 +48,19 @@ class Question:
     exact: bool
 
 
-def choose(question: Question, calibration: Calibration) -> Plan:
-    """The cheapest plan.
+def choose(question: Question, calibration: Calibration, *, runs: bool = True) -> Plan:
+    """The cheapest plan; with ``runs=False``, of those that do not run the model.
 
     Raises
     ------
     NoPlanError
         Saying why not read and why not recompute.
     """
-    candidates = (_read(question, calibration), *_recompute(question, calibration))
+    candidates = (
+        _read(question, calibration),
+        *_derive(question, calibration),
+        *(_recompute(question, calibration) if runs else [_NOT_TRUSTED]),
+    )
     possible = sorted((c for c in candidates if c.is_possible), key=lambda c: c.predicted_seconds)
     if not possible:
         raise NoPlanError(key=question.key, reasons=[f"{c.road}: {c.reason}" for c in candidates])
@@ -80,6 +86,11 @@ def choose(question: Question, calibration: Calibration) -> Plan:
         chosen=chosen,
         reason=reason,
     )
+
+
+def can_be_answered_without_running(plan: Plan) -> bool:
+    """Some road of it, chosen or not, leaves the model alone."""
+    return any(c.is_possible and not c.road.startswith("recompute") for c in plan.candidates)
 
 
 def recompute_rows(question: Question) -> np.ndarray:
@@ -151,6 +162,29 @@ def _read_seconds(
     cost = calibration.read_cost(str(intermediate.codec["name"]))
     basis = f"{cost.n_observations} reads measured" if cost.n_observations else "no read measured yet: a first guess"
     return cost.seconds(nbytes, n_ranges=n_ranges), nbytes, basis
+
+
+def _derive(question: Question, calibration: Calibration) -> list[Candidate]:
+    """By rules from the nearest stored ancestor, for what was not stored because there are such rules."""
+    target = question.target
+    if target.references is not None or target.derivation is None:
+        return []
+    descent = descent_to(question.graph, target)
+    if isinstance(descent, str):
+        return [Candidate("derive", target.parents or (), False, descent)]
+    ancestor = descent.ancestor
+    road, sources = f"derive from {ancestor.name}", (ancestor.name,)
+    if question.exact and codec_from_config(ancestor.codec).is_lossy:
+        reason = f"{ancestor.name} is stored by the lossy codec {ancestor.codec['name']}"
+        return [Candidate(road, sources, False, reason)]
+    if question.exact and not descent.is_exact:
+        return [Candidate(road, sources, False, "an average is rounded in another order than the model's")]
+    needed = descent.columns(question.columns)
+    read_seconds, nbytes, basis = _read_seconds(ancestor, question.rows, needed[0], calibration)
+    n_values = len(question.rows) * sum(map(len, needed[:-1]))
+    seconds = read_seconds + calibration.derive_factor() * derive_seconds(n_values)
+    rules = ", ".join(str(step.rule["op"]) for step in descent.steps)
+    return [Candidate(road, sources, True, f"{rules}; {basis}", seconds, nbytes)]
 
 
 def _recompute(question: Question, calibration: Calibration) -> list[Candidate]:

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mistique.codecs.floats import float_dtype
+from mistique.errors import UntrustedArtifactError
 from mistique.ingest.columns import describe, describe_array
-from mistique.planner.choose import Question, ancestors_that_run, choose, chunks_of, read_work, recompute_rows
+from mistique.kernels.transpose import gather_columns, scatter_columns
+from mistique.planner.choose import (
+    Question,
+    ancestors_that_run,
+    can_be_answered_without_running,
+    choose,
+    chunks_of,
+    read_work,
+    recompute_rows,
+)
+from mistique.planner.cost import derive_seconds
+from mistique.planner.descent import Descent, descent_to
 from mistique.planner.plan import Candidate, Plan
 from mistique.planner.reading import read
-from mistique.planner.values import Values, pandas_index, values_of
+from mistique.planner.values import Values, array_places, pandas_index, values_of
 from mistique.schema import ROW_LABEL, Intermediate, Key
 from mistique.storage.catalog import Capture
 from mistique.storage.usage import Observation
 
 if TYPE_CHECKING:
     from mistique.store import Store
+
+# Of an ancestor that is read whole to derive from it: 64 MB of float32.
+_CELLS_AT_ONCE = 16 * 1024 * 1024
 
 
 def question_of(
@@ -53,19 +70,28 @@ def execute(
     rows: np.ndarray | None = None,
     columns: np.ndarray | None = None,
     exact: bool = False,
+    runs: bool = True,
 ) -> tuple[Values, Plan]:
     """The values asked, by the cheapest road, and the plan with what it took.
 
-    Rows and columns come back in the order in which they were asked.
+    Rows and columns come back in the order in which they were asked. A model that must not be loaded is run only where
+    nothing else answers, and then the error says so; with ``runs=False`` it is no road at all.
     """
     question = question_of(store, capture, intermediate, rows=rows, columns=columns, exact=exact)
-    plan = choose(question, store.calibration)
+    plan = choose(question, store.calibration, runs=runs)
     started = time.perf_counter()
     if plan.chosen.road == "read":
         values, max_abs_error = _read(store, question.target, question.rows, question.columns)
+    elif plan.chosen.road.startswith("derive"):
+        values, max_abs_error = _derive(store, question)
     else:
-        values = _recompute(store, capture, question, plan.chosen)
-        max_abs_error = question.target.recompute_difference or 0.0
+        try:
+            values = _recompute(store, capture, question, plan.chosen)
+            max_abs_error = question.target.recompute_difference or 0.0
+        except UntrustedArtifactError:
+            if not can_be_answered_without_running(plan):
+                raise
+            return execute(store, capture, intermediate, rows=rows, columns=columns, exact=exact, runs=False)
     done = replace(plan, seconds=time.perf_counter() - started, max_abs_error=max_abs_error)
     if rows is not None and not np.array_equal(rows, question.rows):
         values = values.take(np.searchsorted(question.rows, rows))
@@ -113,6 +139,45 @@ def _recompute(store: Store, capture: Capture, question: Question, chosen: Candi
     described = describe(output, what=what) if target.is_table else describe_array(output, what=what)
     values = values_of(described, target, question.columns)
     return values if len(rows) == len(question.rows) else values.take(np.searchsorted(rows, question.rows))
+
+
+def _derive(store: Store, question: Question) -> tuple[Values, float]:
+    """By rules from the nearest stored ancestor, some row blocks at a time; what the rules took is learned."""
+    target, rows = question.target, question.rows
+    descent = descent_to(question.graph, target)
+    assert isinstance(descent, Descent)
+    needed = descent.columns(question.columns)
+    kind = target.types[0]
+    bits = np.dtype(f"u{np.dtype(kind.cell).itemsize}")
+    _, sources = array_places(descent.ancestor, needed[0])
+    shape, places = array_places(target, question.columns)
+    out = np.empty((len(rows), len(places)), kind.cell)
+    worst = seconds = 0.0
+    for low, high in _portions(rows, descent.ancestor.block_rows, len(needed[0])):
+        values, error = _read(store, descent.ancestor, rows[low:high], needed[0])
+        started = time.perf_counter()
+        cells = np.empty((len(sources), high - low), kind.cell)
+        gather_columns(np.asarray(values.parts).reshape(high - low, -1).view(bits), sources, 0, cells.view(bits))
+        numbers = cells.view(float_dtype(kind.dtype)) if kind.is_float else cells
+        derived, error = descent.derive(numbers, needed, error)
+        scatter_columns(np.ascontiguousarray(derived).view(bits), places, out[low:high].view(bits))
+        worst = max(worst, error)
+        seconds += time.perf_counter() - started
+    subject = " ".join(str(step.rule["op"]) for step in descent.steps)
+    predicted = derive_seconds(len(rows) * sum(map(len, needed[:-1])))
+    store.calibration.add(Observation("derive", subject, 0, 0, predicted, seconds))
+    return Values(target, question.columns, out.reshape(len(rows), *shape)), worst
+
+
+def _portions(rows: np.ndarray, block_rows: int, n_columns: int) -> Iterator[tuple[int, int]]:
+    """Ranges of `rows` that are whole row blocks, of about so many cells that a portion is no load on memory."""
+    blocks_at_once = max(_CELLS_AT_ONCE // (block_rows * max(n_columns, 1)), 1)
+    first = 0
+    while first < len(rows):
+        end = (int(rows[first]) // block_rows + blocks_at_once) * block_rows
+        last = int(np.searchsorted(rows, end))
+        yield first, last
+        first = last
 
 
 def _read(store: Store, intermediate: Intermediate, rows: np.ndarray, columns: np.ndarray) -> tuple[Values, float]:

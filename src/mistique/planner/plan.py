@@ -14,7 +14,7 @@ class Candidate:
     Parameters
     ----------
     road : str
-        ``read``, ``recompute``, or ``recompute from scale``.
+        ``read``, ``derive from conv1``, ``recompute``, or ``recompute from scale``.
     sources : tuple of str
         Intermediates that it reads: the one asked, the input, or ancestors.
     is_possible : bool

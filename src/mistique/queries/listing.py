@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from mistique.planner.plan import format_nbytes
 from mistique.queries.answer import html_table, text_table
-from mistique.schema import ROW_LABEL
+from mistique.schema import ROW_LABEL, Intermediate
+from mistique.storage.catalog import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store
@@ -139,12 +140,20 @@ def facts_of(store: Store, key: str) -> list[tuple[str, Any]]:
         ("types", ", ".join(types)),
         ("columns", "" if node.columns is None else ", ".join(node.columns)),
         ("codec", f"{node.codec['name']}{f' ({codec})' if codec else ''}"),
-        ("stored", "yes" if node.name in capture.stored else "no: it is recomputed when asked"),
+        ("stored", _stored(capture, node)),
         ("raw bytes", format_nbytes(node.raw_nbytes)),
         ("bytes it added", format_nbytes(node.stored_nbytes)),
         ("forward time a row", f"{node.forward_seconds_per_row * 1e6:.3g} us"),
         ("recomputing", node.recompute_note or ("bit-equal" if node.recompute_difference == 0 else "")),
     ]
+
+
+def _stored(capture: Capture, node: Intermediate) -> str:
+    if node.name in capture.stored:
+        return "yes"
+    if node.derivation is not None and node.parents is not None and len(node.parents) == 1:
+        return f"no: it follows from {node.parents[0]} ({node.derivation['op']})"
+    return "no: it is recomputed when asked"
 
 
 def format_ratio(raw_nbytes: int, stored_nbytes: int) -> str:

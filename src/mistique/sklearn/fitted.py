@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from mistique.codecs import Codec
+from mistique.codecs import Codec, Policy
 from mistique.errors import CaptureError, CaptureWarning, ModelMismatchError
 from mistique.sklearn.stage_records import FEW_ROWS_DIFFER, CapturedRun, CaptureSettings, StageRecords
 from mistique.sklearn.stages import Stage, as_pipeline, stages_of
@@ -36,7 +36,7 @@ def capture(
     dataset: str,
     model: str | None = None,
     keep: str = "all",
-    codec: str | Codec = "raw",
+    codec: str | Codec | Policy = "auto",
     on_error: str = "raise",
 ) -> str | None:
     """The name of the version under which a fitted model's stages over these data are now stored.
@@ -53,7 +53,8 @@ def capture(
     model : str, optional
         Name of the model; by default the one given to `Pipeline.set_capture`.
     keep : {"all", "none"}, default "all"
-    codec : str or Codec, default "raw"
+    codec : str, Codec or Policy, default "auto"
+        ``"auto"`` keeps tables exactly.
     on_error : {"raise", "warn"}, default "raise"
 
     Returns

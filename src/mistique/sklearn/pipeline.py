@@ -20,7 +20,7 @@ from sklearn.pipeline import _final_estimator_has
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_memory
 
-from mistique.codecs import Codec, resolve_codec
+from mistique.codecs import Codec, Policy, resolve_codec
 from mistique.sklearn.recording import FitRecording, observed_memory, recording_of
 from mistique.sklearn.stage_records import CapturedRun, CaptureSettings
 from mistique.store import Store
@@ -57,7 +57,7 @@ class Pipeline(sklearn.pipeline.Pipeline):
         model: str | None = None,
         dataset: str = "train",
         keep: str = "all",
-        codec: str | Codec = "raw",
+        codec: str | Codec | Policy = "auto",
         on_error: str = "warn",
     ) -> Pipeline:
         """The pipeline itself, which from now on captures each fit; its clones and copies do as well.
@@ -73,8 +73,8 @@ class Pipeline(sklearn.pipeline.Pipeline):
         keep : {"all", "none"}, default "all"
             What is stored of the stages' outputs; ``"none"`` leaves them to be recomputed. The input, the
             target and the prediction are stored always.
-        codec : str or Codec, default "raw"
-            How stages' outputs are encoded.
+        codec : str, Codec or Policy, default "auto"
+            How stages' outputs are encoded: ``"auto"`` keeps tables exactly.
         on_error : {"warn", "raise"}, default "warn"
             Whether a capture that fails warns and lets the fit go on, or raises.
 

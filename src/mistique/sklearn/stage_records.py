@@ -30,7 +30,7 @@ class CaptureSettings:
     model: str
     dataset: str = "train"
     keep: str = "all"
-    codec: Any = "raw"
+    codec: Any = "auto"
     on_error: str = "warn"
 
     def __post_init__(self) -> None:

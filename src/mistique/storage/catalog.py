@@ -147,6 +147,15 @@ class Catalog:
                     return replace(intermediate, references=self.references(capture)[name])
         return None
 
+    def derived(self, lineage: str) -> Intermediate | None:
+        """An intermediate of that lineage that was not stored as it follows from another; None: there is none."""
+        for capture in reversed(self.captures()):
+            for name, intermediate in capture.intermediates.items():
+                is_left_out = name not in capture.stored and intermediate.derivation is not None
+                if is_left_out and intermediate.lineage == lineage:
+                    return intermediate
+        return None
+
     def references(self, capture: Capture) -> Mapping[str, References]:
         """Where the chunks of the stored intermediates of a capture lie, read at once and kept."""
         missing = [name for name in capture.stored if capture.orders[name] not in self._references]

@@ -15,15 +15,15 @@ _FLUSH_AT = 64
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One measured read or recomputation.
+    """One measured read, recomputation or derivation.
 
     Parameters
     ----------
-    kind : {"read", "recompute"}
+    kind : {"read", "recompute", "derive"}
     subject : str
-        The codec that was read, or ``model@version`` that was run.
+        The codec that was read, ``model@version`` that was run, or the rules that were followed.
     encoded_nbytes : int
-        Bytes read; 0 for a recomputation.
+        Bytes read; 0 for a recomputation and a derivation, which counts its read apart.
     n_ranges : int
         Contiguous runs that they lay in.
     predicted_seconds : float
