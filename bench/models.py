@@ -14,8 +14,17 @@ import numpy as np
 
 import mistique
 from bench.harness import Scratch
+from mistique.codecs import resolve_codec
+from mistique.errors import UnknownCodecError
 
 BATCH_ROWS = 256
+
+try:
+    resolve_codec("auto")
+except UnknownCodecError:
+    AUTO = "power"
+else:
+    AUTO = "auto"
 STAGES = ("input", "select", "impute", "scale", "prediction", "target")
 
 

@@ -1,8 +1,8 @@
 """What people make by hand to keep arrays and tables: NumPy, joblib, Parquet, HDF5 and zarr files, each at its best.
 
 A table is a pandas frame. Parquet and joblib take it as it is; the others take it column by column, text as bytes,
-categories as their codes, dates as integers, nulls and row labels dropped, all of it to their advantage. A matrix is what
-a layer gave, a row for each example, flattened so that the positions of a unit lie side by side.
+categories as their codes, dates as integers, nulls and row labels dropped, all of it to their advantage. A matrix is
+what a layer gave, a row for each example, flattened so that the positions of a unit lie side by side.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 CHUNK = (1024, 64)
 ROW_GROUP = 8 * 1024
+_SPLIT: dict[str, Any] = {"compression": "zstd", "use_dictionary": False, "use_byte_stream_split": True}
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,27 @@ def peers() -> Mapping[str, Peer]:
         "npy": Peer(False, _write_npy_table, _read_npy_table, _write_npy, _read_npy, _open_npy),
         "npz": Peer(True, _write_npz_table, _read_npz_table, _write_npz, lambda path: np.load(path)["matrix"]),
         "joblib": Peer(True, _write_joblib, _read_joblib, _write_joblib, _read_joblib),
-        "parquet": Peer(True, _write_parquet_table, _read_parquet_table, _write_parquet, _read_parquet, _open_parquet),
+        "parquet": Peer(True, _write_parquet_table, _read_parquet_table, _write_parquet, _read_parquet),
         "hdf5": Peer(True, _write_hdf5_table, _read_hdf5_table, _write_hdf5, _read_hdf5, _open_hdf5),
         "zarr": Peer(True, _write_zarr_table, _read_zarr_table, _write_zarr, _read_zarr, _open_zarr),
     }
+
+
+def open_peers() -> Mapping[str, Peer]:
+    """Those of which some columns and some rows can be had: each has one layout for both."""
+    found = {name: peer for name, peer in peers().items() if peer.open_matrix is not None}
+    columns = Peer(
+        True, _write_parquet_table, _read_parquet_table, _write_parquet_columns, _read_parquet_columns, _open_parquet
+    )
+    return {**found, "parquet": columns}
 
 
 HOW = {
     "npy": "numpy.save; for some rows or columns it is mapped into memory",
     "npz": "numpy.savez_compressed, an entry for each column of a table",
     "joblib": "joblib.dump with zlib, level 3, its default",
-    "parquet": "pyarrow with zstd; layers with byte-stream-split and a column for each value, row groups of 8,192 rows",
+    "parquet": "pyarrow with zstd; layers with byte-stream-split, as one column of lists; for some rows or columns of it as"
+    " a column for each value, in row groups of 8,192 rows",
     "hdf5": "h5py with gzip; a dataset for each column of a table, layers shuffled, in chunks of 1,024 x 64",
     "zarr": "zarr 3 with Blosc zstd; an array for each column of a table, layers shuffled, in chunks of 1,024 x 64",
 }
@@ -169,16 +180,31 @@ def _write_parquet(path: Path, matrix: np.ndarray) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    cells = pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), matrix.shape[1])
+    pq.write_table(pa.table({"cells": cells}), path, **_SPLIT)
+
+
+def _read_parquet(path: Path) -> np.ndarray:
+    import pyarrow.parquet as pq
+
+    cells = pq.read_table(path).column("cells").combine_chunks()
+    found: np.ndarray = cells.flatten().to_numpy(zero_copy_only=False).reshape(len(cells), -1)
+    return found
+
+
+def _write_parquet_columns(path: Path, matrix: np.ndarray) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     names = [str(number) for number in range(matrix.shape[1])]
     schema = pa.schema([(name, pa.from_numpy_dtype(matrix.dtype)) for name in names])
-    options: dict[str, Any] = {"compression": "zstd", "use_dictionary": False, "use_byte_stream_split": True}
-    with pq.ParquetWriter(path, schema, **options) as writer:
+    with pq.ParquetWriter(path, schema, **_SPLIT) as writer:
         for start in range(0, len(matrix), ROW_GROUP):
             columns = np.ascontiguousarray(matrix[start : start + ROW_GROUP].T)
             writer.write_table(pa.table([pa.array(column) for column in columns], schema=schema))
 
 
-def _read_parquet(path: Path) -> np.ndarray:
+def _read_parquet_columns(path: Path) -> np.ndarray:
     import pyarrow.parquet as pq
 
     return _as_matrix(pq.ParquetFile(path).read())
