@@ -30,7 +30,7 @@ def measure_vgg(report: Report, scratch: Scratch) -> None:
     """VGG16 over CIFAR images, with the default codec: bytes a value, and the fidelity of that same store."""
     from mistique.keras import capture
 
-    net, x, _ = _network(128 if report.is_quick else 10_000)
+    net, x, _ = network(128 if report.is_quick else 10_000)
     path = scratch.path("vgg.mistique")
     with mistique.open(path) as store:
         options: dict[str, Any] = {"layers": LAYERS, "codec": AUTO, "batch_size": BATCH_ROWS}
@@ -43,7 +43,7 @@ def measure_lossless(report: Report, scratch: Scratch) -> None:
     """The same layers exactly."""
     from mistique.keras import capture
 
-    net, x, _ = _network(64 if report.is_quick else 2_000)
+    net, x, _ = network(64 if report.is_quick else 2_000)
     path = scratch.path("vgg.mistique")
     with mistique.open(path) as store:
         options: dict[str, Any] = {"layers": LAYERS, "codec": "raw", "batch_size": BATCH_ROWS}
@@ -73,7 +73,7 @@ def measure_finetuning(report: Report, scratch: Scratch) -> None:
 
     n_rows, n_epochs = (64, 3) if report.is_quick else (1_000, 10)
     trained = ["dense1", "logits"]
-    net, x, classes = _network(2 * n_rows, dense=(256, 10))
+    net, x, classes = network(2 * n_rows, dense=(256, 10))
     for layer in net.layers:
         layer.trainable = layer.name in trained
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -114,7 +114,8 @@ def measure_finetuning(report: Report, scratch: Scratch) -> None:
     ]
 
 
-def _network(n_rows: int, *, dense: tuple[int, ...] = (10,)) -> tuple[Any, np.ndarray, np.ndarray]:
+def network(n_rows: int, *, dense: tuple[int, ...] = (10,)) -> tuple[Any, np.ndarray, np.ndarray]:
+    """VGG16, and images of CIFAR-10 as it takes them with their classes."""
     images, classes = data.cifar("train", n_rows)
     return data.vgg16(dense=dense), data.vgg16_input(images), classes
 
@@ -195,7 +196,7 @@ def _exact(net: Any, x: np.ndarray, units: dict[str, list[int]]) -> tuple[dict[s
     """The numbered layers, and the largest value of each unit on each row, in one pass that keeps nothing else."""
     kept: dict[str, list[np.ndarray]] = {name: [] for name in _NUMBERED.values()}
     scores: dict[str, list[np.ndarray]] = {name: [] for name in units}
-    for outputs in _passes(net, x, list(LAYERS)):
+    for outputs in passes(net, x, list(LAYERS)):
         for name, values in zip(LAYERS, outputs, strict=True):
             if name in kept:
                 kept[name].append(values)
@@ -208,10 +209,11 @@ def _exact(net: Any, x: np.ndarray, units: dict[str, list[int]]) -> tuple[dict[s
 
 
 def _outputs(net: Any, x: np.ndarray, layers: list[str]) -> list[np.ndarray]:
-    return [np.concatenate(parts) for parts in zip(*_passes(net, x, layers), strict=True)]
+    return [np.concatenate(parts) for parts in zip(*passes(net, x, layers), strict=True)]
 
 
-def _passes(net: Any, x: np.ndarray, layers: list[str]) -> Iterator[list[np.ndarray]]:
+def passes(net: Any, x: np.ndarray, layers: list[str]) -> Iterator[list[np.ndarray]]:
+    """The outputs of some layers, batch by batch, from the compiled forward pass."""
     import keras
 
     forward = keras.Model(net.input, [net.get_layer(name).output for name in layers])

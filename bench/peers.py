@@ -75,8 +75,8 @@ HOW = {
     "npy": "numpy.save; for some rows or columns it is mapped into memory",
     "npz": "numpy.savez_compressed, an entry for each column of a table",
     "joblib": "joblib.dump with zlib, level 3, its default",
-    "parquet": "pyarrow with zstd; layers with byte-stream-split, as one column of lists; for some rows or columns of it as"
-    " a column for each value, in row groups of 8,192 rows",
+    "parquet": "pyarrow with zstd; layers with byte-stream-split, as one column of lists; where some rows or columns"
+    " are read, as a column for each value, in row groups of 8,192 rows",
     "hdf5": "h5py with gzip; a dataset for each column of a table, layers shuffled, in chunks of 1,024 x 64",
     "zarr": "zarr 3 with Blosc zstd; an array for each column of a table, layers shuffled, in chunks of 1,024 x 64",
 }
