@@ -26,7 +26,6 @@ except UnknownCodecError:
     AUTO = "power"
 else:
     AUTO = "auto"
-STAGES = ("input", "select", "impute", "scale", "prediction", "target")
 
 
 @dataclass(frozen=True)

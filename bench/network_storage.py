@@ -30,7 +30,7 @@ def measure_vgg(report: Report, scratch: Scratch) -> None:
     """VGG16 over CIFAR images, with the default codec: bytes a value, and the fidelity of that same store."""
     from mistique.keras import capture
 
-    net, x, _ = network(128 if report.is_quick else 10_000)
+    net, x, _ = network(96 if report.is_quick else 10_000)
     path = scratch.path("vgg.mistique")
     with mistique.open(path) as store:
         options: dict[str, Any] = {"layers": LAYERS, "codec": AUTO, "batch_size": BATCH_ROWS}
@@ -43,16 +43,16 @@ def measure_lossless(report: Report, scratch: Scratch) -> None:
     """The same layers exactly."""
     from mistique.keras import capture
 
-    net, x, _ = network(64 if report.is_quick else 2_000)
+    net, x, _ = network(32 if report.is_quick else 2_000)
     path = scratch.path("vgg.mistique")
     with mistique.open(path) as store:
         options: dict[str, Any] = {"layers": LAYERS, "codec": "raw", "batch_size": BATCH_ROWS}
         capture(net, x, store=store, model="cifar/vgg16", dataset="train", **options)
         _bytes_a_value(report, store, path, f"VGG16 exactly, {len(x):,} images", bar=1.95)
-    sample = x[: 64 if report.is_quick else 512]
+    sample = x[: 16 if report.is_quick else 512]
     found = dict.fromkeys(peers(), 0)
     n_values = 0
-    for name in LAYERS:
+    for name in LAYERS[::4] if report.is_quick else LAYERS:
         (values,) = _outputs(net, sample, [name])
         n_values += values.size
         for kind, peer in peers().items():
@@ -71,7 +71,7 @@ def measure_finetuning(report: Report, scratch: Scratch) -> None:
 
     from mistique.keras import MistiqueCallback
 
-    n_rows, n_epochs = (64, 3) if report.is_quick else (1_000, 10)
+    n_rows, n_epochs = (32, 2) if report.is_quick else (1_000, 10)
     trained = ["dense1", "logits"]
     net, x, classes = network(2 * n_rows, dense=(256, 10))
     for layer in net.layers:
