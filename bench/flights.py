@@ -62,7 +62,7 @@ def flights_pipelines() -> tuple[Template, ...]:
     endings = (
         (_TEXTS, _FEW, _FILL, _MINUTES, onehot, scale, ("ridge", Ridge())),
         (_TEXTS, _FEW, _FILL, _ROUND, onehot, ("robust", s.framed(RobustScaler())), ("bayes", BayesianRidge())),
-        (_TEXTS, _FEW, _FILL, _RATIOS, product, onehot, scale, ("elastic", ElasticNet(0.5))),
+        (_TEXTS, _FEW, _FILL, _RATIOS, product, onehot, scale, ("elastic", ElasticNet(0.5, precompute=True))),
         (_TEXTS, _CODES, _GUSTS, ("lightgbm", lightgbm(n_estimators=100, learning_rate=0.1))),
         (_TEXTS, means, rest, _MINUTES, ("lightgbm deep", deep)),
         (_TEXTS, _CODES, _FILL, _RATIOS, ("xgboost", xgboost(n_estimators=100, learning_rate=0.1, max_depth=6))),

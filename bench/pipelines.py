@@ -93,7 +93,7 @@ def homes_pipelines() -> tuple[Template, ...]:
                     ),
                 ),
                 ("scale", s.framed(RobustScaler())),
-                ("elastic", ElasticNet(alpha=1.0, l1_ratio=0.5, max_iter=200, tol=1e-2)),
+                ("elastic", ElasticNet(alpha=1.0, l1_ratio=0.5, precompute=True, tol=1e-3)),
             ),
             (
                 {"elastic__alpha": 1.0},
