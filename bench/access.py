@@ -12,7 +12,7 @@ import numpy as np
 
 import mistique
 from bench.harness import Report, Road, Scratch, interleaved, run
-from bench.models import captured_fashion, captured_homes, fashion, fresh_store, homes
+from bench.models import captured, captured_homes, fashion, fresh_store, homes
 from mistique.planner import execute
 from mistique.planner.choose import Question, choose
 from mistique.planner.plan import Plan
@@ -45,7 +45,7 @@ def measure(report: Report, scratch: Scratch) -> None:
     network = fashion(512 if report.is_quick else 2_000)
     for codec in ("raw", "power"):
         path, store = fresh_store(scratch)
-        version = captured_fashion(store, network, codec=codec)
+        version = captured(store, network, model="fashion", codec=codec)
         for layer in ("conv1", "dense"):
             shapes += _shapes(report, store, f"{version}/test/{layer}", {"unit": 12}, n_rounds=n_rounds)
         store.close()

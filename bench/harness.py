@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
 import os
@@ -28,7 +29,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 _HERE = Path(__file__).parent
 _PACKAGES = (
     *("mistique", "numpy", "tiledb", "numba", "scikit-learn", "pandas", "pyarrow", "keras", "tensorflow"),
-    *("skops", "cloudpickle"),
+    *("skops", "cloudpickle", "lightgbm", "xgboost", "h5py", "zarr", "joblib"),
 )
 
 
@@ -120,14 +121,19 @@ class Report:
     ----------
     name : str
     is_quick : bool
+        Of a small version: a bar that is missed is shown, but fails nothing, as the bars are for the full size.
+    part : str, optional
+        Of a benchmark that can be run in parts, each of which replaces its own results only.
     """
 
     name: str
     is_quick: bool
+    part: str = ""
     figures: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     load_average_before: float = field(default_factory=lambda: os.getloadavg()[0])
+    started: float = field(default_factory=perf_counter)
 
     def add(
         self,
@@ -159,36 +165,63 @@ class Report:
             }
         )
         shown = "-" if bar is None else f"{bar:.3g} {unit}"
-        print(f"{self.name}: {what:<74} {value:>8.3g} {unit:<5} {shown:>7}  {verdict}", flush=True)
+        title = f"{self.name} {self.part}".rstrip()
+        print(f"{title}: {what:<74} {value:>8.3g} {unit:<5} {shown:>7}  {verdict}", flush=True)
 
     def write(self) -> int:
         """Write the JSON file; the exit code."""
-        content = {
-            "benchmark": self.name,
-            "quick": self.is_quick,
+        found = {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "commit": _git("rev-parse", "HEAD"),
             "commit_is_all": not _git("status", "--porcelain", "--", "src", "bench/*.py"),
             "machine": {**_machine(), "load_average_before": round(self.load_average_before, 2)},
             "versions": {"python": platform.python_version(), **_versions()},
+            "seconds": round(perf_counter() - self.started, 1),
             "figures": self.figures,
             "facts": self.facts,
             "notes": self.notes,
         }
         path = _HERE / "results" / f"{self.name}{'.quick' if self.is_quick else ''}.json"
         path.parent.mkdir(exist_ok=True)
+        content: dict[str, Any] = {"benchmark": self.name, "quick": self.is_quick}
+        if self.part:
+            before = json.loads(path.read_text()).get("parts", {}) if path.exists() else {}
+            content["parts"] = {**before, self.part: found}
+        else:
+            content |= found
         path.write_text(json.dumps(content, indent=1) + "\n")
-        return int(any(figure["verdict"] == "short" for figure in self.figures))
+        return int(not self.is_quick and any(figure["verdict"] == "short" for figure in self.figures))
 
 
-def run(name: str, description: str | None, measure: Callable[[Report, Scratch], None]) -> int:
-    """The command line of a benchmark; its exit code is 1 if a bar is short."""
+Measure = Callable[[Report, Scratch], None]
+
+
+def run(name: str, description: str | None, measure: Measure | Mapping[str, Measure]) -> int:
+    """The command line of a benchmark; its exit code is 1 if a bar is short.
+
+    Parameters
+    ----------
+    name : str
+    description : str
+    measure : callable, or mapping of str to callable
+        A mapping: parts that can be chosen on the command line. Each is written when it is done.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m bench.{name}", description=description)
     parser.add_argument("--quick", action="store_true", help="a small version, below a minute")
-    report = Report(name, parser.parse_args().quick)
-    with Scratch() as scratch:
-        measure(report, scratch)
-    return report.write()
+    parts = {"": measure} if callable(measure) else measure
+    if not callable(measure):
+        parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)}; by default all")
+    arguments = parser.parse_args()
+    chosen = getattr(arguments, "parts", None) or list(parts)
+    if unknown := [part for part in chosen if part not in parts]:
+        parser.error(f"no part {', '.join(unknown)}; there are {', '.join(parts)}")
+    exit_code = 0
+    for part in chosen:
+        report = Report(name, arguments.quick, part)
+        with Scratch() as scratch:
+            parts[part](report, scratch)
+        exit_code |= report.write()
+    return exit_code
 
 
 def in_subprocess(module: str, *arguments: str) -> Any:
@@ -213,6 +246,12 @@ def peak_nbytes() -> int:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def forget_peak() -> None:
+    """Let `peak_nbytes` begin anew from what is held now, where Linux allows it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _machine() -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""The models and the data of all benchmarks: three pipelines over homes, a CNN over Fashion-MNIST.
+"""Models, data and stores of the benchmarks: three pipelines over homes, a CNN over Fashion-MNIST, one over CIFAR-10.
 
-Both data sets ship with mistique, under their public names: King County house sales, and the Fashion-MNIST test split.
+Homes and Fashion-MNIST ship with mistique: King County house sales, and the Fashion-MNIST test split. CIFAR-10 is found
+by `bench.data`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,17 @@ import numpy as np
 
 import mistique
 from bench.harness import Scratch
+from mistique.codecs import resolve_codec
+from mistique.errors import UnknownCodecError
 
 BATCH_ROWS = 256
-STAGES = ("input", "select", "impute", "scale", "prediction", "target")
+
+try:
+    resolve_codec("auto")
+except UnknownCodecError:
+    AUTO = "power"
+else:
+    AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -29,8 +38,8 @@ class Homes:
 
 
 @dataclass(frozen=True)
-class Fashion:
-    """A network trained for one epoch on 2,000 images, and images that it has not seen."""
+class Network:
+    """A trained network, and images that it has not seen."""
 
     net: Any
     x: np.ndarray
@@ -46,7 +55,7 @@ def homes(n_rows: int = 21_613) -> Homes:
     return Homes(table.drop(columns="price"), table["price"], homes_pipelines())
 
 
-def fashion(n_rows: int = 5_000) -> Fashion:
+def fashion(n_rows: int = 5_000) -> Network:
     """A network and `n_rows` images: training takes the first 2,000, so at most 8,000 are left."""
     from mistique.data import load_fashion_mnist
     from mistique.keras.examples import fashion_cnn
@@ -55,7 +64,38 @@ def fashion(n_rows: int = 5_000) -> Fashion:
     x = images.astype(np.float32) / 255
     net = fashion_cnn()
     net.fit(x[:2_000], classes[:2_000], epochs=1, batch_size=64, verbose=0)
-    return Fashion(net, x[2_000 : 2_000 + n_rows], classes[2_000 : 2_000 + n_rows])
+    return Network(net, x[2_000 : 2_000 + n_rows], classes[2_000 : 2_000 + n_rows])
+
+
+def cifar(n_rows: int = 5_000) -> Network:
+    """The CNN of Keras's CIFAR-10 example, 4 convolutions and 2 dense layers, trained on 5,000 images for two epochs.
+
+    The images that it has not seen are those of the test split.
+    """
+    import keras
+    from keras import layers
+
+    from bench import data
+
+    keras.utils.set_random_seed(0)
+    blocks = [
+        layer
+        for block, n_filters in enumerate((32, 64), start=1)
+        for layer in (
+            layers.Conv2D(n_filters, 3, padding="same", activation="relu", name=f"conv{2 * block - 1}"),
+            layers.Conv2D(n_filters, 3, activation="relu", name=f"conv{2 * block}"),
+            layers.MaxPooling2D(name=f"pool{block}"),
+            layers.Dropout(0.25, name=f"dropout{block}"),
+        )
+    ]
+    dense = [layers.Dense(512, activation="relu", name="dense"), layers.Dropout(0.5, name="dropout3")]
+    last = layers.Dense(10, activation="softmax", name="classes")
+    net = keras.Sequential([keras.Input((32, 32, 3)), *blocks, layers.Flatten(name="flatten"), *dense, last])
+    net.compile("adam", "sparse_categorical_crossentropy")
+    images, classes = data.cifar("train", 500 if n_rows < 1_000 else 5_000)
+    net.fit(images.astype(np.float32) / 255, classes, epochs=2, batch_size=64, verbose=0)
+    x, y = data.cifar("test", n_rows)
+    return Network(net, x.astype(np.float32) / 255, y)
 
 
 def extractor(net: Any) -> Any:
@@ -101,11 +141,11 @@ def captured_homes(store: mistique.store.Store, given: Homes, *, keep: str = "al
         pipe.set_capture(None)
 
 
-def captured_fashion(store: mistique.store.Store, given: Fashion, *, codec: str = "raw", keep: str = "all") -> str:
-    """Capture the network over its images as ``fashion/CODEC``; the version's name."""
+def captured(store: mistique.store.Store, given: Network, *, model: str, codec: str = "raw", keep: str = "all") -> str:
+    """Capture a network over its images as ``MODEL/CODEC``; the version's name."""
     from mistique.keras import capture
 
-    options = {"model": f"fashion/{codec}", "dataset": "test", "codec": codec, "keep": keep}
+    options = {"model": f"{model}/{codec}", "dataset": "test", "codec": codec, "keep": keep}
     version = capture(given.net, given.x, given.y, store=store, batch_size=BATCH_ROWS, **options)
     assert version is not None
     return version

@@ -1,132 +1,218 @@
-"""How many bytes a store takes for what it captured, beside .npy, compressed .npz and Parquet with zstd."""
+"""How many bytes a store takes for what it captured, beside the files that people make by hand.
+
+Parts: homes and flights (pipelines), vgg, lossless and finetune (a network, see bench/network_storage.py).
+"""
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 import mistique
+from bench import data
+from bench.flights import flights_pipelines
 from bench.harness import Report, Scratch, nbytes_of, run
-from bench.models import STAGES, captured_fashion, captured_homes, fashion, fresh_store, homes, layer_outputs
-from mistique.queries.listing import listing
+from bench.network_storage import measure_finetuning, measure_lossless, measure_vgg
+from bench.peers import HOW, columns_of, peers
+from bench.pipelines import homes_pipelines
+
+_CHUNK_ROWS = 1024
+_COUNTED = (1, 10, 25, 50)
+# How `mistique.open` is asked to leave similar columns where they are, and to bring them together.
+_PLACEMENTS: dict[str, Any] = {"off": "off", "on": "similar"}
 
 
-def measure(report: Report, scratch: Scratch) -> None:
+def measure_homes(report: Report, scratch: Scratch) -> None:
+    """Fifty pipelines, every intermediate kept exactly."""
     report.notes += [
-        "raw: bytes of all values as they were captured, row labels included, once for each intermediate.",
-        "segments: what the listing counts as stored, all values; directory: every file of the store, with models,"
-        " catalog and indices.",
-        "npy, npz, parquet: one file for each intermediate, nothing shared between them; tables column by column,"
-        " row labels in a file of their own for each pipeline.",
-        "parquet: pyarrow's defaults with zstd; 'split': byte-stream-split instead of dictionaries (layers only).",
-        "ratios are raw bytes over stored bytes: higher is smaller.",
+        "raw: bytes of the values of every intermediate as captured, input, target and prediction included.",
+        "stored: every file of the store, models, catalog and indices included.",
+        "files by hand: one for each intermediate; measured over the first setting of each pipeline, brought to all by"
+        " their share of the raw bytes: " + "; ".join(f"{name}: {how}" for name, how in HOW.items()) + ".",
+        f"distinct: raw bytes of the chunks of {_CHUNK_ROWS:,} rows of one column that differ from all others, counted"
+        " here, not by the store. dedup = raw / distinct, compression = distinct / stored.",
+        "the order of the curve: pipeline by pipeline, all settings of one before the next.",
     ]
-    _homes(report, scratch)
-    _fashion(report, scratch)
-
-
-def _homes(report: Report, scratch: Scratch) -> None:
-    given = homes(4_000) if report.is_quick else homes()
-    path, store = fresh_store(scratch)
-    captured_homes(store, given)
-    raw_nbytes = _store_figures(report, f"three pipelines, {len(given.X):,} homes", path, store)
-    tables = {}
-    for name in given.pipelines:
-        tables[f"{name}-labels"] = given.X.index.to_frame(index=False)
-        for stage in STAGES:
-            frame = mistique.get(store, f"homes/{name}@1/train/{stage}").to_frame()
-            tables[f"{name}-{stage}"] = frame.reset_index(drop=True)
-    files: dict[str, int] = {"npy": 0, "npz": 0, "parquet": 0}
-    for name, table in tables.items():
-        columns = {f"{i}": _without_objects(table[column].to_numpy()) for i, column in enumerate(table)}
-        paths = {kind: scratch.path(f"{name}.{kind}") for kind in files}
-        with open(paths["npy"], "wb") as file:
-            for column in columns.values():
-                np.save(file, column)
-        np.savez_compressed(paths["npz"], **columns)
-        table.to_parquet(paths["parquet"], compression="zstd")
-        _count(files, paths)
-    _file_figures(report, "three pipelines", raw_nbytes, files)
-
-
-def _fashion(report: Report, scratch: Scratch) -> None:
-    import pyarrow.parquet as pq
-
-    given = fashion(512 if report.is_quick else 5_000)
-    raw_nbytes = 0
-    for codec in ("raw", "power"):
-        path, store = fresh_store(scratch)
-        captured_fashion(store, given, codec=codec)
-        raw_nbytes = _store_figures(report, f"CNN by {codec}, {len(given.x):,} images", path, store)
-        store.close()
-        Scratch.remove(path)
-    files = {"npy": 0, "npz": 0, "parquet": 0, "parquet split": 0}
-    arrays = {**layer_outputs(given.net, given.x), "input": given.x, "target": given.y[:, None]}
-    for name, array in arrays.items():
-        paths = {kind: scratch.path(f"{name}.{kind.replace(' ', '-')}") for kind in files}
-        np.save(paths["npy"].with_suffix(".npy"), array)
-        np.savez_compressed(paths["npz"], array)
-        table = as_table(array)
-        pq.write_table(table, paths["parquet"], compression="zstd")
-        is_float = array.dtype.kind == "f"
-        pq.write_table(
-            table, paths["parquet split"], compression="zstd", use_dictionary=False, use_byte_stream_split=is_float
-        )
-        _count(files, paths)
-    _file_figures(report, "CNN", raw_nbytes, files)
-
-
-def _without_objects(column: np.ndarray) -> np.ndarray:
-    """Text as NumPy's own, in bytes: nothing is pickled."""
-    return np.char.encode(column.astype("U")) if column.dtype.kind == "O" else column
-
-
-def as_table(array: np.ndarray) -> Any:
-    """A layer's output as an Arrow table: one column, a list of fixed length for each row."""
-    import pyarrow as pa
-
-    width = int(np.prod(array.shape[1:]))
-    return pa.table({"cells": pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), width)})
-
-
-def _store_figures(report: Report, what: str, path: Path, store: mistique.store.Store) -> int:
-    listed = listing(store)
-    directory = {part.name: nbytes_of(part) for part in sorted(path.iterdir())}
-    report.add(f"{what}: raw / segments", listed.raw_nbytes / listed.stored_nbytes, is_high_better=True)
-    report.add(f"{what}: raw / directory", listed.raw_nbytes / sum(directory.values()), is_high_better=True)
-    report.facts[what] = {
-        "raw_nbytes": listed.raw_nbytes,
-        "segments_nbytes": listed.stored_nbytes,
-        "directory_nbytes": sum(directory.values()),
-        "directory": directory,
-        "captures": {
-            f"{capture.version}/{capture.dataset}": {"raw": capture.raw_nbytes, "stored": capture.stored_nbytes}
-            for capture in listed.captures
-        },
-        "intermediates": {
-            f"{capture.prefix}/{node.name}": {"raw": node.raw_nbytes, "stored": node.stored_nbytes}
-            for capture in store.catalog.captures()
-            for node in capture.intermediates.values()
-        },
+    templates = homes_pipelines()[::4] if report.is_quick else homes_pipelines()
+    X, y = data.homes(3_000 if report.is_quick else None)
+    path = scratch.path("homes.mistique")
+    chunks, curve, fitted = _Chunks(), [], []
+    files, sampled = dict.fromkeys(peers(), 0), []
+    with mistique.open(path) as store:
+        for template in templates:
+            for number, pipe in enumerate(list(template.pipelines())[: 2 if report.is_quick else None], start=1):
+                _fit(store, f"homes/{template.name}", pipe, X, y)
+                fitted.append(f"{template.name} {number}")
+                if len(fitted) in _COUNTED:
+                    curve.append({"pipelines": len(fitted), "raw": _raw(store), "stored": nbytes_of(path)})
+                for name, table in stage_tables(pipe, X, y):
+                    chunks.add(table)
+                    if number == 1:
+                        _check(store, f"homes/{template.name}@1/train/{name}", table)
+                        for kind, nbytes in _file_nbytes(scratch, table).items():
+                            files[kind] += nbytes
+                if number == 1:
+                    sampled.append(f"homes/{template.name}@1/train")
+        raw_nbytes, sampled_nbytes = _raw(store), _raw(store, sampled)
+    stored_nbytes = nbytes_of(path)
+    what = f"{len(fitted)} pipelines, {len(X):,} homes"
+    _shares(report, what, chunks, raw_nbytes, stored_nbytes, bar=110)
+    scaled = {kind: nbytes * raw_nbytes / sampled_nbytes for kind, nbytes in files.items()}
+    best = min(scaled, key=scaled.__getitem__)
+    report.add(f"{what}: stored / {best}, the smallest file", stored_nbytes / scaled[best], bar=0.5)
+    for kind, nbytes in scaled.items():
+        report.add(f"{what}: raw / {kind} (over {len(sampled)} pipelines)", raw_nbytes / nbytes, is_high_better=True)
+    report.facts |= {
+        "pipelines": fitted,
+        "curve": curve,
+        "store": parts_of(path),
+        "files": {"pipelines": sampled, "raw_nbytes": sampled_nbytes, "nbytes": files},
     }
-    return listed.raw_nbytes
 
 
-def _count(files: dict[str, int], paths: Mapping[str, Path]) -> None:
-    for kind, path in paths.items():
-        files[kind] += nbytes_of(path)
+def measure_flights(report: Report, scratch: Scratch) -> None:
+    """Ten pipelines at scale, and what each way of saving saves."""
+    report.notes += [
+        "as in part homes; no files by hand.",
+        "placement: the same pipelines into a store that does not bring similar columns together.",
+    ]
+    X, y = data.flights(5_000 if report.is_quick else None)
+    templates = flights_pipelines()[::4] if report.is_quick else flights_pipelines()
+    what = f"{len(templates)} pipelines, {len(X):,} flights"
+    has_placement = "placement" in inspect.signature(mistique.open).parameters
+    stored: dict[str, int] = {}
+    chunks = _Chunks()
+    raw_nbytes = 0
+    for setting in _PLACEMENTS if has_placement else ("",):
+        path = scratch.path("flights.mistique")
+        options = {"placement": _PLACEMENTS[setting]} if setting else {}
+        with mistique.open(path, **options) as store:
+            for template in templates:
+                (pipe,) = template.pipelines()
+                _fit(store, f"flights/{template.name}", pipe, X, y)
+                if not stored:
+                    for name, table in stage_tables(pipe, X, y):
+                        chunks.add(table)
+                        _check(store, f"flights/{template.name}@1/train/{name}", table)
+            raw_nbytes = _raw(store)
+        stored[setting] = nbytes_of(path)
+        report.facts[f"store, placement {setting or 'as it is'}"] = parts_of(path)
         Scratch.remove(path)
+    _shares(report, what, chunks, raw_nbytes, stored.get("on", stored.get("", 0)), bar=None)
+    if has_placement:
+        report.add(f"{what}: stored without placement / with", stored["off"] / stored["on"], is_high_better=True)
 
 
-def _file_figures(report: Report, what: str, raw_nbytes: int, files: Mapping[str, int]) -> None:
-    for kind, nbytes in files.items():
-        report.add(f"{what}: raw / {kind}", raw_nbytes / nbytes, is_high_better=True)
-    report.facts[f"{what}: files"] = dict(files)
+def stage_tables(pipe: Any, X: Any, y: Any) -> Iterator[tuple[str, Any]]:
+    """Every intermediate of a fitted pipeline as a frame, by the name that a capture gives it."""
+    import pandas as pd
 
+    yield "input", X
+    yield "target", y.to_frame()
+    table = X
+    for name, transformer in pipe.steps[:-1]:
+        table = transformer.transform(table)
+        yield name, table
+    with threadpool_limits(1, user_api="openmp"):
+        yield "prediction", pd.DataFrame({"prediction": pipe.steps[-1][1].predict(table)})
+
+
+def parts_of(path: Path) -> dict[str, int]:
+    """Bytes of each part of a store."""
+    return {part.name: nbytes_of(part) for part in sorted(path.iterdir())}
+
+
+class _Chunks:
+    """Counts the raw bytes of tables and of the chunks that differ."""
+
+    def __init__(self) -> None:
+        self.raw_nbytes = 0
+        self.distinct_nbytes = 0
+        self._seen: set[bytes] = set()
+
+    def add(self, table: Any) -> None:
+        for column, series in zip(columns_of(table).values(), (table[c] for c in table), strict=True):
+            for start in range(0, len(column), _CHUNK_ROWS):
+                chunk = column[start : start + _CHUNK_ROWS]
+                content = chunk.tobytes()
+                # Text counts by its length, and a null is not an empty text.
+                is_text = chunk.dtype.kind == "S"
+                nbytes = int(np.char.str_len(chunk).sum()) if is_text else len(content)
+                if is_text and (is_null := series.iloc[start : start + _CHUNK_ROWS].isna().to_numpy()).any():
+                    content, nbytes = content + is_null.tobytes(), nbytes + len(chunk)
+                self.raw_nbytes += nbytes
+                digest = hashlib.blake2b(content, digest_size=16, key=chunk.dtype.str.encode()).digest()
+                if digest not in self._seen:
+                    self._seen.add(digest)
+                    self.distinct_nbytes += nbytes
+
+
+def _fit(store: mistique.store.Store, model: str, pipe: Any, X: Any, y: Any) -> None:
+    # With more OpenMP threads than free cores, boosting waits for itself (22 s for 7 s).
+    with threadpool_limits(1, user_api="openmp"):
+        pipe.set_capture(store, model=model, codec="raw", on_error="raise").fit(X, y)
+
+
+def _raw(store: mistique.store.Store, prefixes: list[str] | None = None) -> int:
+    """Bytes of all values that were captured, or of some captures."""
+    return sum(
+        node.raw_nbytes
+        for capture in store.catalog.captures()
+        if prefixes is None or capture.prefix in prefixes
+        for node in capture.intermediates.values()
+    )
+
+
+def _check(store: mistique.store.Store, key: str, table: Any) -> None:
+    """An intermediate is stored, and is bit for bit what the pipeline makes."""
+    capture, node = store.catalog.find(key)
+    if node.name not in capture.stored:
+        raise AssertionError(f"{key}: expected it to be stored")
+    answer = mistique.get(store, key, exact=True)
+    if not key.endswith(("/prediction", "/target")):
+        table.columns = table.columns.astype(str)
+        if not answer.to_frame().equals(table):
+            raise AssertionError(f"{key}: not what the pipeline makes")
+    elif not np.array_equal(answer.values.reshape(-1), table.to_numpy().reshape(-1)):
+        raise AssertionError(f"{key}: not what the pipeline makes")
+
+
+def _file_nbytes(scratch: Scratch, table: Any) -> dict[str, int]:
+    found = {}
+    for kind, peer in peers().items():
+        path = scratch.path(f"table.{kind}")
+        peer.write_table(path, table)
+        found[kind] = nbytes_of(path)
+        Scratch.remove(path)
+    return found
+
+
+def _shares(
+    report: Report, what: str, chunks: _Chunks, raw_nbytes: int, stored_nbytes: int, *, bar: float | None
+) -> None:
+    if abs(chunks.raw_nbytes / raw_nbytes - 1) > 0.02:
+        found = f"the store counts {raw_nbytes:,} raw bytes, the tables have {chunks.raw_nbytes:,}"
+        raise AssertionError(f"{what}: {found}")
+    report.add(f"{what}: raw / stored", raw_nbytes / stored_nbytes, bar=bar, is_high_better=True)
+    report.add(f"{what}: dedup", raw_nbytes / chunks.distinct_nbytes, is_high_better=True)
+    report.add(f"{what}: compression", chunks.distinct_nbytes / stored_nbytes, is_high_better=True)
+    report.facts["nbytes"] = {"raw": raw_nbytes, "distinct": chunks.distinct_nbytes, "stored": stored_nbytes}
+
+
+PARTS = {
+    "homes": measure_homes,
+    "flights": measure_flights,
+    "vgg": measure_vgg,
+    "lossless": measure_lossless,
+    "finetune": measure_finetuning,
+}
 
 if __name__ == "__main__":
-    sys.exit(run("storage", __doc__, measure))
+    sys.exit(run("storage", __doc__, PARTS))
