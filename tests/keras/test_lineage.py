@@ -95,7 +95,7 @@ def reused(store: Store, taken_over: list[str]) -> Callable[..., set[str]]:
 
 def capture(net: keras.Model, x: object, store: Store, **options: object) -> dict[str, Intermediate]:
     options = {"model": "m", "batch_size": 12, "dataset": "d", **options}
-    version = mistique.keras.capture(net, x, store=store, **options)
+    version = mistique.keras.capture(net, x, store=store, **{"codec": "raw", **options})
     return nodes(store, f"{version}/{options['dataset']}")
 
 
@@ -107,7 +107,7 @@ def test_a_frozen_base_is_run_and_stored_in_the_first_epoch_alone(
     def keep(epoch: int, logs: object) -> None:
         fresh.append([weights.copy() for weights in net.get_weights()])
 
-    watch = MistiqueCallback(store, images, y, model="m", batch_size=12, on_error="raise")
+    watch = MistiqueCallback(store, images, y, model="m", codec="raw", batch_size=12, on_error="raise")
     net.fit(images, y, epochs=3, verbose=0, callbacks=[watch, keras.callbacks.LambdaCallback(on_epoch_end=keep)])
     assert ran == [(BASE | {"prediction"}) - {"input"}] * 3 + [{"prediction"}] * 6
     first = store.catalog.find("m@1.1/valid/input")[0]
@@ -254,7 +254,7 @@ def test_an_attribute_that_changed_is_a_change(store: Store, rows: np.ndarray) -
     layer = Powered(name="powered")
     layer.exponent = 2
     net = keras.Sequential([keras.Input((4,)), layer, keras.layers.Dense(2)])
-    watch = MistiqueCallback(store, rows, model="m", batch_size=10, on_error="raise")
+    watch = MistiqueCallback(store, rows, model="m", codec="raw", batch_size=10, on_error="raise")
 
     def change(epoch: int, logs: object) -> None:
         layer.exponent = 3
@@ -315,7 +315,7 @@ def test_a_dataset_is_read_again_but_what_is_held_is_not_run(
 ) -> None:
     net, y = forked(), np.arange(30) % 3
     rows_of = tf.data.Dataset.from_tensor_slices((images, y)).batch(7)
-    watch = MistiqueCallback(store, rows_of, model="m", batch_size=12, on_error="raise")
+    watch = MistiqueCallback(store, rows_of, model="m", codec="raw", batch_size=12, on_error="raise")
     net.fit(images, y, epochs=2, verbose=0, callbacks=[watch])
     assert ran[3:] == [{"prediction"}] * 3
     assert taken_over == [name for name in nodes(store, "m@1.1/valid") if name != "prediction"]

@@ -84,7 +84,7 @@ def test_recomputed_from_the_input_and_from_parents_is_bit_equal(
     store: Store, fashion: tuple[np.ndarray, np.ndarray], stored: Stored, make: Callable[[], keras.Model]
 ) -> None:
     x = fashion[0][:40, ..., None].astype("float32") / 255
-    mistique.keras.capture(make(), x, store=store, model="m", dataset="d", batch_size=16)
+    mistique.keras.capture(make(), x, store=store, model="m", dataset="d", batch_size=16, codec="raw")
     capture, _ = store.catalog.find("m@1/d/input")
     assert capture.version.environment["keras_pass"] == "graph"
     _, model = store.model(capture.version)
@@ -174,7 +174,7 @@ def test_the_seconds_of_the_layers_are_those_of_the_graph(rows: np.ndarray, bran
 
 def test_a_captured_network_is_let_go(store: Store, rows: np.ndarray) -> None:
     net = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
-    mistique.keras.capture(net, rows, store=store, model="m", dataset="d", batch_size=10)
+    mistique.keras.capture(net, rows, store=store, model="m", dataset="d", batch_size=10, codec="raw")
     gone = weakref.ref(net)
     del net
     keras.backend.clear_session()

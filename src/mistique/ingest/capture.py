@@ -158,7 +158,7 @@ class Capture:
                 n_rows=expected.n_rows + described.n_rows,
                 raw_nbytes=expected.raw_nbytes + described.raw_nbytes,
             )
-            if opened.keep:
+            if opened.keep and described.n_rows:
                 assert isinstance(described.parts, np.ndarray)
                 # They are encoded later: what the caller could still change is copied.
                 opened.waiting.append(_unchanging(described.parts, values))

@@ -107,7 +107,7 @@ class Workers:
         try:
             if self._error is None:
                 left = task()
-        except BaseException as raised:  # handed to the thread of the model, which raises it
+        except BaseException as raised:  # noqa: BLE001 - handed to the thread of the model, which raises it
             error = raised
         with self._changed:
             self._error = self._error or error
