@@ -60,7 +60,7 @@ def decode_codes(reader: PayloadReader, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _encode_rans(codes: np.ndarray) -> bytes:
-    lag = kernels.best_lag(codes, max(codes.shape[1] // _SAMPLED_ROWS, 1))
+    lag = int(kernels.best_lag(codes, max(codes.shape[1] // _SAMPLED_ROWS, 1)))
     thresholds = _thresholds(codes, lag)
     contexts = _contexts(thresholds)
     counts = np.zeros((4, (len(thresholds) + 1) * 256), np.int64)
