@@ -39,13 +39,13 @@ class KBit:
     Notes
     -----
     Quantiles come from a histogram over the top 16 bits of each value as a float32 (0.8% wide), filled in one pass from
-    about 8,192 values of the chunk; a bin is never cut, so codes can be fewer than ``2**bits``. A code stands for the middle between the least and the
-    largest number that its bins can hold; the bound is half of the widest such range, rounding added. Zero (and what
-    is below 2**-133), NaN and the infinities have codes of their own, beside the ``2**bits`` of the numbers (251 at 8
-    bits). A range never spans zero, so signs are kept; -0.0 comes back as 0.0; a constant comes back within 0.4%. A
-    chunk with float64 beyond float32's range is kept exactly (bound 0). The quantiles of the paper (3.2 of
-    doi:10.1145/3183713.3196934) are worse for a compressor and for large values than `mistique.codecs.Power` (ADR 8).
-    Held by ``tests/codecs/test_kbit.py``.
+    about 8,192 values of the chunk; a bin is never cut, so codes can be fewer than ``2**bits``. A code stands for the
+    middle between the least and the largest number that its bins can hold; the bound is half of the widest such range,
+    rounding added. Zero (and what is below 2**-133), NaN and the infinities have codes of their own, beside the
+    ``2**bits`` of the numbers (251 at 8 bits). A range never spans zero, so signs are kept; -0.0 comes back as 0.0; a
+    constant comes back within 0.4%. A chunk with float64 beyond float32's range is kept exactly (bound 0). The
+    paper's quantiles (3.2 of doi:10.1145/3183713.3196934) are worse for a compressor and for large values than
+    `mistique.codecs.Power` (ADR 8). Held by ``tests/codecs/test_kbit.py``.
 
     Examples
     --------
