@@ -54,7 +54,7 @@ class KBit:
     >>> float32 = ColumnType("float32", "<f4")
     >>> payload = KBit(bits=2).encode(np.array([[0.0, 1, 2, 3, 4, 5, 6, np.inf]], np.float32), float32)
     >>> KBit(bits=2).decode(payload, (1, 8), float32).round(1)
-    array([[0. , 1.5, 1.5, 3.5, 3.5, 5.5, 5.5, inf]], dtype=float32)
+    array([[0. , 1.5, 1.5, 3. , 4. , 5.5, 5.5, inf]], dtype=float32)
     >>> KBit(bits=9)
     Traceback (most recent call last):
     ...
