@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from mistique.codecs import Power, Raw, codec, codec_from_config, resolve_codec
+from mistique.codecs import (
+    KBit,
+    LowPrecision,
+    Pool,
+    Power,
+    Raw,
+    Threshold,
+    Within,
+    codec,
+    codec_from_config,
+    resolve_codec,
+)
 from mistique.errors import CodecError, UnknownCodecError
 from tests.codecs.compliance import CodecCompliance
 
@@ -23,7 +34,7 @@ def test_every_registered_codec_has_a_compliance_class() -> None:
             importlib.import_module(f"tests.codecs.{path.stem}")
     covered = {type(kind.codec) for kind in classes_below(CodecCompliance) if hasattr(kind, "codec")}
     assert set(codec._KNOWN.values()) == covered
-    assert {Raw, Power} <= covered
+    assert {Raw, Power, KBit, LowPrecision, Threshold, Pool, Within} <= covered
 
 
 @pytest.mark.parametrize("wanted", ["pwoer", "", 5, None, Power])

@@ -56,10 +56,10 @@ class Within:
     Notes
     -----
     For each chunk the smallest of: steps of ``2 * absolute`` through the entropy stage (up to 256 of them), mantissas
-    rounded to the bits that the bound needs, and the values themselves. Each is decoded and held against the bound before
-    it is taken, so the bound holds whatever the rounding of floats does; the error that was found stands in the payload.
-    NaN, the infinities and -0.0 stay where mantissas are cut, and a chunk with NaN or infinities never takes steps (-0.0
-    becomes 0.0 there); denormals that a relative bound cannot cut keep their chunk as it is. Held by
+    rounded to the bits that the bound needs, and the values themselves. Each is decoded and held against the bound
+    before it is taken, so the bound holds whatever the rounding of floats does; the error that was found stands in the
+    payload. NaN, the infinities and -0.0 stay where mantissas are cut; a chunk with NaN or infinities never takes
+    steps, and -0.0 becomes 0.0 there. Denormals that a relative bound cannot cut keep their chunk as it is. Held by
     ``tests/codecs/test_within.py``.
     """
 
@@ -115,7 +115,8 @@ class Within:
 
     def _candidates(self, values: np.ndarray, column_type: ColumnType) -> list[tuple[int, bytes]]:
         found: list[tuple[int, bytes]] = []
-        numbers = as_numbers(values, column_type).astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+            numbers = as_numbers(values, column_type).astype(np.float64)
         if not numbers.size or not np.isfinite(numbers).any():
             return found
         if self.absolute is not None and np.isfinite(numbers).all():
