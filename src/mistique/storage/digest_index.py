@@ -83,6 +83,11 @@ class DigestIndex:
         self._halves = np.unique(np.concatenate(halves))
         self._fragments = present
 
+    @property
+    def n_fragments(self) -> int:
+        """Of the array."""
+        return len(list_commits(self._uri, self._ctx))
+
     def may_hold(self, digests: np.ndarray) -> np.ndarray:
         """Which of some digests, shape (n, 2), are worth looking up: bool of shape (n,)."""
         halves = self._halves
