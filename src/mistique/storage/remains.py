@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import tiledb
 
+from mistique.errors import StoreError
 from mistique.storage.layout import Layout
 from mistique.storage.options import translated
 from mistique.storage.records import fragment_timestamps
 
+T = TypeVar("T")
+_TRIES = 6
 _SEGMENT_DIGITS, _ARTIFACT_DIGITS = 32, 64
 
 
@@ -33,9 +37,7 @@ class Remains:
 
     def nbytes(self) -> int:
         """Of the whole store."""
-        with translated(self._layout.uri, "measure"):
-            n_bytes: int = self._vfs.dir_size(self._layout.uri)
-        return n_bytes
+        return self._persistently(lambda: int(self._vfs.dir_size(self._layout.uri)), "measure", self._layout.uri)
 
     def nbytes_of(self, name: str) -> int:
         """Of one of them; 0: it is gone."""
@@ -61,13 +63,23 @@ class Remains:
     def remove(self, name: str) -> None:
         """Take it away; that somebody else does so at the same time does no harm."""
         uri = self._uri(name)
-        with translated(uri, "remove"):
+
+        def remove() -> None:
+            if self._vfs.is_dir(uri):
+                self._vfs.remove_dir(uri)
+
+        self._persistently(remove, "remove", uri)
+
+    def _persistently(self, do: Callable[[], T], action: str, uri: str) -> T:
+        """TileDB fails when files vanish under its hands, and somebody else may be removing them: then do it again."""
+        for attempt in range(_TRIES):
             try:
-                if self._vfs.is_dir(uri):
-                    self._vfs.remove_dir(uri)
-            except tiledb.TileDBError:
-                if self._vfs.is_dir(uri):
-                    raise
+                return do()
+            except tiledb.TileDBError as error:
+                if attempt == _TRIES - 1:
+                    raise StoreError(f"cannot {action} {uri}: {error}") from error
+                time.sleep(0.02 * 2**attempt)
+        raise AssertionError("unreachable")
 
     def _below(self, folder: str, n_digits: int) -> Iterator[str]:
         with translated(self._layout.uri, "list"):
