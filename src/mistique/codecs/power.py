@@ -31,6 +31,8 @@ class Power:
     ----------
     bits : int, default 5
         3 to 8.
+    smallest : bool, default False
+        A fifth fewer bytes by an entropy stage with context, at five times the time of encoding and decoding.
 
     Notes
     -----
@@ -58,6 +60,7 @@ class Power:
     """
 
     bits: int = 5
+    smallest: bool = False
 
     name: ClassVar[str] = "power"
     is_lossy: ClassVar[bool] = True
@@ -65,10 +68,12 @@ class Power:
     def __post_init__(self) -> None:
         if self.bits not in range(3, 9):
             raise ValueError(f"bits of the power codec: expected 3 to 8, got {self.bits!r}")
+        if not isinstance(self.smallest, bool):
+            raise ValueError(f"smallest of the power codec: expected True or False, got {self.smallest!r}")
 
     def config(self) -> dict[str, Any]:
         """Name and parameters, as JSON keeps them."""
-        return {"name": self.name, "bits": self.bits}
+        return {"name": self.name, "bits": self.bits, "smallest": self.smallest}
 
     def applies_to(self, column_type: ColumnType) -> bool:
         """Floats without a mask of nulls."""
@@ -82,7 +87,9 @@ class Power:
     def encode(self, values: np.ndarray, column_type: ColumnType) -> np.ndarray:
         """Header (bits, whether any value is negative, the largest magnitude) and codes."""
         codes, largest, has_negative = self.codes(values, column_type)
-        return joined(struct.pack(_HEADER, self.bits, has_negative, largest), encode_codes(codes))
+        return joined(
+            struct.pack(_HEADER, self.bits, has_negative, largest), encode_codes(codes, is_smallest=self.smallest)
+        )
 
     def codes(self, values: np.ndarray, column_type: ColumnType) -> tuple[np.ndarray, float, bool]:
         """Codes before the entropy stage, the largest magnitude, and whether any value is negative."""

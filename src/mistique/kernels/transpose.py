@@ -6,8 +6,8 @@ import numpy as np
 
 from mistique.kernels.compile import kernel
 
-# A square of so many rows and columns is turned at once: each cache line of float32 is read and written whole. Column by
-# column took 11 ns a cell where rows lie a power of two apart, this takes 2.
+# A square of so many rows and columns is turned at once: each cache line of float32 is read and written whole. Column
+# by column took 11 ns a cell where rows lie a power of two apart, this takes 2.
 _SIDE = 16
 
 
