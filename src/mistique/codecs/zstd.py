@@ -18,8 +18,8 @@ def compress(content: np.ndarray | bytes, *, level: int = 3) -> bytes:
 def compress_codes(codes: np.ndarray) -> bytes:
     """A frame of small codes, which are worth their Huffman code and hardly a search for matches.
 
-    A table of 64 places and matches of 7 bytes or more took 0.7 of level 1's time over codes of VGG16's activations, and
-    gave 0.95 of its bytes (ADR 8).
+    A table of 64 places and matches of 7 bytes or more took 0.7 of level 1's time over codes of VGG16's activations,
+    and gave 0.95 of its bytes (ADR 8).
     """
     return of_thread("codes", _for_codes).compress(codes.data)
 

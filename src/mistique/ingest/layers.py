@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
@@ -10,6 +10,8 @@ from threading import Lock
 import numpy as np
 
 from mistique.codecs import Codec
+from mistique.codecs.codec import BlockCodec
+from mistique.codecs.threads import scratch
 from mistique.dedup.exact import ExactDedup, Located
 from mistique.kernels.transpose import turn
 from mistique.schema import ColumnType, Segment
@@ -80,7 +82,8 @@ class LayerBlocks:
 
     def put(self, block: int, rows: Sequence[np.ndarray]) -> int:
         """Encode a block, given as pieces of shape (n_rows, ...); the bytes of new payloads."""
-        encoded = self._encode([piece.reshape(len(piece), -1) for piece in rows])
+        n_units = self.layout.shape[-1] if self.layout.shape else 1
+        encoded = self._encode([piece.reshape(len(piece), -1, n_units) for piece in rows])
         with self._lock:
             self._waiting[block] = encoded
             before = self.writer.pending_nbytes
@@ -89,28 +92,39 @@ class LayerBlocks:
             return self.writer.pending_nbytes - before
 
     def _encode(self, pieces: list[np.ndarray]) -> list[tuple[Digest, Unit | Located | None]]:
-        layout = self.layout
-        n_rows = sum(map(len, pieces))
-        bits = np.dtype(f"u{pieces[0].itemsize}")
-        columns = np.empty((len(self._places), n_rows), bits)
-        first_row = 0
-        for piece in pieces:
-            turn(np.ascontiguousarray(piece).view(bits), first_row, columns)
-            first_row += len(piece)
         encoded: list[tuple[Digest, Unit | Located | None]] = []
         candidates: list[Located] = []
-        for group in range(self.n_groups):
-            chunk = columns[self._places[group * layout.group_columns : (group + 1) * layout.group_columns]]
-            values = chunk.view(layout.column_type.cell)
-            payload = layout.codec.encode(values, layout.column_type)
+        kind = self.layout.kind
+        for group, (shape, payload) in enumerate(self._payloads(pieces)):
             # Equal values give equal payloads, and these are a tenth of the bytes.
-            digest = digest_bytes(payload, self._key, layout.kind.context(*values.shape))
+            digest = digest_bytes(payload, self._key, kind.context(*shape))
             found = self._find(digest, group, candidates)
             if found is not None or digest in self._own:
                 encoded.append((digest, found))
             else:
-                encoded.append((digest, Unit(layout.kind, values.shape, payload, np.array([digest], np.uint64))))
+                encoded.append((digest, Unit(kind, shape, payload, np.array([digest], np.uint64))))
         return encoded
+
+    def _payloads(self, pieces: list[np.ndarray]) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+        """Shape and payload of each chunk."""
+        layout, codec = self.layout, self.layout.codec
+        pieces = [np.ascontiguousarray(piece) for piece in pieces]
+        whole = None
+        if isinstance(codec, BlockCodec):
+            whole = codec.encode_block(pieces, layout.column_type, group_columns=layout.group_columns)
+        if whole is not None:
+            yield from whole
+            return
+        n_columns, n_rows = len(self._places), sum(map(len, pieces))
+        bits = np.dtype(f"u{pieces[0].itemsize}")
+        columns = scratch("columns", n_columns * n_rows * bits.itemsize, np.uint8).view(bits).reshape(n_columns, n_rows)
+        first_row = 0
+        for piece in pieces:
+            turn(piece.view(bits).reshape(len(piece), -1), first_row, columns)
+            first_row += len(piece)
+        for start in range(0, n_columns, layout.group_columns):
+            values = columns[self._places[start : start + layout.group_columns]].view(layout.column_type.cell)
+            yield values.shape, codec.encode(values, layout.column_type)
 
     def _find(self, digest: Digest, group: int, candidates: list[Located]) -> Located | None:
         if group % LOOKED_FOR == 0 and digest not in self._own:
