@@ -25,7 +25,7 @@ class Place(NamedTuple):
     group: int
 
 
-def digest_bytes(content: bytes, key: bytes = bytes(16)) -> Digest:
+def digest_bytes(content: bytes | memoryview, key: bytes = bytes(16)) -> Digest:
     """The 128-bit digest of some bytes, under a 128-bit key, as two integers."""
     return _digest(np.frombuffer(content, np.uint8), key)
 
