@@ -1,4 +1,4 @@
-"""What pipelines share is stored once: across stages, versions, candidates, processes. Code that changed is a change."""
+"""What pipelines share is stored once: in stages, versions, candidates, processes. Code that changed is a change."""
 
 from __future__ import annotations
 
