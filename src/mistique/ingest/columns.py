@@ -114,10 +114,22 @@ def _describe_sparse(value: Any, what: str) -> Described:
 
 
 def _describe_frame(value: Any, what: str) -> Described:
-    parts = [column_of(value.iloc[:, i], what=f"{what}, column {name!r}") for i, name in enumerate(value.columns)]
     columns = tuple(map(str, value.columns))
+    dtypes = value.dtypes.tolist()
+    first = dtypes[0] if dtypes else None
+    if isinstance(first, np.dtype) and first.kind in "biuf" and dtypes.count(first) == len(dtypes):
+        # All columns at once: pandas takes 100 microseconds to hand over one.
+        parts = _columns_of(value.to_numpy(), what)
+    else:
+        parts = [column_of(column, what=f"{what}, column {name!r}") for name, column in value.items()]
     types = tuple(part.type for part in parts)
     return Described("frame", len(value), (len(parts),), columns, parts, types, _nbytes(parts))
+
+
+def _columns_of(table: np.ndarray, what: str) -> list[Column]:
+    """The columns of a matrix of numbers, as views of it: what is kept is copied later, in `Described.chunks`."""
+    cells, column_type = _numeric_cells(table, what)
+    return [Column(cells[:, i], None, column_type) for i in range(cells.shape[1])]
 
 
 def _describe_matrix(value: np.ndarray, what: str) -> Described:
@@ -126,7 +138,10 @@ def _describe_matrix(value: np.ndarray, what: str) -> Described:
     if value.ndim > 2:
         return describe_array(value, what=what)
     table = value if value.ndim == 2 else value[:, None]
-    parts = [column_of(table[:, i], what=f"{what}, column {i}") for i in range(table.shape[1])]
+    if table.dtype.kind in "biuf":
+        parts = _columns_of(table, what)
+    else:
+        parts = [column_of(table[:, i], what=f"{what}, column {i}") for i in range(table.shape[1])]
     types = tuple(part.type for part in parts)
     if len(set(types)) == 1:
         types = types[:1]

@@ -78,6 +78,7 @@ class TableColumns:
 
     def put(self, owner: str, group: int, cells: np.ndarray, *, kind: UnitKind, codec: Codec, block_rows: int) -> None:
         """Take one column, shape (n_rows,): copied if it is new, so that a later stage may change it in place."""
+        given, cells = cells, np.ascontiguousarray(cells)
         contents = column_contents(cells, block_rows, kind.context, self._key)
         name = contents.tobytes()
         column = self._columns.get(name)
@@ -88,7 +89,8 @@ class TableColumns:
                 column.places = list(known.chunks)
                 column.dictionary = TableColumn([known.dictionary]) if known.dictionary else None
             else:
-                self._pending.append(_New(column, owner, cells.copy(), contents, kind, codec, block_rows))
+                own = cells.copy() if np.shares_memory(cells, given) else cells
+                self._pending.append(_New(column, owner, own, contents, kind, codec, block_rows))
                 self.pending_nbytes += cells.nbytes
         self._grids[owner][group] = column
 
