@@ -92,7 +92,11 @@ def _column_parts(column: Any) -> tuple[Any, ...] | None:
     if hasattr(column, "cat"):
         categories, codes = _column_parts(column.cat.categories.to_series()), _array_parts(column.cat.codes.to_numpy())
         return None if categories is None or codes is None else ("category", column.cat.ordered, categories, codes)
-    if isinstance(dtype, np.dtype) or dtype.name in ("str", "string"):
+    if not isinstance(dtype, np.dtype) and dtype.name in ("str", "string"):
+        is_null = column.isna().to_numpy()
+        filled = _text_parts((column.fillna("") if is_null.any() else column).to_numpy(object))
+        return None if filled is None else (repr(dtype), *filled, _memory(np.packbits(is_null).data))
+    if isinstance(dtype, np.dtype):
         texts = _text_parts(column.to_numpy(object))
         return None if texts is None else (repr(dtype), *texts)
     return None

@@ -76,9 +76,9 @@ def column_contents(cells: np.ndarray, block_rows: int, context: Context, key: b
     out = np.empty((-(-n_rows // block_rows), 2), np.uint64)
     if cells.dtype.kind == "O":
         for block in range(len(out)):
-            texts = [text.encode() for text in cells[block * block_rows : (block + 1) * block_rows]]
-            lengths = np.array([len(text) for text in texts], np.uint64)
-            out[block] = digest_bytes(lengths.tobytes() + b"".join(texts), key, context(1, len(texts)))
+            texts = cells[block * block_rows : (block + 1) * block_rows].tolist()
+            lengths = np.fromiter(map(len, texts), np.uint32, len(texts))  # in characters
+            out[block] = digest_bytes(lengths.tobytes() + "".join(texts).encode(), key, context(1, len(texts)))
         return out
     n_bytes = block_rows * cells.itemsize
     # Blocks of whole words in one call; the last, shorter one by itself.
