@@ -45,7 +45,7 @@ class Placement:
     >>> x, y = np.random.default_rng(0).normal(size=(2, 1000))
     >>> columns = [x, *y * np.arange(1, 20)[:, None], x * 3]
     >>> [0 in pack and 20 in pack for pack in Placement("on").packs(range(21), columns)]
-    [False, True]
+    [True, False]
     """
 
     def __init__(self, mode: str = "auto") -> None:
