@@ -49,15 +49,26 @@ class Store:
     trust : bool or sequence of str
     options : StorageOptions
     max_buffer_nbytes : int
+    placement : {"auto", "on", "off"}
     """
 
     _all: ClassVar[weakref.WeakSet[Store]] = weakref.WeakSet()
 
-    def __init__(self, uri: str, *, mode: str, trust: Trust, options: StorageOptions, max_buffer_nbytes: int) -> None:
+    def __init__(
+        self,
+        uri: str,
+        *,
+        mode: str,
+        trust: Trust,
+        options: StorageOptions,
+        max_buffer_nbytes: int,
+        placement: str = "auto",
+    ) -> None:
         if mode not in ("a", "r"):
             raise ValueError(f'mode: expected "a" to read and write or "r" to look only, got {mode!r}')
         self.uri, self.mode, self.trust = uri, mode, trust
         self._options, self._max_buffer_nbytes = options, max_buffer_nbytes
+        self._placement = Placement(placement)
         self._closed = ""
         self._ctx = options.context()
         self._layout = open_layout(uri, ctx=self._ctx, create=mode == "a")
@@ -177,6 +188,7 @@ class Store:
             "mode": self.mode,
             "trust": self.trust,
             "max_buffer_nbytes": self._max_buffer_nbytes,
+            "placement": self._placement.mode,
         }
         # Not the options: they may hold credentials. A worker takes them from its environment, as TileDB does.
         return partial(open, **arguments), (self.uri,)
@@ -224,7 +236,7 @@ class _StoreSink:
             return SegmentWriter(store._layout, store._ctx, store._options)
 
         return SegmentBuffer(
-            make_writer, store._dedup, Placement(), key=content_key(), max_nbytes=store._max_buffer_nbytes
+            make_writer, store._dedup, store._placement, key=content_key(), max_nbytes=store._max_buffer_nbytes
         )
 
     def keep(self, artifact: Artifact) -> str:
@@ -250,6 +262,7 @@ def open(
     trust: Trust = False,
     config: Mapping[str, str] | None = None,
     max_buffer_nbytes: int = 256 * 1024 * 1024,
+    placement: str = "auto",
 ) -> Store:
     """A store at a URI, made when there is none.
 
@@ -267,6 +280,9 @@ def open(
     max_buffer_nbytes : int, default 256 MiB
         Of what a capture holds in memory: values that wait to be encoded and payloads that wait to be written. The
         model waits when it is full.
+    placement : {"auto", "on", "off"}, default "auto"
+        Whether new columns of tables that resemble one another are encoded together. "auto" does so where they would
+        otherwise lie apart; answers are the same.
 
     Returns
     -------
@@ -293,7 +309,12 @@ def open(
     if "://" not in text:
         text = os.path.abspath(os.path.expanduser(text))
     return Store(
-        text, mode=mode, trust=trust, options=StorageOptions(config or {}), max_buffer_nbytes=max_buffer_nbytes
+        text,
+        mode=mode,
+        trust=trust,
+        options=StorageOptions(config or {}),
+        max_buffer_nbytes=max_buffer_nbytes,
+        placement=placement,
     )
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mistique.dedup.bases import Bases
 from mistique.errors import StoreError
 from mistique.schema import Segment
 from mistique.storage.digest_index import DigestIndex
@@ -44,6 +45,7 @@ class ExactDedup:
 
     def __init__(self, index: DigestIndex, segments: SegmentReader) -> None:
         self._index, self._segments = index, segments
+        self.bases = Bases()
         self._columns: OrderedDict[bytes, KnownColumn] = OrderedDict()
         self._described: dict[str, Segment | None] = {}
         self._contents: OrderedDict[str, np.ndarray] = OrderedDict()

@@ -159,12 +159,15 @@ class TableColumns:
             if taken is None:
                 result.append(new)
                 continue
+            told = self._dedup.bases.find(taken, new.cells)
+            taken = told or taken
             numbers = self._part(new, taken.numbers, new.block_rows)
-            base = numbers.contents.tobytes()
-            if not (taken.is_shorter or base in bases or self._is_known(numbers.contents[0])):
+            name = numbers.contents.tobytes()
+            if not (told or taken.is_shorter or name in bases or self._is_known(numbers.contents[0])):
                 result.append(new)
                 continue
-            bases.add(base)
+            bases.add(name)
+            self._dedup.bases.remember(name, taken)
             values = self._part(new, taken.values, len(taken.values))
             numbers.column = new.column
             new.column.dictionary = values.column
@@ -176,7 +179,7 @@ class TableColumns:
         return _digest(words) in self._own or bool(self._dedup.locate(words[None]))
 
     def _part(self, new: _New, cells: np.ndarray, block_rows: int) -> _New:
-        cell = cells.dtype.str
+        cell = "<U0" if cells.dtype.kind == "O" else cells.dtype.str
         kind = replace(new.kind, dtype=cell, cell=cell)
         contents = column_contents(cells, block_rows, kind.context, self._key)
         column = TableColumn([None] * len(contents))
