@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from math import ceil, inf
+from dataclasses import dataclass, replace
+from math import ceil, inf, prod
 from typing import Any, ClassVar
 
 import numpy as np
 
 from mistique.codecs import zstd
-from mistique.codecs.codec import register
+from mistique.codecs.codec import Codec, register
 from mistique.codecs.floats import as_cells, as_numbers
 from mistique.codecs.payload import PayloadReader, damaged, joined
 from mistique.schema import ColumnType
@@ -27,14 +27,21 @@ class Threshold:
     ----------
     alpha : float, default 0.005
         At most this share of a unit's values is above its threshold.
-    positions : int, default 1
+    positions : int, optional
         Columns of one unit: each run of so many columns, from the first of the chunk on, has a threshold of its own
-        (the last may have fewer). 1: every column is a unit.
+        (the last may have fewer). None: those of the layer, set when it is captured; of a table, or of values that are
+        encoded by hand, 1: every column is a unit.
 
     Notes
     -----
-    NetDissect's top quantile (doi:10.1109/CVPR.2017.354), over the rows of one chunk. What comes back is an answer to
-    a question and no value: its error as a value has no bound, and `max_abs_error` says infinity. The thresholds stay
+    NetDissect's top quantile (doi:10.1109/CVPR.2017.354), but of each row block apart, as rows are encoded as they
+    come: 1,024 rows, fewer of wide layers. NetDissect's own is over all images at once; ask `mistique.col_dist` or
+    `mistique.topk` of a capture by `Power` for that. And a chunk has at most about 65,536 cells: of a unit with more
+    positions than fit (64 with blocks of 1,024 rows) each part of its map has a threshold of its own, so that every
+    part has its top share, which is another question. `Pool` makes maps smaller.
+
+    What comes back is an answer to a question and no value: its error as a value has no bound, and `max_abs_error`
+    says infinity. The thresholds stay
     in the payload (`thresholds`), so that maps of other resolutions can be compared with the same. A value that
     equals its threshold is not above it, so a constant has none; NaN is above nothing and is left out of the
     quantile; the infinities, denormals and -0.0 are numbers like others. A unit without a number has the threshold
@@ -55,7 +62,7 @@ class Threshold:
     """
 
     alpha: float = 0.005
-    positions: int = 1
+    positions: int | None = None
 
     name: ClassVar[str] = "threshold"
     is_lossy: ClassVar[bool] = True
@@ -63,7 +70,7 @@ class Threshold:
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
             raise ValueError(f"alpha of the threshold codec: expected a share between 0 and 1, got {self.alpha!r}")
-        if not (isinstance(self.positions, int) and self.positions >= 1):
+        if self.positions is not None and not (isinstance(self.positions, int) and self.positions >= 1):
             raise ValueError(f"positions of the threshold codec: expected a number of columns, got {self.positions!r}")
 
     def config(self) -> dict[str, Any]:
@@ -74,15 +81,19 @@ class Threshold:
         """Floats without a mask of nulls."""
         return column_type.is_float
 
+    def for_shape(self, shape: tuple[int, ...]) -> Codec:
+        """With the positions of a unit in rows of that shape, unless it was given others."""
+        return self if self.positions is not None else replace(self, positions=prod(shape[:-1]))
+
     def encode(self, values: np.ndarray, column_type: ColumnType) -> np.ndarray:
         """Thresholds and bits."""
-        numbers = as_numbers(values, column_type)
+        numbers, positions = as_numbers(values, column_type), self.positions or 1
         bits = np.zeros(values.shape, bool)
         thresholds = []
-        for first in range(0, values.shape[0], self.positions):
-            unit = numbers[first : first + self.positions]
+        for first in range(0, values.shape[0], positions):
+            unit = numbers[first : first + positions]
             thresholds.append(_top(unit[~np.isnan(unit)], self.alpha))
-            np.greater(unit, thresholds[-1], out=bits[first : first + self.positions])
+            np.greater(unit, thresholds[-1], out=bits[first : first + positions])
         head = struct.pack(_HEADER, len(thresholds), values.size)
         return joined(head, np.array(thresholds, "<f8").tobytes(), zstd.compress(np.packbits(bits)))
 

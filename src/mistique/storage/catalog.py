@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import inf, isinf
 from threading import RLock
 from typing import Any
 
@@ -138,12 +139,12 @@ class Catalog:
             raise IntermediateNotFoundError(what=what, name=key.dataset, known=known)
         return found[-1]
 
-    def held(self, lineage: str, codec: Mapping[str, Any]) -> Intermediate | None:
-        """A stored intermediate of that lineage, kept by that codec, with its references; None: there is none."""
+    def held(self, lineage: str, is_wanted: Callable[[Intermediate], bool]) -> Intermediate | None:
+        """A stored intermediate of that lineage that is wanted, with its references; None: there is none."""
         for capture in reversed(self.captures()):
             for name in capture.stored:
                 intermediate = capture.intermediates[name]
-                if intermediate.lineage == lineage and dict(intermediate.codec) == dict(codec):
+                if intermediate.lineage == lineage and is_wanted(intermediate):
                     return replace(intermediate, references=self.references(capture)[name])
         return None
 
@@ -247,7 +248,9 @@ def _json(value: object) -> bytes:
 
 
 def _intermediate_json(intermediate: Intermediate) -> dict[str, Any]:
-    return {**asdict(replace(intermediate, references=None)), "codec": dict(intermediate.codec)}
+    body = {**asdict(replace(intermediate, references=None)), "codec": dict(intermediate.codec)}
+    # JSON has no infinity.
+    return {**body, "summary_error": None if isinf(intermediate.summary_error) else intermediate.summary_error}
 
 
 def _intermediate(body: dict[str, Any]) -> Intermediate:
@@ -256,6 +259,9 @@ def _intermediate(body: dict[str, Any]) -> Intermediate:
         ColumnType(**{**kind, "categories": None if kind["categories"] is None else tuple(kind["categories"])})
         for kind in fields["types"]
     )
+    # Records of before there were summaries have no such field.
+    error = fields.get("summary_error", 0.0)
+    fields["summary_error"] = inf if error is None else error
     for name in ("shape", "columns", "aliases", "parents"):
         fields[name] = None if fields[name] is None else tuple(fields[name])
     return Intermediate(**fields)
