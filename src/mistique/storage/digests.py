@@ -81,11 +81,6 @@ def codec_text(codec: Mapping[str, Any]) -> str:
 Context = Callable[[int, int], bytes]  # what chunks of so many columns and rows are
 
 
-def chunk_content(values: np.ndarray, context: Context, key: bytes) -> Digest:
-    """The digest of a chunk's values: shape (n_columns, n_rows), C-contiguous, not text."""
-    return digest_bytes(values.reshape(-1).view(np.uint8), key, context(*values.shape))
-
-
 def column_contents(cells: np.ndarray, block_rows: int, context: Context, key: bytes) -> np.ndarray:
     """The digests of the chunks of one column of a table, shape (n_blocks, 2), uint64.
 
