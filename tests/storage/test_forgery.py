@@ -144,11 +144,10 @@ def test_a_segment_that_claims_the_digests_of_my_layers_is_not_referred_to(
     contents = store.segments.contents(references_of(store, mine).segments[0])
     store.drop(mine)
     listed = iter(contents.tolist())
-    monkeypatch.setattr(layers, "chunk_content", lambda *_: tuple(next(listed)))
+    monkeypatch.setattr(layers, "digest_bytes", lambda *_: tuple(next(listed)))
     with as_another_user(), mistique.open(store.uri, max_buffer_nbytes=1) as theirs:
-        forged = put_layer(theirs, FORGED_MAPS, model="lab/theirs")
+        put_layer(theirs, FORGED_MAPS, model="lab/theirs")
     monkeypatch.undo()
-    assert references_of(store, forged).segments[0].id != references_of(store, forged).runs
     found = mistique.get(store, put_layer(mistique.open(store.uri), MY_MAPS)).values
     assert found.tobytes() == MY_MAPS.tobytes()
 
