@@ -190,15 +190,25 @@ def test_each_unit_of_a_block_has_its_largest_values_marked(store: Store) -> Non
     assert store.catalog.find(key)[1].codec == {"name": "threshold", "alpha": 0.005, "positions": 16}
 
 
-def test_of_a_unit_that_no_chunk_holds_whole_each_part_is_marked(store: Store) -> None:
-    maps = RNG.normal(size=(1024, 16, 16, 2)).astype(np.float32)
-    maps[:, :4] += 100
-    key = put_layer(store, maps, codec=Threshold(alpha=0.01))
-    node = store.catalog.find(key)[1]
-    assert node.group_columns < 256
-    marked = np.moveaxis(mistique.get(store, key).values, -1, 1).reshape(1024, -1)
-    shares = marked.reshape(1024, -1, node.group_columns).mean(axis=(0, 2))
-    assert np.allclose(shares, 0.01, atol=1e-4)
+@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
+def test_a_unit_in_several_chunks_has_one_threshold(store: Store, dtype: Any) -> None:
+    maps = RNG.normal(size=(1024, 16, 16, 2)).astype(dtype)
+    maps[:, :4] += dtype(100)
+    key = put_layer(store, maps, codec=Threshold(alpha=0.01), batch_rows=300)
+    assert store.catalog.find(key)[1].group_columns < 256
+    marked = mistique.get(store, key).values
+    for unit in range(2):
+        flat = np.sort(maps[..., unit].reshape(-1).astype(np.float32))
+        threshold = flat[-int(0.01 * flat.size) - 1]
+        assert np.array_equal(marked[..., unit] > 0, maps[..., unit].astype(np.float32) > threshold)
+    assert not marked[:, 4:].any()
+
+
+def test_each_row_block_has_its_own_top_share(store: Store) -> None:
+    maps = RNG.normal(size=(2048, 4, 4, 2)).astype(np.float32)
+    maps[1024:] += 100
+    marked = mistique.get(store, put_layer(store, maps, codec=Threshold(alpha=0.01))).values
+    assert marked[:1024].sum() == marked[1024:].sum() == 2 * int(0.01 * 1024 * 16)
 
 
 def test_bits_have_no_bound_and_say_so(store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, inf, prod
 from typing import Any, ClassVar
@@ -34,11 +35,9 @@ class Threshold:
 
     Notes
     -----
-    NetDissect's top quantile (doi:10.1109/CVPR.2017.354), but of each row block apart, as rows are encoded as they
-    come: 1,024 rows, fewer of wide layers. NetDissect's own is over all images at once; ask `mistique.col_dist` or
-    `mistique.topk` of a capture by `Power` for that. And a chunk has at most about 65,536 cells: of a unit with more
-    positions than fit (64 with blocks of 1,024 rows) each part of its map has a threshold of its own, so that every
-    part has its top share, which is another question. `Pool` makes maps smaller.
+    NetDissect's top quantile (doi:10.1109/CVPR.2017.354), over all positions of a unit, but of each row block apart, as
+    rows are encoded as they come: 1,024 rows, fewer of wide layers. NetDissect's own is over all images at once: for
+    that, keep the values, by `Power` for example, and cut them when they are read.
 
     What comes back is an answer to a question and no value: its error as a value has no bound, and `max_abs_error`
     says infinity. The thresholds stay
@@ -94,8 +93,30 @@ class Threshold:
             unit = numbers[first : first + positions]
             thresholds.append(_top(unit[~np.isnan(unit)], self.alpha))
             np.greater(unit, thresholds[-1], out=bits[first : first + positions])
-        head = struct.pack(_HEADER, len(thresholds), values.size)
-        return joined(head, np.array(thresholds, "<f8").tobytes(), zstd.compress(np.packbits(bits)))
+        return _payload(thresholds, bits)
+
+    def encode_block(
+        self, pieces: Sequence[np.ndarray], column_type: ColumnType, *, group_columns: int
+    ) -> Iterator[tuple[tuple[int, int], np.ndarray]] | None:
+        """Chunks of a block of a layer, each unit with one threshold, in however many chunks it lies."""
+        n_positions, n_units = pieces[0].shape[1:]
+        if (self.positions or n_positions) != n_positions:
+            return None
+        return self._encode_units(pieces, column_type, group_columns, n_positions, n_units)
+
+    def _encode_units(
+        self, pieces: Sequence[np.ndarray], column_type: ColumnType, group_columns: int, n_positions: int, n_units: int
+    ) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+        units = as_numbers(np.concatenate([piece.transpose(2, 1, 0) for piece in pieces], axis=2), column_type)
+        thresholds = [_top(unit[~np.isnan(unit)], self.alpha) for unit in units]
+        bits = np.empty(units.shape, bool)
+        for unit, threshold, marks in zip(units, thresholds, bits, strict=True):
+            np.greater(unit, threshold, out=marks)
+        columns = bits.reshape(n_units * n_positions, -1)
+        for first in range(0, len(columns), group_columns):
+            chunk = columns[first : first + group_columns]
+            last = first + len(chunk) - 1
+            yield chunk.shape, _payload(thresholds[first // n_positions : last // n_positions + 1], chunk)
 
     def decode(self, payload: np.ndarray, shape: tuple[int, int], column_type: ColumnType) -> np.ndarray:
         """1.0 and 0.0, in the cells of the column."""
@@ -108,7 +129,7 @@ class Threshold:
         return as_cells(bits.reshape(shape).astype(np.float32), column_type)
 
     def thresholds(self, payload: np.ndarray) -> np.ndarray:
-        """The threshold of each unit of a chunk, in the order of its columns, float64."""
+        """The threshold of each unit that has columns in a chunk, in their order, float64."""
         reader = PayloadReader(payload)
         n_thresholds, _ = reader.unpack(_HEADER)
         return np.frombuffer(reader.take(8 * n_thresholds).tobytes(), "<f8")
@@ -116,6 +137,11 @@ class Threshold:
     def max_abs_error(self, payload: np.ndarray, column_type: ColumnType) -> float:
         """Infinity: bits are no values."""
         return inf
+
+
+def _payload(thresholds: Sequence[float], bits: np.ndarray) -> np.ndarray:
+    head = struct.pack(_HEADER, len(thresholds), bits.size)
+    return joined(head, np.array(thresholds, "<f8").tobytes(), zstd.compress(np.packbits(bits)))
 
 
 def _top(numbers: np.ndarray, alpha: float) -> float:
