@@ -8,7 +8,7 @@ import os
 import secrets
 import sys
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar
@@ -222,8 +222,8 @@ class _StoreSink:
     def check(self) -> None:
         self._store._check()
 
-    def held(self, lineage: str, codec: Mapping[str, Any]) -> Intermediate | None:
-        return self._store.catalog.held(lineage, codec)
+    def held(self, lineage: str, is_wanted: Callable[[Intermediate], bool]) -> Intermediate | None:
+        return self._store.catalog.held(lineage, is_wanted)
 
     def derived(self, lineage: str) -> Intermediate | None:
         return self._store.catalog.derived(lineage)

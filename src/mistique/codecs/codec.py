@@ -55,6 +55,17 @@ class Codec(Protocol):
 
 
 @runtime_checkable
+class Summary(Codec, Protocol):
+    """A codec that keeps something said of the values in place of the values; what, the shape of a row decides.
+
+    Nothing is derived from what it keeps: the largest of four means is not the mean of anything.
+    """
+
+    def for_shape(self, shape: tuple[int, ...]) -> Codec:
+        """The codec for rows of that shape: itself, with what it takes from the shape, or another."""
+
+
+@runtime_checkable
 class Policy(Protocol):
     """Names a codec for each intermediate of a capture. No cell is written in its name."""
 

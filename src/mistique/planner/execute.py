@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mistique.codecs import stored_form
 from mistique.codecs.floats import float_dtype
 from mistique.errors import UntrustedArtifactError
 from mistique.ingest.columns import describe, describe_array
@@ -153,7 +154,7 @@ def _derive(store: Store, question: Question) -> tuple[Values, float]:
     shape, places = array_places(target, question.columns)
     out = np.empty((len(rows), len(places)), kind.cell)
     worst = seconds = 0.0
-    for low, high in _portions(rows, descent.ancestor.block_rows, len(needed[0])):
+    for low, high in _portions(rows, stored_form(descent.ancestor).block_rows, len(needed[0])):
         values, error = _read(store, descent.ancestor, rows[low:high], needed[0])
         started = time.perf_counter()
         columns = np.empty((len(sources), high - low), kind.cell)

@@ -16,6 +16,7 @@ from mistique.errors import ChunkCorruptError
 from mistique.ingest.columns import Column
 from mistique.kernels.transpose import turn
 from mistique.planner.choose import chunks_of
+from mistique.planner.summary import read_whole_shape
 from mistique.planner.values import Values, array_places
 from mistique.schema import Intermediate, Run
 from mistique.storage.options import damage_as_error
@@ -44,7 +45,8 @@ def read(
     ------
     ChunkCorruptError
     """
-    return (_read_table if intermediate.is_table else _read_array)(segments, intermediate, rows, columns)
+    road = _read_table if intermediate.is_table else _read_array
+    return read_whole_shape(partial(road, segments), intermediate, rows, columns)
 
 
 def _read_table(

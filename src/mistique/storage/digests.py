@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import secrets
 from collections.abc import Callable, Mapping
@@ -48,6 +49,27 @@ def content_key() -> bytes:
     chunk that answers for another. Where no key can be kept, one is drawn for this process.
     """
     return blake2b(signing_key() or _PROCESS_KEY, digest_size=32, person=b"mistique content").digest()
+
+
+def seal(purpose: str, *parts: bytes) -> str:
+    """What this user's key says of something written: nobody without the key can write it, or move it to other parts.
+
+    Parameters
+    ----------
+    purpose : str
+        What the parts are, up to 7 characters: a seal of one kind is none of another.
+    *parts : bytes
+    """
+    person = b"mistique " + purpose.encode()
+    mac = blake2b(key=content_key(), digest_size=16, person=person)
+    for part in parts:
+        mac.update(len(part).to_bytes(8, "little") + part)
+    return mac.hexdigest()
+
+
+def is_sealed(found: object, purpose: str, *parts: bytes) -> bool:
+    """Whether `found` is the seal that this user's key puts on these parts."""
+    return isinstance(found, str) and hmac.compare_digest(found.encode(), seal(purpose, *parts).encode())
 
 
 _PROCESS_KEY = secrets.token_bytes(32)
