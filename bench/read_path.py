@@ -1,6 +1,7 @@
 """How fast a store is read, whole or in part, against files that people make by hand.
 
-Parts: whole (a stage of a pipeline, layers of a CNN) and some (a column, rows, and a unit of wide layers of VGG16).
+Parts: whole (a stage of a pipeline, layers of a CNN), some (a column, rows, and a unit of wide layers of VGG16), and
+widths (the same from blocks and chunks of other sizes).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from bench.models import AUTO, BATCH_ROWS, captured, cifar, fresh_store, layer_o
 from bench.network_storage import network, passes, units_together
 from bench.peers import HOW, Opened, open_peers, peers
 from bench.pipelines import homes_pipelines
+from bench.widths import measure_widths
 
 _HOW = "peers: " + "; ".join(f"{name}: {how}" for name, how in HOW.items()) + "."
 
@@ -270,7 +272,7 @@ def _fastest(timings: Timings, names: list[str]) -> str:
     return min(names, key=timings.median)
 
 
-PARTS = {"whole": measure_whole, "some": measure_some}
+PARTS = {"whole": measure_whole, "some": measure_some, "widths": measure_widths}
 
 if __name__ == "__main__":
     sys.exit(run("read_path", __doc__, PARTS))

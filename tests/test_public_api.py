@@ -12,10 +12,14 @@ import mistique
 
 PUBLIC = {
     "mistique": [
+        "KBit",
         "Key",
+        "LowPrecision",
+        "Pool",
         "Power",
         "Raw",
         "Store",
+        "Threshold",
         "__version__",
         "col_diff",
         "col_dist",
@@ -24,6 +28,7 @@ PUBLIC = {
         "get",
         "open",
         "topk",
+        "within",
     ],
     "mistique.sklearn": ["Pipeline", "capture", "make_pipeline"],
     "mistique.keras": ["MistiqueCallback", "capture"],

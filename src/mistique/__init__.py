@@ -10,7 +10,7 @@ Hooks for a framework are in `mistique.sklearn` and `mistique.keras`, imported b
 from importlib.metadata import version as _version
 
 from mistique import errors
-from mistique.codecs import Power, Raw
+from mistique.codecs import KBit, LowPrecision, Pool, Power, Raw, Threshold, within
 from mistique.queries import col_diff, col_dist, explain, get, topk
 from mistique.schema import Key
 from mistique.store import Store, open
@@ -18,10 +18,14 @@ from mistique.store import Store, open
 __version__ = _version("mistique")
 
 __all__ = [
+    "KBit",
     "Key",
+    "LowPrecision",
+    "Pool",
     "Power",
     "Raw",
     "Store",
+    "Threshold",
     "__version__",
     "col_diff",
     "col_dist",
@@ -30,4 +34,5 @@ __all__ = [
     "get",
     "open",
     "topk",
+    "within",
 ]

@@ -257,6 +257,9 @@ class Intermediate:
         Class of the stage or layer.
     codec : mapping
         Name and parameters of the codec asked for.
+    summary_error : float
+        Largest distance of a finite value from what a summary (`Pool`) keeps in its place, over all rows; infinity
+        where there is no bound. It adds to the error of every answer that is read.
     forward_seconds_per_row : float
         Measured at capture, of this stage alone.
     recompute_difference : float, optional
@@ -288,6 +291,7 @@ class Intermediate:
     parents: tuple[str, ...] | None = ()
     detail: str = ""
     codec: Mapping[str, Any] = field(default_factory=lambda: {"name": "raw"})
+    summary_error: float = 0.0
     forward_seconds_per_row: float = 0.0
     recompute_difference: float | None = 0.0
     recompute_note: str = ""

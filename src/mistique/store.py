@@ -8,7 +8,7 @@ import os
 import secrets
 import sys
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar
@@ -53,15 +53,26 @@ class Store:
     trust : bool or sequence of str
     options : StorageOptions
     max_buffer_nbytes : int
+    placement : {"auto", "on", "off"}
     """
 
     _all: ClassVar[weakref.WeakSet[Store]] = weakref.WeakSet()
 
-    def __init__(self, uri: str, *, mode: str, trust: Trust, options: StorageOptions, max_buffer_nbytes: int) -> None:
+    def __init__(
+        self,
+        uri: str,
+        *,
+        mode: str,
+        trust: Trust,
+        options: StorageOptions,
+        max_buffer_nbytes: int,
+        placement: str = "auto",
+    ) -> None:
         if mode not in ("a", "r"):
             raise ValueError(f'mode: expected "a" to read and write or "r" to look only, got {mode!r}')
         self.uri, self.mode, self.trust = uri, mode, trust
         self._options, self._max_buffer_nbytes = options, max_buffer_nbytes
+        self._placement = Placement(placement)
         self._closed = ""
         self._ctx = options.context()
         self._layout = open_layout(uri, ctx=self._ctx, create=mode == "a")
@@ -219,6 +230,7 @@ class Store:
             "mode": self.mode,
             "trust": self.trust,
             "max_buffer_nbytes": self._max_buffer_nbytes,
+            "placement": self._placement.mode,
         }
         # Not the options: they may hold credentials. A worker takes them from its environment, as TileDB does.
         return partial(open, **arguments), (self.uri,)
@@ -272,8 +284,8 @@ class _StoreSink:
     def check(self) -> None:
         self._store._check()
 
-    def held(self, lineage: str, codec: Mapping[str, Any]) -> Intermediate | None:
-        return self._store.catalog.held(lineage, codec)
+    def held(self, lineage: str, is_wanted: Callable[[Intermediate], bool]) -> Intermediate | None:
+        return self._store.catalog.held(lineage, is_wanted)
 
     def derived(self, lineage: str) -> Intermediate | None:
         return self._store.catalog.derived(lineage)
@@ -282,7 +294,7 @@ class _StoreSink:
         store = self._store
         store._notice_moves()
         return SegmentBuffer(
-            store._make_writer, store._dedup, Placement(), key=content_key(), max_nbytes=store._max_buffer_nbytes
+            store._make_writer, store._dedup, store._placement, key=content_key(), max_nbytes=store._max_buffer_nbytes
         )
 
     def keep(self, artifact: Artifact) -> str:
@@ -308,6 +320,7 @@ def open(
     trust: Trust = False,
     config: Mapping[str, str] | None = None,
     max_buffer_nbytes: int = 256 * 1024 * 1024,
+    placement: str = "auto",
 ) -> Store:
     """A store at a URI, made when there is none.
 
@@ -325,6 +338,9 @@ def open(
     max_buffer_nbytes : int, default 256 MiB
         Of what a capture holds in memory: values that wait to be encoded and payloads that wait to be written. The
         model waits when it is full.
+    placement : {"auto", "on", "off"}, default "auto"
+        Whether new columns of tables that resemble one another are encoded together. "auto" does so where they would
+        otherwise lie apart; answers are the same.
 
     Returns
     -------
@@ -351,7 +367,12 @@ def open(
     if "://" not in text:
         text = os.path.abspath(os.path.expanduser(text))
     return Store(
-        text, mode=mode, trust=trust, options=StorageOptions(config or {}), max_buffer_nbytes=max_buffer_nbytes
+        text,
+        mode=mode,
+        trust=trust,
+        options=StorageOptions(config or {}),
+        max_buffer_nbytes=max_buffer_nbytes,
+        placement=placement,
     )
 
 

@@ -12,7 +12,7 @@ from tests.codecs.compliance import FLOATS, CodecCompliance
 
 
 class TestPool(CodecCompliance):
-    codec = Pool(2, "max", Power(bits=6))
+    codec = Pool(2, "max", inner=Power(bits=6))
 
 
 @given(
@@ -25,7 +25,7 @@ def test_pooled_values_are_those_of_numpy_and_within_the_error(
     sigma: int | str, how: str, shape: tuple[int, int, int], dtype: str
 ) -> None:
     rows = np.random.default_rng(1).standard_normal((3, *shape)).astype(FLOATS[dtype])
-    pool = Pool(sigma, how, "raw")
+    pool = Pool(sigma, how, inner="raw")
     pooled, error = pool.summarize(rows)
     assert (pooled.shape, pooled.dtype) == ((3, *pool.stored_shape(shape)), rows.dtype)
     size = max(shape) if sigma == "all" else int(sigma)
@@ -57,7 +57,7 @@ def test_it_takes_feature_maps_alone() -> None:
 
 def test_its_inner_codec_may_be_named_or_described() -> None:
     assert isinstance(Pool(inner="raw").inner, Raw)
-    assert codec_from_config(Pool(4, "max", Power(7)).config()) == Pool(4, "max", Power(7))
+    assert codec_from_config(Pool(4, "max", inner=Power(7)).config()) == Pool(4, "max", inner=Power(7))
 
 
 @pytest.mark.parametrize("wrong", [{"sigma": 3}, {"how": "median"}, {"inner": Pool()}])

@@ -37,6 +37,23 @@ def test_at_most_the_share_of_each_unit_is_above_its_threshold(alpha: float, pos
     assert len(thresholds) == -(-9 // positions)
 
 
+@pytest.mark.parametrize("group_columns", [12, 6, 2, 5])
+def test_a_block_is_encoded_as_its_chunks_are_where_they_hold_whole_units(group_columns: int) -> None:
+    block = np.random.default_rng(0).standard_normal((50, 6, 4)).astype(np.float32)
+    codec = Threshold(0.1, positions=6)
+    columns = np.ascontiguousarray(block.transpose(2, 1, 0)).reshape(24, 50)
+    whole = codec.decode(codec.encode(columns, FLOAT32), (24, 50), FLOAT32)
+    found = codec.encode_block([block[:20], block[20:]], FLOAT32, group_columns=group_columns)
+    assert found is not None
+    chunks = [codec.decode(payload, shape, FLOAT32) for shape, payload in found]
+    assert [len(chunk) for chunk in chunks[:-1]] == [group_columns] * (len(chunks) - 1)
+    assert (np.concatenate(chunks) == whole).all()
+
+
+def test_a_block_of_other_positions_is_left_to_its_chunks() -> None:
+    assert Threshold(positions=3).encode_block([np.zeros((5, 6, 4), np.float32)], FLOAT32, group_columns=6) is None
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_bits_come_back_in_the_type_of_the_column(dtype: str) -> None:
     cells = as_cells(big_chunk(dtype, (4, 300)))

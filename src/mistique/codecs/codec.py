@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -55,6 +55,17 @@ class Codec(Protocol):
 
 
 @runtime_checkable
+class Summary(Codec, Protocol):
+    """A codec that keeps something said of the values in place of the values; what, the shape of a row decides.
+
+    Nothing is derived from what it keeps: the largest of four means is not the mean of anything.
+    """
+
+    def for_shape(self, shape: tuple[int, ...]) -> Codec:
+        """The codec for rows of that shape: itself, with what it takes from the shape, or another."""
+
+
+@runtime_checkable
 class Policy(Protocol):
     """Names a codec for each intermediate of a capture. No cell is written in its name."""
 
@@ -68,6 +79,20 @@ class Policy(Protocol):
 
     def codec_for(self, types: Sequence[ColumnType], *, is_table: bool) -> Codec:
         """The codec of an intermediate with columns of these types."""
+
+
+@runtime_checkable
+class BlockCodec(Codec, Protocol):
+    """A codec that is faster over a whole row block of a layer than chunk by chunk."""
+
+    def encode_block(
+        self, pieces: Sequence[np.ndarray], column_type: ColumnType, *, group_columns: int
+    ) -> Iterator[tuple[tuple[int, int], np.ndarray]] | None:
+        """Shape and payload of each chunk of a block of pieces of shape (n_rows, n_positions, n_units), in order.
+
+        Columns are laid out with units outermost and cut into groups of `group_columns`. None: this block is to be
+        encoded chunk by chunk.
+        """
 
 
 def register(codec: type[Codec]) -> type[Codec]:

@@ -1,4 +1,4 @@
-"""The entropy stage of every quantizer: small codes in few bytes, with neighbouring columns as context.
+"""The entropy stage of every quantizer: small codes in few bytes, fast or with neighbouring columns as context.
 
 The columns of a chunk are mostly the positions of a feature map. A code is foreseen from those at its left and above:
 the sum of the codes one column and `lag` columns before, in eight classes of about equal size, picks the table that the
@@ -23,8 +23,10 @@ _TOTAL = 1 << kernels.PROBABILITY_BITS
 _NO_CONTEXT = np.zeros(kernels.N_SUMS, np.uint16)
 
 
-def encode_codes(codes: np.ndarray) -> bytes:
+def encode_codes(codes: np.ndarray, *, is_smallest: bool = False) -> bytes:
     """Codes of shape (n_columns, n_rows), uint8 and C-contiguous, as bytes that say what they are.
+
+    By zstd, at 2 to 4 ns a code; with `is_smallest` by rANS with context: a fifth fewer bytes, ten times the time.
 
     Examples
     --------
@@ -34,8 +36,8 @@ def encode_codes(codes: np.ndarray) -> bytes:
     """
     if codes.size and codes.min() == codes.max():
         return bytes([_CONSTANT, codes[0, 0]])
-    if codes.size < _MIN_CODES or codes.shape[1] > 2**15:
-        return bytes([_ZSTD]) + zstd.compress(codes)
+    if not is_smallest or codes.size < _MIN_CODES or codes.shape[1] > 2**15:
+        return bytes([_ZSTD]) + zstd.compress_codes(codes)
     return _encode_rans(codes)
 
 

@@ -41,12 +41,14 @@ def as_cells(numbers: np.ndarray, column_type: ColumnType) -> np.ndarray:
     return rounded.view(np.uint16) if column_type.cell == "<u2" else rounded
 
 
-def look_up_cells(codes: np.ndarray, table: np.ndarray, column_type: ColumnType) -> np.ndarray:
-    """Cells of codes, of the same shape, by a table of up to 256 numbers in float64."""
-    whole = np.zeros(256)
-    whole[: table.size] = table
+def look_up_cells(codes: np.ndarray, tables: np.ndarray, column_type: ColumnType) -> np.ndarray:
+    """Cells of codes, of the same shape, by a table of up to 256 numbers in float64, or one for each row of codes."""
+    tables = np.atleast_2d(tables)
+    whole = np.zeros((len(tables), 256))
+    whole[:, : tables.shape[1]] = tables
     cells = as_cells(whole, column_type)
     bits = np.dtype(f"u{cells.itemsize}")
     out = np.empty(codes.shape, cells.dtype)
-    _KERNELS[cells.itemsize](np.ascontiguousarray(codes).reshape(-1), cells.view(bits), out.reshape(-1).view(bits))
+    lines = np.ascontiguousarray(codes).reshape(len(tables), -1)
+    _KERNELS[cells.itemsize](lines, cells.view(bits), out.reshape(len(tables), -1).view(bits))
     return out

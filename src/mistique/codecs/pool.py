@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,10 +31,12 @@ class Pool:
     Notes
     -----
     A summarization (3.2 of doi:10.1145/3183713.3196934): the capture calls `summarize` before it cuts chunks, and what
-    is stored has the shape `stored_shape`; `encode` and `decode` are those of `inner` on pooled values. The bound of a
-    value read back for a position is the one that `summarize` found plus that of `inner`. Windows at the edges may be
-    smaller. A NaN makes its window NaN; a window with infinities has the mean that arithmetic gives; -0.0 and denormals
-    are numbers like others. Held by ``tests/codecs/test_pool.py``.
+    is stored has the shape `stored_shape`; `encode` and `decode` are those of `inner` on pooled values. Asked for a
+    position, a store answers with the value of its window; the bound is the largest distance that `summarize` found
+    over all rows plus that of `inner`. What is no feature map is kept by `inner` alone. Windows at the edges may be
+    smaller. A NaN makes its window NaN, and a window with infinities has the mean that arithmetic gives: finite values
+    beside them are lost, so the bound is then infinite, and so it is where a float64 is beyond float32. -0.0 and
+    denormals are numbers like others. Held by ``tests/codecs/test_pool.py`` and ``tests/ingest/test_summaries.py``.
 
     Examples
     --------
@@ -53,7 +56,7 @@ class Pool:
 
     sigma: int | str = 2
     how: str = "mean"
-    inner: Codec | Mapping[str, Any] | str = field(default_factory=Power)
+    inner: Codec | Mapping[str, Any] | str = field(default_factory=Power, kw_only=True)
 
     name: ClassVar[str] = "pool"
     is_lossy: ClassVar[bool] = True
@@ -69,21 +72,26 @@ class Pool:
         object.__setattr__(self, "inner", found)
 
     @property
-    def _inner(self) -> Codec:
+    def values_codec(self) -> Codec:
+        """The codec of the pooled values."""
         assert isinstance(self.inner, Codec)
         return self.inner
 
     def config(self) -> dict[str, Any]:
         """Name and parameters, as JSON keeps them."""
-        return {"name": self.name, "sigma": self.sigma, "how": self.how, "inner": self._inner.config()}
+        return {"name": self.name, "sigma": self.sigma, "how": self.how, "inner": self.values_codec.config()}
 
     def applies_to(self, column_type: ColumnType) -> bool:
         """Floats without a mask of nulls."""
-        return column_type.is_float and self._inner.applies_to(column_type)
+        return column_type.is_float and self.values_codec.applies_to(column_type)
 
     def applies_to_shape(self, shape: tuple[int, ...]) -> bool:
         """Feature maps: (height, width, channels)."""
         return len(shape) == 3
+
+    def for_shape(self, shape: tuple[int, ...]) -> Codec:
+        """Itself for feature maps, `inner` for all else."""
+        return self if self.applies_to_shape(shape) else self.values_codec
 
     def stored_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of a row once it is pooled."""
@@ -99,9 +107,14 @@ class Pool:
         with np.errstate(invalid="ignore", over="ignore"):
             maps = np.ascontiguousarray(rows, np.float32)
             pooled = np.empty((len(rows), *self.stored_shape(shape)), np.float32)
-            error = float(pool_maps(maps, self._window(shape[0], shape[1]), self.how == "max", pooled))
+            window = self._window(shape[0], shape[1])
+            error = float(pool_maps(maps, window, self.how == "max", pooled))
+            if not np.isfinite(pooled).all():
+                error = _largest_distance(maps, pooled, window)
             if rows.dtype == np.float32:
                 return pooled, error
+            if rows.dtype == np.float64 and (np.isfinite(rows) & ~np.isfinite(maps)).any():
+                error = inf
             # The way through float32 and back moves a value and its window's by half a step each.
             finite = np.abs(pooled[np.isfinite(pooled)]).max(initial=0.0)
             epsilon = 2.0**-8 if rows.dtype.itemsize == 2 else 2.0**-23
@@ -119,15 +132,15 @@ class Pool:
 
     def encode(self, values: np.ndarray, column_type: ColumnType) -> np.ndarray:
         """The payload of `inner`."""
-        return self._inner.encode(values, column_type)
+        return self.values_codec.encode(values, column_type)
 
     def decode(self, payload: np.ndarray, shape: tuple[int, int], column_type: ColumnType) -> np.ndarray:
         """Pooled values, as `inner` has them."""
-        return self._inner.decode(payload, shape, column_type)
+        return self.values_codec.decode(payload, shape, column_type)
 
     def max_abs_error(self, payload: np.ndarray, column_type: ColumnType) -> float:
         """Of pooled values: the bound of `inner`."""
-        return self._inner.max_abs_error(payload, column_type)
+        return self.values_codec.max_abs_error(payload, column_type)
 
     def _maps(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         if len(shape) != 3:
@@ -137,3 +150,11 @@ class Pool:
 
     def _window(self, height: int, width: int) -> int:
         return max(height, width, 1) if self.sigma == "all" else int(self.sigma)
+
+
+def _largest_distance(maps: np.ndarray, pooled: np.ndarray, window: int) -> float:
+    """Of a finite value from that of its window; infinity where one lies in a window that has no finite value."""
+    height, width = maps.shape[1:3]
+    spread = pooled.repeat(window, axis=1)[:, :height].repeat(window, axis=2)[:, :, :width]
+    distances = np.abs(maps.astype(np.float64) - spread)[np.isfinite(maps)]
+    return float(np.nan_to_num(distances, nan=inf, posinf=inf).max(initial=0.0))

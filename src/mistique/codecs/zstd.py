@@ -15,6 +15,28 @@ def compress(content: np.ndarray | bytes, *, level: int = 3) -> bytes:
     return compressor.compress(content if isinstance(content, bytes) else content.data)
 
 
+def compress_codes(codes: np.ndarray) -> bytes:
+    """A frame of small codes, which are worth their Huffman code and hardly a search for matches.
+
+    A table of 64 places and matches of 7 bytes or more took 0.7 of level 1's time over codes of VGG16's activations,
+    and gave 0.95 of its bytes (ADR 8).
+    """
+    return of_thread("codes", _for_codes).compress(codes.data)
+
+
+def _for_codes() -> zstandard.ZstdCompressor:
+    parameters = zstandard.ZstdCompressionParameters(
+        window_log=17,
+        hash_log=6,
+        chain_log=6,
+        search_log=1,
+        min_match=7,
+        target_length=0,
+        strategy=zstandard.STRATEGY_FAST,
+    )
+    return zstandard.ZstdCompressor(compression_params=parameters)
+
+
 def decompress(frame: np.ndarray, n_bytes: int) -> np.ndarray:
     """The bytes of a frame that holds `n_bytes`.
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mistique.dedup.bases import Bases
 from mistique.errors import StoreError
 from mistique.schema import Segment
 from mistique.storage.digest_index import DigestIndex, Place
@@ -45,8 +46,9 @@ class ExactDedup:
 
     Notes
     -----
-    The index is advice. A chunk counts as held only if its segment's own table has the same digest at that place; a
-    segment that is damaged or gone is passed over, and the chunk is stored again.
+    The index is advice. A chunk counts as held only if its segment's own table has the same digest at that place, and
+    if the segment was sealed by this user's key (docs/adr/0017); one that is another's, damaged or gone is passed over,
+    and the chunk is stored again.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class ExactDedup:
         follow: Callable[[Place], Place | None] = lambda place: place,
     ) -> None:
         self._index, self._segments, self._follow = index, segments, follow
+        self.bases = Bases()
         self._columns: OrderedDict[bytes, KnownColumn] = OrderedDict()
         self._described: dict[str, Segment | None] = {}
         self._contents: OrderedDict[str, np.ndarray] = OrderedDict()
@@ -120,7 +123,7 @@ class ExactDedup:
         return int(found[0]), int(found[1])
 
     def describe(self, segment_id: str) -> Segment | None:
-        """A segment that the index names; None: it cannot be read."""
+        """A segment that the index names; None: it cannot be read, or another user wrote it."""
         if segment_id not in self._described:
             try:
                 self._described[segment_id] = self._segments.describe(segment_id)

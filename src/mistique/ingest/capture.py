@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mistique.codecs import Codec, Policy, Raw, resolve_codec
+from mistique.codecs import Codec, Policy, Pool, Raw, Summary, codec_from_config, resolve_codec, stored_form
 from mistique.errors import (
     CaptureError,
     CaptureLostError,
@@ -22,6 +22,7 @@ from mistique.errors import (
 )
 from mistique.ingest.buffer import Buffered, SegmentBuffer
 from mistique.ingest.columns import Described, describe, describe_array, describe_labels
+from mistique.ingest.summarizing import summarized
 from mistique.schema import ROW_LABEL, ColumnType, Intermediate, Version
 from mistique.storage.artifacts import Artifact
 from mistique.storage.catalog import Capture as Committed
@@ -37,8 +38,8 @@ class Sink(Protocol):
     def check(self) -> None:
         """Raise `StoreClosedError` if the store was closed, or a fork carried it into another process."""
 
-    def held(self, lineage: str, codec: Mapping[str, Any]) -> Intermediate | None:
-        """An intermediate of that lineage that the store holds, with its references."""
+    def held(self, lineage: str, is_wanted: Callable[[Intermediate], bool]) -> Intermediate | None:
+        """An intermediate of that lineage that the store holds and that is wanted, with its references."""
 
     def derived(self, lineage: str) -> Intermediate | None:
         """An intermediate of that lineage that was not stored as it follows from another."""
@@ -73,8 +74,14 @@ class _Open:
         return self.keep or self.is_derived or self.intermediate.is_stored
 
     def codec_for(self, column_type: ColumnType) -> Codec:
-        """Its codec, if that can encode such columns; else they are kept exactly."""
-        return self.codec if self.codec.applies_to(column_type) else _RAW
+        """What encodes such columns: its codec, after a pool that of the pooled values; raw if it cannot."""
+        codec = self.codec.values_codec if isinstance(self.codec, Pool) else self.codec
+        return codec if codec.applies_to(column_type) else _RAW
+
+    def wait(self, cells: np.ndarray) -> None:
+        """Keep rows until they fill a block; nobody may change them any more."""
+        self.waiting.append(cells)
+        self.n_waiting += len(cells)
 
 
 class Capture:
@@ -167,9 +174,7 @@ class Capture:
             )
             if opened.keep and described.n_rows:
                 assert isinstance(described.parts, np.ndarray)
-                # They are encoded later: what the caller could still change is copied.
-                opened.waiting.append(_unchanging(described.parts, values))
-                opened.n_waiting += described.n_rows
+                opened.wait(self._as_stored(opened, described.parts, values))
                 self._put_waiting(opened, whole_blocks=True)
 
     def reuse(self, name: str, *, lineage: str, codec: Asked | None = None, **facts: Any) -> bool:
@@ -193,7 +198,7 @@ class Capture:
             return False
         with self._storing(name):
             role = facts.get("role", "stage")
-            chosen, held = self._held(role, lineage, codec)
+            held = self._sink.held(lineage, lambda found: self._is_wanted(found, role, codec))
             is_derived = False
             if held is None and self._leaves_out(role, codec):
                 held = self._sink.derived(lineage)
@@ -203,7 +208,8 @@ class Capture:
                 return False
             self._check_new(name)
             intermediate = replace(held, name=name, **facts)
-            self._open[name] = _Open(intermediate, chosen, keep=False, is_derived=is_derived)
+            kept_by = codec_from_config(held.codec)
+            self._open[name] = _Open(intermediate, kept_by, keep=False, is_derived=is_derived)
             return True
         return False
 
@@ -316,7 +322,8 @@ class Capture:
     ) -> None:
         self._check_new(name)
         role = facts.get("role", "stage")
-        chosen = self._codec_for(role, codec, described.types, described.container != "array")
+        is_table = described.container != "array" or len(described.types) > 1
+        chosen = self._codec_for(role, codec, described.types, described.shape, is_table=is_table)
         has_rule = facts.get("derivation") is not None
         is_derived = has_rule and self._leaves_out(role, codec) and self._follows(facts)
         intermediate = Intermediate(
@@ -336,42 +343,49 @@ class Capture:
         if name in self._open:
             raise CaptureError(f"two intermediates are named {name!r}; give each stage or layer a name of its own")
 
-    def _codec_for(self, role: str, codec: Asked | None, types: Sequence[ColumnType], is_table: bool) -> Codec:
+    def _codec_for(
+        self, role: str, codec: Asked | None, types: Sequence[ColumnType], shape: tuple[int, ...], *, is_table: bool
+    ) -> Codec:
         asked = self._asked(role, codec)
-        return asked.codec_for(types, is_table=is_table) if isinstance(asked, Policy) else asked
+        chosen = asked.codec_for(types, is_table=is_table) if isinstance(asked, Policy) else asked
+        if isinstance(chosen, Summary):
+            chosen = chosen.for_shape(shape)
+        # Where it takes no column at all everything is exact, and is recorded as that.
+        return chosen if any(map(chosen.applies_to, types)) else _RAW
 
     def _asked(self, role: str, codec: Asked | None) -> Codec | Policy:
         return _RAW if role != "stage" else self._codec if codec is None else resolve_codec(codec)
 
-    def _held(self, role: str, lineage: str, codec: Asked | None) -> tuple[Codec, Intermediate | None]:
-        """What the store holds under a lineage by the codec asked; by the one that a policy names, or exactly."""
+    def _is_wanted(self, held: Intermediate, role: str, codec: Asked | None) -> bool:
+        """It is kept by the codec that it would get now; or exactly, where a policy chooses."""
         asked = self._asked(role, codec)
-        for chosen in asked.codecs if isinstance(asked, Policy) else (asked,):
-            held = self._sink.held(lineage, chosen.config())
-            is_asked = chosen is asked or not chosen.is_lossy
-            if held is not None and (is_asked or chosen == self._codec_for(role, codec, held.types, held.is_table)):
-                return chosen, held
-        return _RAW, None
+        now = self._codec_for(role, codec, held.types, held.shape, is_table=held.is_table)
+        exact = [c for c in asked.codecs if not c.is_lossy] if isinstance(asked, Policy) else []
+        return any(dict(held.codec) == wanted.config() for wanted in (now, *exact))
 
     def _leaves_out(self, role: str, codec: Asked | None) -> bool:
         asked = self._asked(role, codec)
         return isinstance(asked, Policy) and asked.leaves_out_derived
 
     def _follows(self, facts: Mapping[str, Any]) -> bool:
-        """Its one parent is answered without the model. Parents are taken before what is computed from them."""
+        """Its one parent is answered without the model, by values and not by a summary of them.
+
+        Parents are taken before what is computed from them.
+        """
         parents = facts.get("parents")
         return (
             parents is not None
             and len(parents) == 1
             and parents[0] in self._open
-            and (self._open[parents[0]].is_answered)
+            and self._open[parents[0]].is_answered
+            and not isinstance(self._open[parents[0]].codec, Summary)
         )
 
     def _put_blocks(self, opened: _Open, described: Described) -> None:
         if not opened.keep:
             return
         if isinstance(described.parts, np.ndarray):
-            opened.waiting, opened.n_waiting = [described.parts.copy()], described.n_rows
+            opened.wait(self._as_stored(opened, described.parts, described.parts))
             self._put_waiting(opened, whole_blocks=False)
             return
         node, buffer = opened.intermediate, self._segments()
@@ -381,9 +395,18 @@ class Capture:
         for group, valid in enumerate(masks, start=node.n_groups):
             buffer.put_column(node, group, valid.view(np.uint8), _MASK, _RAW)
 
+    def _as_stored(self, opened: _Open, cells: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """The next rows as they are cut into blocks: pooled, or as they are; a copy of what the caller could change."""
+        if not isinstance(opened.codec, Pool):
+            return _unchanging(cells, values)
+        node = opened.intermediate
+        pooled, error = summarized(opened.codec, cells, node.types[0])
+        opened.intermediate = replace(node, summary_error=max(node.summary_error, error))
+        return pooled
+
     def _put_waiting(self, opened: _Open, *, whole_blocks: bool) -> None:
         """Hand on the rows that make up whole blocks; at the end, those of the last one too."""
-        node = opened.intermediate
+        node = stored_form(opened.intermediate)
         while opened.n_waiting >= (node.block_rows if whole_blocks else 1):
             rows: list[np.ndarray] = []
             missing = node.block_rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
@@ -10,10 +10,12 @@ from threading import Lock
 import numpy as np
 
 from mistique.codecs import Codec
+from mistique.codecs.codec import BlockCodec
+from mistique.codecs.threads import scratch
 from mistique.dedup.exact import ExactDedup, Located
-from mistique.kernels.transpose import gather_columns
+from mistique.kernels.transpose import turn
 from mistique.schema import ColumnType, Segment
-from mistique.storage.digests import Digest, chunk_content
+from mistique.storage.digests import Digest, digest_bytes
 from mistique.storage.segments import SegmentWriter
 from mistique.storage.units import Unit, UnitKind
 
@@ -71,17 +73,17 @@ class LayerBlocks:
     ) -> None:
         self.layout, self.writer = layout, writer
         self._lock, self._dedup, self._own, self._key = lock, dedup, own, key
-        self._columns = _column_places(layout.shape)
-        self._order = _group_order(layout.shape, layout.group_columns)
+        self._places = _column_places(layout.shape)
         self._waiting: dict[int, list[tuple[Digest, Unit | Located | None]]] = {}
         self.blocks: list[list[tuple[SegmentWriter | Segment, int]]] = []
-        self.n_groups = -(-len(self._columns) // layout.group_columns)
+        self.n_groups = -(-len(self._places) // layout.group_columns)
         self.entries: dict[Digest, int] = {}
         self.new_nbytes = 0
 
     def put(self, block: int, rows: Sequence[np.ndarray]) -> int:
         """Encode a block, given as pieces of shape (n_rows, ...); the bytes of new payloads."""
-        encoded = self._encode([piece.reshape(len(piece), -1) for piece in rows])
+        n_units = self.layout.shape[-1] if self.layout.shape else 1
+        encoded = self._encode([piece.reshape(len(piece), -1, n_units) for piece in rows])
         with self._lock:
             self._waiting[block] = encoded
             before = self.writer.pending_nbytes
@@ -90,29 +92,39 @@ class LayerBlocks:
             return self.writer.pending_nbytes - before
 
     def _encode(self, pieces: list[np.ndarray]) -> list[tuple[Digest, Unit | Located | None]]:
-        layout = self.layout
-        n_rows = sum(map(len, pieces))
-        cells = np.dtype(f"u{pieces[0].itemsize}")
-        pieces = [np.ascontiguousarray(piece).view(cells) for piece in pieces]
-        encoded: list[tuple[Digest, Unit | Located | None]] = [((0, 0), None)] * self.n_groups
+        encoded: list[tuple[Digest, Unit | Located | None]] = []
         candidates: list[Located] = []
-        for group in self._order.tolist():
-            columns = self._columns[group * layout.group_columns : (group + 1) * layout.group_columns]
-            chunk = np.empty((len(columns), n_rows), cells)
-            first_row = 0
-            for piece in pieces:
-                gather_columns(piece, columns, first_row, chunk)
-                first_row += len(piece)
-            values = chunk.view(layout.column_type.cell)
-            digest = chunk_content(values, layout.kind.context, self._key)
+        kind = self.layout.kind
+        for group, (shape, payload) in enumerate(self._payloads(pieces)):
+            # Equal values give equal payloads, and these are a tenth of the bytes.
+            digest = digest_bytes(payload, self._key, kind.context(*shape))
             found = self._find(digest, group, candidates)
-            if found is None and digest not in self._own:
-                payload = layout.codec.encode(values, layout.column_type)
-                contents = np.array([digest], np.uint64)
-                encoded[group] = digest, Unit(layout.kind, values.shape, payload, contents)
+            if found is not None or digest in self._own:
+                encoded.append((digest, found))
             else:
-                encoded[group] = digest, found
+                encoded.append((digest, Unit(kind, shape, payload, np.array([digest], np.uint64))))
         return encoded
+
+    def _payloads(self, pieces: list[np.ndarray]) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+        """Shape and payload of each chunk."""
+        layout, codec = self.layout, self.layout.codec
+        pieces = [np.ascontiguousarray(piece) for piece in pieces]
+        whole = None
+        if isinstance(codec, BlockCodec):
+            whole = codec.encode_block(pieces, layout.column_type, group_columns=layout.group_columns)
+        if whole is not None:
+            yield from whole
+            return
+        n_columns, n_rows = len(self._places), sum(map(len, pieces))
+        bits = np.dtype(f"u{pieces[0].itemsize}")
+        columns = scratch("columns", n_columns * n_rows * bits.itemsize, np.uint8).view(bits).reshape(n_columns, n_rows)
+        first_row = 0
+        for piece in pieces:
+            turn(piece.view(bits).reshape(len(piece), -1), first_row, columns)
+            first_row += len(piece)
+        for start in range(0, n_columns, layout.group_columns):
+            values = columns[self._places[start : start + layout.group_columns]].view(layout.column_type.cell)
+            yield values.shape, codec.encode(values, layout.column_type)
 
     def _find(self, digest: Digest, group: int, candidates: list[Located]) -> Located | None:
         if group % LOOKED_FOR == 0 and digest not in self._own:
@@ -148,15 +160,3 @@ def _column_places(shape: tuple[int, ...]) -> np.ndarray:
     n_units = shape[-1] if shape else 1
     places = np.arange(int(np.prod(shape, dtype=np.int64))).reshape(-1, n_units)
     return np.ascontiguousarray(places.T).reshape(-1)
-
-
-@lru_cache(maxsize=64)
-def _group_order(shape: tuple[int, ...], group_columns: int) -> np.ndarray:
-    """The groups such that neighbours in memory follow one another: the same positions of all units.
-
-    A cache line holds 16 units of one position; in the order of columns it would be fetched 16 times.
-    """
-    n_columns = int(np.prod(shape, dtype=np.int64))
-    positions = int(np.prod(shape[:-1], dtype=np.int64))
-    groups = np.arange(-(-n_columns // group_columns))
-    return groups[np.argsort(groups * group_columns % max(positions, 1), kind="stable")]

@@ -96,3 +96,35 @@ def encode_power_signed(values: np.ndarray, scale: np.float32, negative_offset: 
         level = np.int32(math.sqrt(abs(value) * scale) + half)
         level = max(level, np.int32(value != zero))
         codes[i] = level + (negative_offset if value < zero else np.int32(0))
+
+
+@kernel("void(Array(uint32, 3, 'C', readonly=True), uint32[::1], uint32[::1])")
+def unit_patterns(rows: np.ndarray, magnitudes: np.ndarray, signed: np.ndarray) -> None:
+    """`largest_patterns` of each unit of rows (n_rows, n_positions, n_units), into two arrays of zeros (n_units,)."""
+    for r in range(rows.shape[0]):
+        for p in range(rows.shape[1]):
+            line = rows[r, p]
+            for u in range(line.size):
+                pattern = line[u]
+                magnitudes[u] = max(magnitudes[u], np.uint32(pattern & _MAGNITUDE))
+                signed[u] = max(signed[u], pattern)
+
+
+@kernel(
+    "void(Array(float32, 3, 'C', readonly=True), Array(float32, 1, 'C', readonly=True),"
+    " Array(int32, 1, 'C', readonly=True), uint8[:, :, ::1])"
+)
+def encode_power_units(rows: np.ndarray, scales: np.ndarray, offsets: np.ndarray, codes: np.ndarray) -> None:
+    """`encode_power_signed` of rows (n_rows, n_positions, n_units), each unit with its scale and negative offset.
+
+    The order of the framework is kept: a code is a quarter of a value, so it is the codes that are turned into columns.
+    """
+    half, zero = np.float32(0.5), np.float32(0.0)
+    for r in range(rows.shape[0]):
+        for p in range(rows.shape[1]):
+            line, out = rows[r, p], codes[r, p]
+            for u in range(line.size):
+                value = line[u]
+                level = np.int32(math.sqrt(abs(value) * scales[u]) + half)
+                level = max(level, np.int32(value != zero))
+                out[u] = level + (offsets[u] if value < zero else np.int32(0))

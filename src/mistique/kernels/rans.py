@@ -69,14 +69,15 @@ def count_codes(codes: np.ndarray, lag: int, contexts: np.ndarray, counts: np.nd
 
 @kernel("int64(Array(uint8, 2, 'C', readonly=True), int64)")
 def best_lag(codes: np.ndarray, step: int) -> np.int64:
-    """How many columns before a code its likest is, 2 to half of the columns, by every `step`-th row."""
+    """How many columns before a code its likest is, 2 to half of the columns, by every `step`-th row of 64 columns."""
     best, least = np.int64(1), np.inf
     for lag in range(2, codes.shape[0] // 2 + 1):
-        difference = np.int64(0)
-        for column in range(lag, codes.shape[0]):
+        difference, n_columns = np.int64(0), np.int64(0)
+        for column in range(lag, codes.shape[0], max((codes.shape[0] - lag) // 64, 1)):
+            n_columns += 1
             for i in range(0, codes.shape[1], step):
                 difference += abs(np.int64(codes[column, i]) - np.int64(codes[column - lag, i]))
-        mean = np.float64(difference) / np.float64(codes.shape[0] - lag)
+        mean = np.float64(difference) / np.float64(n_columns)
         if mean < least:
             best, least = np.int64(lag), mean
     return best

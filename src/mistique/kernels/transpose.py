@@ -1,4 +1,4 @@
-"""Columns out of rows, and back: the two ways between a framework's batches and column chunks."""
+"""Rows to columns and back: the way between a framework's batches and column chunks."""
 
 from __future__ import annotations
 
@@ -6,53 +6,42 @@ import numpy as np
 
 from mistique.kernels.compile import kernel
 
-_CELLS = ("uint8", "uint16", "uint32", "uint64")
-# Rows handled together: one cache line of each column is then filled at once.
-_ROWS = 16
+# A square of so many rows and columns is turned at once: each cache line of float32 is read and written whole. Column
+# by column took 11 ns a cell where rows lie a power of two apart, this takes 2.
+_SIDE = 16
 
 
 @kernel(
     *(
-        f"void(Array({t}, 2, 'C', readonly=True), Array(int64, 1, 'C', readonly=True), int64, {t}[:,::1])"
-        for t in _CELLS
+        f"void(Array({cell}, 2, 'C', readonly=True), int64, {cell}[:, ::1])"
+        for cell in ("uint8", "uint16", "uint32", "uint64")
     )
 )
-def gather_columns(rows: np.ndarray, columns: np.ndarray, first_row: int, out: np.ndarray) -> None:
-    """Copy some columns of rows, each to a row of `out`.
+def turn(cells: np.ndarray, first: int, out: np.ndarray) -> None:
+    """Turn a matrix: ``out[c, first + r] = cells[r, c]``.
 
     Parameters
     ----------
-    rows : ndarray of shape (n_rows, width)
-        Cells as unsigned integers of their size.
-    columns : ndarray of shape (n_columns,), int64
-    first_row : int
-        Where in a row of `out` the first one goes.
-    out : ndarray of shape (n_columns, at least first_row + n_rows)
+    cells : ndarray of shape (n_rows, n_columns)
+        As unsigned integers of their size.
+    first : int
+    out : ndarray of shape (n_columns, at least first + n_rows)
     """
-    n_rows = rows.shape[0]
-    for start in range(0, n_rows, _ROWS):
-        stop = min(start + _ROWS, n_rows)
-        for c in range(columns.size):
-            column = columns[c]
-            for r in range(start, stop):
-                out[c, first_row + r] = rows[r, column]
-
-
-@kernel(*(f"void(Array({t}, 2, 'C', readonly=True), Array(int64, 1, 'C', readonly=True), {t}[:,:])" for t in _CELLS))
-def scatter_columns(chunk: np.ndarray, columns: np.ndarray, out: np.ndarray) -> None:
-    """The inverse of `gather_columns`: row `c` of `chunk` becomes column ``columns[c]`` of `out`.
-
-    Parameters
-    ----------
-    chunk : ndarray of shape (n_columns, n_rows)
-        Cells as unsigned integers of their size.
-    columns : ndarray of shape (n_columns,), int64
-    out : ndarray of shape (n_rows, width)
-    """
-    n_rows = chunk.shape[1]
-    for start in range(0, n_rows, _ROWS):
-        stop = min(start + _ROWS, n_rows)
-        for c in range(columns.size):
-            column = columns[c]
-            for r in range(start, stop):
-                out[r, column] = chunk[c, r]
+    n_rows, n_columns = cells.shape
+    square = np.empty(_SIDE * _SIDE, cells.dtype)
+    for row in range(0, n_rows, _SIDE):
+        for column in range(0, n_columns, _SIDE):
+            if row + _SIDE <= n_rows and column + _SIDE <= n_columns:
+                # Slices: with sums for indices LLVM tests their sign each time.
+                for r in range(_SIDE):
+                    source, line = cells[row + r, column:], square[r * _SIDE :]
+                    for c in range(_SIDE):
+                        line[c] = source[c]
+                for c in range(_SIDE):
+                    target, line = out[column + c, first + row :], square[c:]
+                    for r in range(_SIDE):
+                        target[r] = line[r * _SIDE]
+            else:
+                for r in range(row, min(row + _SIDE, n_rows)):
+                    for c in range(column, min(column + _SIDE, n_columns)):
+                        out[c, first + r] = cells[r, c]

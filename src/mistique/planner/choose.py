@@ -13,6 +13,7 @@ from mistique.planner.calibration import Calibration
 from mistique.planner.cost import derive_seconds, recompute_seconds
 from mistique.planner.descent import descent_to
 from mistique.planner.plan import Candidate, Plan, format_seconds
+from mistique.planner.summary import stored_columns
 from mistique.schema import INPUT, Intermediate, References, Version
 
 _SURE = 1.5
@@ -136,6 +137,7 @@ def read_work(references: References, blocks: np.ndarray, groups: np.ndarray) ->
 
 def chunks_of(intermediate: Intermediate, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The blocks and groups, masks of nullable columns included, that hold some rows and columns."""
+    intermediate, columns = stored_columns(intermediate, columns)
     groups = np.unique(columns // intermediate.group_columns)
     masks = intermediate.mask_groups
     if masks:

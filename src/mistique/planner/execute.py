@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mistique.codecs import stored_form
 from mistique.codecs.floats import float_dtype
 from mistique.errors import StoreError, UntrustedArtifactError
 from mistique.ingest.columns import describe, describe_array
-from mistique.kernels.transpose import gather_columns, scatter_columns
+from mistique.kernels.transpose import turn
 from mistique.planner.choose import (
     Question,
     ancestors_that_run,
@@ -174,14 +175,17 @@ def _derive(store: Store, question: Question) -> tuple[Values, float]:
     shape, places = array_places(target, question.columns)
     out = np.empty((len(rows), len(places)), kind.cell)
     worst = seconds = 0.0
-    for low, high in _portions(rows, descent.ancestor.block_rows, len(needed[0])):
+    for low, high in _portions(rows, stored_form(descent.ancestor).block_rows, len(needed[0])):
         values, error = _read(store, descent.ancestor, rows[low:high], needed[0])
         started = time.perf_counter()
-        cells = np.empty((len(sources), high - low), kind.cell)
-        gather_columns(np.asarray(values.parts).reshape(high - low, -1).view(bits), sources, 0, cells.view(bits))
+        columns = np.empty((len(sources), high - low), kind.cell)
+        turn(np.ascontiguousarray(values.parts).reshape(high - low, -1).view(bits), 0, columns.view(bits))
+        cells = columns[sources]
         numbers = cells.view(float_dtype(kind.dtype)) if kind.is_float else cells
         derived, error = descent.derive(numbers, needed, error)
-        scatter_columns(np.ascontiguousarray(derived).view(bits), places, out[low:high].view(bits))
+        columns = np.empty((len(places), high - low), kind.cell)
+        columns[places] = derived.view(kind.cell)
+        turn(columns.view(bits), 0, out[low:high].view(bits))
         worst = max(worst, error)
         seconds += time.perf_counter() - started
     subject = " ".join(str(step.rule["op"]) for step in descent.steps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
+from math import isinf
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Plan:
             lines.append(f"{cells}  {row[4]}".rstrip())
         lines.append(f"chosen: {self.reason}")
         if self.seconds is not None:
-            bound = "" if not self.max_abs_error else f", values within {self.max_abs_error:.3g}"
+            bound = f", {format_bound(self.max_abs_error)}" if self.max_abs_error else ""
             lines.append(f"measured: {format_seconds(self.seconds)}{bound}")
         return "\n".join(lines)
 
@@ -133,6 +134,19 @@ def format_seconds(seconds: float) -> str:
     if seconds < 1:
         return f"{seconds * 1e3:.3g} ms"
     return f"{seconds:.3g} s"
+
+
+def format_bound(max_abs_error: float) -> str:
+    """An error bound as people say it.
+
+    Examples
+    --------
+    >>> format_bound(0.0), format_bound(0.01234), format_bound(float("inf"))
+    ('exact', 'each value within 0.0123', 'without a bound on the error')
+    """
+    if not max_abs_error:
+        return "exact"
+    return "without a bound on the error" if isinf(max_abs_error) else f"each value within {max_abs_error:.3g}"
 
 
 def format_nbytes(nbytes: float) -> str:

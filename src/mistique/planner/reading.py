@@ -7,14 +7,16 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from threading import Lock
 
 import numpy as np
 
 from mistique.codecs import Codec, codec_from_config
 from mistique.errors import ChunkCorruptError
 from mistique.ingest.columns import Column
-from mistique.kernels.transpose import scatter_columns
+from mistique.kernels.transpose import turn
 from mistique.planner.choose import chunks_of
+from mistique.planner.summary import read_whole_shape
 from mistique.planner.values import Values, array_places
 from mistique.schema import Intermediate, Run
 from mistique.storage.options import damage_as_error
@@ -43,7 +45,8 @@ def read(
     ------
     ChunkCorruptError
     """
-    return (_read_table if intermediate.is_table else _read_array)(segments, intermediate, rows, columns)
+    road = _read_table if intermediate.is_table else _read_array
+    return read_whole_shape(partial(road, segments), intermediate, rows, columns)
 
 
 def _read_table(
@@ -84,22 +87,43 @@ def _read_array(
 ) -> tuple[Values, float]:
     shape, places = array_places(intermediate, columns)
     cell = np.dtype(intermediate.types[0].cell)
+    bits = np.dtype(f"u{cell.itemsize}")
     out = np.empty((len(rows), len(columns)), cell)
-    bits = out.view(f"u{cell.itemsize}")
     blocks, groups = chunks_of(intermediate, rows, columns)
     wanted = _wanted_rows(intermediate, rows, blocks)
     width = intermediate.group_columns
+    assembling: dict[int, _Assembling] = {}
+    lock = Lock()
 
     def put(block: int, group: int, chunk: np.ndarray) -> None:
         place, in_block = wanted[block]
         top, bottom = np.searchsorted(columns, [group * width, (group + 1) * width])
         if bottom - top < len(chunk):
             chunk = chunk[columns[top:bottom] - group * width]
-        chunk = np.ascontiguousarray(chunk[:, in_block]).view(bits.dtype)
-        scatter_columns(chunk, places[top:bottom], bits[place])
+        with lock:
+            whole = assembling.get(block)
+            if whole is None:
+                cells = np.empty((len(columns), place.stop - place.start), cell)
+                whole = assembling[block] = _Assembling(cells, len(groups))
+        whole.columns[places[top:bottom]] = chunk[:, in_block]
+        with lock:
+            whole.n_missing -= 1
+            is_whole = not whole.n_missing
+            if is_whole:
+                del assembling[block]
+        if is_whole:
+            turn(whole.columns.view(bits), 0, out[place].view(bits))
 
     worst = _each_chunk(segments, intermediate, blocks, groups, put)
     return Values(intermediate, columns, out.reshape(len(rows), *shape)), worst
+
+
+@dataclass(eq=False)
+class _Assembling:
+    """A row block on its way from chunks to rows."""
+
+    columns: np.ndarray  # (n_columns, n_rows)
+    n_missing: int
 
 
 def _wanted_rows(

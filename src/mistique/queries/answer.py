@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mistique.planner.plan import Plan
+from mistique.planner.plan import Plan, format_bound
 
 _SHOWN_ROWS, _SHOWN_COLUMNS, _SHOWN_CELL, _SHOWN_LABEL = 10, 8, 14, 40
 
@@ -80,8 +80,7 @@ class Answer:
         notes = []
         if len(self.rows) > _SHOWN_ROWS or n_columns > _SHOWN_COLUMNS:
             notes.append(f"... {len(self.rows):,} rows x {n_columns:,} columns in all")
-        bound = "exact" if not self.max_abs_error else f"each value within {self.max_abs_error:.3g}"
-        return [*notes, f"{bound}; {self.plan}"]
+        return [*notes, f"{format_bound(self.max_abs_error)}; {self.plan}"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -111,7 +110,7 @@ def format_value(value: Any) -> str:
         return "null"
     if isinstance(value, (float, np.floating)) or type(value).__name__ == "bfloat16":
         number = float(value)
-        return f"{number:,.0f}" if abs(number) >= 1e5 and number == round(number) else f"{number:.4g}"
+        return f"{number:,.0f}" if abs(number) >= 1e5 and number.is_integer() else f"{number:.4g}"
     text = str(value)
     return text if len(text) <= _SHOWN_CELL else text[: _SHOWN_CELL - 3] + "..."
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import inf, isinf
 from threading import RLock
 from time import sleep
 from typing import Any
 
 from mistique.errors import CaptureLostError, ChunkCorruptError, IntermediateNotFoundError
 from mistique.schema import LATEST, ColumnType, Dictionary, Intermediate, Key, References, Run, Version
+from mistique.storage.digests import is_sealed, seal
 from mistique.storage.moves import MOVED, REMOVED, REMOVING, Moves, removed_record, removing_record, segment_from
 from mistique.storage.records import Order, Record, RecordLog
 
+_SEAL, _SEAL_FIELD = "record", "seal"
 # How often a capture looks again whether what it uses was removed, 0.01 s apart, then twice as long each time: 10 s.
 _TRIES = 10
 CaptureId = tuple[str, str, int | None, str]  # model, run, epoch, dataset
@@ -66,7 +69,9 @@ class Catalog:
         self._log = log
         self._facts: dict[Order, _Fact] = {}
         self._captures: dict[CaptureId, Capture] = {}
+        self._of_lineage: dict[str, list[tuple[Capture, str]]] = {}
         self._references: dict[Order, References] = {}
+        self._sealed: dict[Order, bool] = {}
         self._translated: dict[Order, References] = {}
         self._moves = Moves(lambda order: log.attachments([order])[0])
         self._is_loaded = False
@@ -95,6 +100,7 @@ class Catalog:
                         where = f"record {order.counter} of the catalog"
                         raise ChunkCorruptError(where=where, expected=f"a {record.kind}", got=str(error)) from error
             self._captures = _captures(self._sorted_facts(), lambda order, fact: self._moves.is_void(order, fact.uses))
+            self._of_lineage = _by_lineage(self._captures.values())
             self._is_loaded = True
 
     def captures(self) -> list[Capture]:
@@ -126,6 +132,8 @@ class Catalog:
         for intermediate in intermediates:
             body = {"of": capture_id, "is_stored": intermediate.is_stored, **_intermediate_json(intermediate)}
             attachment = _json(asdict(intermediate.references)) if intermediate.references is not None else b""
+            if intermediate.lineage:
+                body[_SEAL_FIELD] = seal(_SEAL, _json(body), attachment)
             records.append(Record("intermediate", _json(body), attachment))
         order = self._log.append(records)[0]
         self._is_loaded = False
@@ -169,22 +177,30 @@ class Catalog:
             raise IntermediateNotFoundError(what=what, name=key.dataset, known=known)
         return found[-1]
 
-    def held(self, lineage: str, codec: Mapping[str, Any]) -> Intermediate | None:
-        """A stored intermediate of that lineage, kept by that codec, with its references; None: there is none."""
-        for capture in reversed(self.captures()):
-            for name in capture.stored:
-                intermediate = capture.intermediates[name]
-                if intermediate.lineage == lineage and dict(intermediate.codec) == dict(codec):
-                    return replace(intermediate, references=self.references(capture)[name])
+    def held(self, lineage: str, is_wanted: Callable[[Intermediate], bool]) -> Intermediate | None:
+        """A stored intermediate of that lineage that is wanted, with its references; None: there is none.
+
+        Nobody reads or hashes what a lineage stands for, so only records that this user's key sealed are believed.
+        """
+        self.refresh()
+        for capture, name in reversed(self._of_lineage.get(lineage, [])):
+            if name in capture.stored and is_wanted(capture.intermediates[name]):
+                references = self.references(capture)[name]
+                if self._sealed[capture.orders[name]]:
+                    return replace(capture.intermediates[name], references=references)
         return None
 
     def derived(self, lineage: str) -> Intermediate | None:
-        """An intermediate of that lineage that was not stored as it follows from another; None: there is none."""
-        for capture in reversed(self.captures()):
-            for name, intermediate in capture.intermediates.items():
-                is_left_out = name not in capture.stored and intermediate.derivation is not None
-                if is_left_out and intermediate.lineage == lineage:
-                    return intermediate
+        """An intermediate of that lineage that was not stored as it follows from another; None: there is none.
+
+        By a record that this user's key sealed, as in `held`.
+        """
+        self.refresh()
+        for capture, name in reversed(self._of_lineage.get(lineage, [])):
+            intermediate, order = capture.intermediates[name], capture.orders[name]
+            is_left_out = not self._facts[order].is_stored and intermediate.derivation is not None
+            if is_left_out and self._is_sealed(order, b""):
+                return intermediate
         return None
 
     def references(self, capture: Capture) -> Mapping[str, References]:
@@ -264,10 +280,17 @@ class Catalog:
         for name, content in zip(missing, contents, strict=True):
             try:
                 self._references[capture.orders[name]] = _references(json.loads(content))
+                self._sealed[capture.orders[name]] = self._is_sealed(capture.orders[name], content)
             except (KeyError, TypeError, ValueError) as error:
                 where = f"references of {capture.prefix}/{name}"
                 raise ChunkCorruptError(where=where, expected="runs of chunks", got=str(error)) from error
         return {name: self._references[capture.orders[name]] for name in capture.stored}
+
+    def _is_sealed(self, order: Order, attachment: bytes) -> bool:
+        """Whether this user's key sealed that record, with that attachment, as they were written."""
+        body = json.loads(self._log.record(order).body)
+        found = body.pop(_SEAL_FIELD, None)
+        return found is not None and is_sealed(found, _SEAL, _json(body), attachment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +377,16 @@ def _captures(facts: list[tuple[Order, _Fact]], is_void: Callable[[Order, _Fact]
     return captures
 
 
+def _by_lineage(captures: Iterable[Capture]) -> dict[str, list[tuple[Capture, str]]]:
+    """Where the intermediates of each lineage are, oldest first."""
+    found: dict[str, list[tuple[Capture, str]]] = {}
+    for capture in captures:
+        for name, intermediate in capture.intermediates.items():
+            if intermediate.lineage:
+                found.setdefault(intermediate.lineage, []).append((capture, name))
+    return found
+
+
 def _capture_id(version: Version, dataset: str) -> CaptureId:
     return version.model, version.run_id, version.epoch, dataset
 
@@ -363,15 +396,20 @@ def _json(value: object) -> bytes:
 
 
 def _intermediate_json(intermediate: Intermediate) -> dict[str, Any]:
-    return {**asdict(replace(intermediate, references=None)), "codec": dict(intermediate.codec)}
+    body = {**asdict(replace(intermediate, references=None)), "codec": dict(intermediate.codec)}
+    # JSON has no infinity.
+    return {**body, "summary_error": None if isinf(intermediate.summary_error) else intermediate.summary_error}
 
 
 def _intermediate(body: dict[str, Any]) -> Intermediate:
-    fields = {name: value for name, value in body.items() if name not in ("of", "is_stored")}
+    fields = {name: value for name, value in body.items() if name not in ("of", "is_stored", _SEAL_FIELD)}
     fields["types"] = tuple(
         ColumnType(**{**kind, "categories": None if kind["categories"] is None else tuple(kind["categories"])})
         for kind in fields["types"]
     )
+    # Records of before there were summaries have no such field.
+    error = fields.get("summary_error", 0.0)
+    fields["summary_error"] = inf if error is None else error
     for name in ("shape", "columns", "aliases", "parents"):
         fields[name] = None if fields[name] is None else tuple(fields[name])
     return Intermediate(**fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import secrets
 from collections.abc import Callable, Mapping
@@ -17,20 +18,22 @@ from mistique.storage.artifacts import signing_key
 Digest = tuple[int, int]
 
 
-def digest_bytes(content: bytes | np.ndarray, key: bytes = bytes(16), context: bytes = bytes(16)) -> Digest:
+def digest_bytes(
+    content: bytes | memoryview | np.ndarray, key: bytes = bytes(16), context: bytes = bytes(16)
+) -> Digest:
     """The 128-bit digest of some bytes, under a key of up to 64 bytes, as two integers.
 
     Parameters
     ----------
-    content : bytes or ndarray of uint8
+    content : bytes, memoryview or ndarray of uint8
     key : bytes
         Zeros, as by default, guard against damage; a secret guards against people (docs/adr/0007).
     context : bytes of length 16
         What the bytes are: equal bytes in two contexts have two digests.
     """
     out = np.empty(2, np.uint64)
-    words = _words(np.frombuffer(content, np.uint8))
-    digest_words(words, np.uint64(len(content)), np.frombuffer(context, np.uint64), _expanded(key), out)
+    flat = np.frombuffer(content, np.uint8)
+    digest_words(_words(flat), np.uint64(flat.size), np.frombuffer(context, np.uint64), _expanded(key), out)
     return int(out[0]), int(out[1])
 
 
@@ -48,6 +51,27 @@ def content_key() -> bytes:
     return blake2b(signing_key() or _PROCESS_KEY, digest_size=32, person=b"mistique content").digest()
 
 
+def seal(purpose: str, *parts: bytes) -> str:
+    """What this user's key says of something written: nobody without the key can write it, or move it to other parts.
+
+    Parameters
+    ----------
+    purpose : str
+        What the parts are, up to 7 characters: a seal of one kind is none of another.
+    *parts : bytes
+    """
+    person = b"mistique " + purpose.encode()
+    mac = blake2b(key=content_key(), digest_size=16, person=person)
+    for part in parts:
+        mac.update(len(part).to_bytes(8, "little") + part)
+    return mac.hexdigest()
+
+
+def is_sealed(found: object, purpose: str, *parts: bytes) -> bool:
+    """Whether `found` is the seal that this user's key puts on these parts."""
+    return isinstance(found, str) and hmac.compare_digest(found.encode(), seal(purpose, *parts).encode())
+
+
 _PROCESS_KEY = secrets.token_bytes(32)
 
 
@@ -57,11 +81,6 @@ def codec_text(codec: Mapping[str, Any]) -> str:
 
 
 Context = Callable[[int, int], bytes]  # what chunks of so many columns and rows are
-
-
-def chunk_content(values: np.ndarray, context: Context, key: bytes) -> Digest:
-    """The digest of a chunk's values: shape (n_columns, n_rows), C-contiguous, not text."""
-    return digest_bytes(values.reshape(-1).view(np.uint8), key, context(*values.shape))
 
 
 def column_contents(cells: np.ndarray, block_rows: int, context: Context, key: bytes) -> np.ndarray:
@@ -79,9 +98,9 @@ def column_contents(cells: np.ndarray, block_rows: int, context: Context, key: b
     out = np.empty((-(-n_rows // block_rows), 2), np.uint64)
     if cells.dtype.kind == "O":
         for block in range(len(out)):
-            texts = [text.encode() for text in cells[block * block_rows : (block + 1) * block_rows]]
-            lengths = np.array([len(text) for text in texts], np.uint64)
-            out[block] = digest_bytes(lengths.tobytes() + b"".join(texts), key, context(1, len(texts)))
+            texts = cells[block * block_rows : (block + 1) * block_rows].tolist()
+            lengths = np.fromiter(map(len, texts), np.uint32, len(texts))  # in characters
+            out[block] = digest_bytes(lengths.tobytes() + "".join(texts).encode(), key, context(1, len(texts)))
         return out
     n_bytes = block_rows * cells.itemsize
     # Blocks of whole words in one call; the last, shorter one by itself.

@@ -92,6 +92,11 @@ class RecordLog:
         with self._lock:
             return sorted(self._records.items(), key=lambda item: item[0])
 
+    def record(self, order: Order) -> Record:
+        """One record that is known, without its attachment."""
+        with self._lock:
+            return self._records[order]
+
     def attachments(self, orders: Sequence[Order]) -> list[bytes]:
         """The attachments of some records, in one read."""
         counters = sorted({order.counter for order in orders})

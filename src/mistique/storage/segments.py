@@ -23,7 +23,7 @@ import tiledb
 
 from mistique.errors import ChunkCorruptError
 from mistique.schema import Part, Segment
-from mistique.storage.digests import digest_bytes, digest_text
+from mistique.storage.digests import digest_bytes, digest_text, is_sealed, seal
 from mistique.storage.layout import Layout
 from mistique.storage.options import StorageOptions, damage_as_error, translated
 from mistique.storage.units import ALIGNMENT, Unit, UnitTable, compressed, expanded
@@ -39,6 +39,7 @@ _MAX_OPEN = 64
 # A gap that is read along costs less than another range does.
 _GAP_NBYTES = 16 * 1024
 _BATCH_NBYTES = 16 * 1024 * 1024
+_SEAL = "segment"
 
 
 class SegmentWriter:
@@ -82,7 +83,8 @@ class SegmentWriter:
             "contents": self._put_part(compressed(np.concatenate(contents).tobytes())),
         }
         facts = {"n_units": table.n_units, "n_chunks": table.n_chunks, **parts}
-        self._write({"facts": json.dumps(facts, default=asdict)})
+        said = json.dumps(facts, default=asdict)
+        self._write({"facts": said, "seal": seal(_SEAL, self.id.encode(), said.encode())})
         with translated(self._uri, "measure segment"):
             encoded_nbytes = tiledb.VFS(ctx=self._ctx).dir_size(self._uri)
         return Segment(self.id, table.n_units, table.n_chunks, **parts, encoded_nbytes=encoded_nbytes)
@@ -145,12 +147,19 @@ class SegmentReader:
         self._lock = Lock()
         self._pool: ThreadPoolExecutor | None = None
 
-    def describe(self, segment_id: str) -> Segment:
-        """What a segment says of itself: to be believed only as far as a digest is held against it."""
+    def describe(self, segment_id: str) -> Segment | None:
+        """What a segment of this user says of itself; None: another wrote it, and it may say what it likes.
+
+        Whoever reads a store sees the digests of its chunks, and could write a segment that claims them for other
+        values: so nothing that was not sealed by this user's key answers for what this user captures.
+        """
         uri = self._layout.segment(segment_id)
         with damage_as_error(f"segment {segment_id}", "a readable segment"):
             with tiledb.open(uri, "r", ctx=self._ctx) as array:
-                facts: dict[str, Any] = json.loads(array.meta["facts"])
+                said, found = array.meta["facts"], array.meta.get("seal")
+            if not is_sealed(found, _SEAL, segment_id.encode(), said.encode()):
+                return None
+            facts: dict[str, Any] = json.loads(said)
             parts = {name: Part(**facts[name]) for name in ("units", "contents")}
             encoded_nbytes = tiledb.VFS(ctx=self._ctx).dir_size(uri)
             return Segment(segment_id, facts["n_units"], facts["n_chunks"], **parts, encoded_nbytes=encoded_nbytes)
