@@ -14,6 +14,7 @@ from mistique.dedup.survey import Held, Survey, names_in_use, survey
 from mistique.errors import StoreError
 from mistique.storage.catalog import Catalog
 from mistique.storage.digest_index import DigestIndex
+from mistique.storage.digests import content_key
 from mistique.storage.moves import move_record, pack_chunks
 from mistique.storage.options import damage_as_error
 from mistique.storage.records import random_timestamp
@@ -87,6 +88,10 @@ class Compactor:
     Segments first, then the record that says where their chunks came from: before it nothing has changed for anybody,
     after it everybody reads the new place (docs/adr/0016). Held by ``tests/storage/test_compaction.py`` and
     ``tests/integration/test_compacting_processes.py``.
+
+    What is made is sealed by the key of whoever compacts, so digests are taken over from that user's own segments
+    alone; for chunks that others wrote they are computed anew. For those others these chunks are then a stranger's:
+    read as before, but no longer found again.
     """
 
     def __init__(
@@ -139,6 +144,7 @@ class Compactor:
                 make_writer=self._make_writer,
                 segments=self._segments,
                 placement=self._placement,
+                key=content_key(),
             )
             try:
                 if found.rewritten:
@@ -210,9 +216,8 @@ class Compactor:
                 node = capture.intermediates[name]
                 if not node.is_table or not any(segment.id in numbers for segment in references.segments):
                     continue
-                n_groups = node.n_groups + len(node.mask_groups)
                 with damage_as_error(f"references of {name!r}", "runs of chunks"):
-                    grid = unpack_references(references, n_blocks=node.n_blocks, n_groups=n_groups)
+                    grid = unpack_references(references)
                 values = [(values.segment, values.unit, values.place) for values in references.dictionaries]
                 columns = [*grid.transpose(1, 0, 2).tolist(), *([value] for value in values)]
                 for column in columns:

@@ -11,6 +11,7 @@ import numpy as np
 from mistique.errors import ChunkCorruptError, StoreError
 from mistique.schema import References, Segment
 from mistique.storage.moves import Moves, pack_chunks, unpack_chunks
+from mistique.storage.references import MAX_CHUNKS
 from mistique.storage.segments import SegmentReader
 from mistique.storage.units import UnitTable
 
@@ -18,7 +19,6 @@ from mistique.storage.units import UnitTable
 SMALL_NBYTES = 4 * 1024 * 1024
 WASTED_SHARE = 0.2
 _MAX_WAITING = 2_000_000
-_MAX_CHUNKS = 2**28
 
 
 @dataclass(eq=False)
@@ -34,6 +34,8 @@ class Held:
     generation : int
     must_move : bool
         It is out of use already, and some reference came too late to know.
+    is_own : bool
+        This user's key sealed it, and so the digests in it.
     """
 
     segment: Segment
@@ -42,6 +44,7 @@ class Held:
     is_used: np.ndarray
     generation: int
     must_move: bool
+    is_own: bool
 
     @property
     def rank(self) -> tuple[int, int, str]:
@@ -163,6 +166,7 @@ def survey(references: Iterable[References], moves: Moves, segments: SegmentRead
         units, places = unpack_chunks(packed)
         try:
             table, contents = segments.table(segment), segments.contents(segment)
+            own = segments.describe(name)
         except StoreError:
             passed_over.add(name)
             continue
@@ -170,7 +174,8 @@ def survey(references: Iterable[References], moves: Moves, segments: SegmentRead
             continue  # of a record that is damaged: its own answers are errors, those of others are not its business
         is_used = np.zeros(segment.n_chunks, bool)
         is_used[table.first_chunk[units] + places] = True
-        held.append(Held(segment, table, contents, is_used, moves.generation(name), moves.is_gone(name)))
+        is_own = own is not None and (own.units, own.contents) == (segment.units, segment.contents)
+        held.append(Held(segment, table, contents, is_used, moves.generation(name), moves.is_gone(name), is_own))
     held.sort(key=lambda held: held.rank, reverse=True)
     return Survey(held, frozenset(ends), ends)
 
@@ -204,7 +209,7 @@ def _referred(references: Iterable[References]) -> tuple[dict[str, np.ndarray], 
             if (known.units, known.contents) != (segment.units, segment.contents):
                 is_disputed.add(segment.id)
         for run in found.runs:
-            if not 0 <= run.segment < len(found.segments) or not 0 <= run.n_blocks * run.n_groups <= _MAX_CHUNKS:
+            if not 0 <= run.segment < len(found.segments) or not 0 <= run.n_blocks * run.n_groups <= MAX_CHUNKS:
                 raise ChunkCorruptError(where="references", expected="runs of chunks", got=str(run))
             blocks, groups = np.arange(run.n_blocks)[:, None], np.arange(run.n_groups)
             units = run.unit + blocks * run.block_step + groups * run.group_step

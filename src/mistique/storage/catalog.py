@@ -120,7 +120,7 @@ class Catalog:
         """
         self.refresh()
         intermediates = [
-            node if node.references is None else replace(node, references=self._moves.translate(node.references, node))
+            node if node.references is None else replace(node, references=self._moves.translate(node.references))
             for node in intermediates
         ]
         used = {segment.id for node in intermediates if node.references for segment in node.references.segments}
@@ -186,7 +186,8 @@ class Catalog:
         for capture, name in reversed(self._of_lineage.get(lineage, [])):
             if name in capture.stored and is_wanted(capture.intermediates[name]):
                 references = self.references(capture)[name]
-                if self._sealed[capture.orders[name]]:
+                order = capture.orders[name]
+                if self._sealed[order] and self._are_mine(self._moves.on_the_way(self._references[order])):
                     return replace(capture.intermediates[name], references=references)
         return None
 
@@ -209,7 +210,7 @@ class Catalog:
             for name, references in self._raw_references(capture).items():
                 order = capture.orders[name]
                 if order not in self._translated:
-                    self._translated[order] = self._moves.translate(references, capture.intermediates[name])
+                    self._translated[order] = self._moves.translate(references)
             return {name: self._translated[capture.orders[name]] for name in capture.stored}
 
     def in_use(self) -> tuple[list[References], frozenset[str]]:
@@ -235,8 +236,10 @@ class Catalog:
         return self._moves.mentioned.union(*(fact.uses for fact in self._facts.values()))
 
     def move(self, record: Record) -> None:
-        """Write that chunks were moved."""
-        self._log.append([record])
+        """Write that chunks were moved, sealed."""
+        body = json.loads(record.body)
+        body[_SEAL_FIELD] = seal(_SEAL, _json(body), record.attachment)
+        self._log.append([Record(record.kind, _json(body), record.attachment)])
         self._is_loaded = False
         self.refresh()
 
@@ -285,6 +288,13 @@ class Catalog:
                 where = f"references of {capture.prefix}/{name}"
                 raise ChunkCorruptError(where=where, expected="runs of chunks", got=str(error)) from error
         return {name: self._references[capture.orders[name]] for name in capture.stored}
+
+    def _are_mine(self, moves: list[Order]) -> bool:
+        """Whether this user's key sealed all of some moves: else they may lead to other values."""
+        for order in moves:
+            if order not in self._sealed:
+                self._sealed[order] = self._is_sealed(order, self._log.attachments([order])[0])
+        return all(self._sealed[order] for order in moves)
 
     def _is_sealed(self, order: Order, attachment: bytes) -> bool:
         """Whether this user's key sealed that record, with that attachment, as they were written."""

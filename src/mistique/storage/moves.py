@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from mistique.errors import ChunkCorruptError, StoreError
-from mistique.schema import Intermediate, Part, References, Segment
+from mistique.schema import Part, References, Segment
 from mistique.storage.options import damage_as_error
 from mistique.storage.records import Order, Record
 from mistique.storage.references import pack_references, unpack_references
@@ -200,8 +200,20 @@ class Moves:
         """Nobody should begin to use it: it is out of use, or about to be removed."""
         return name in self.removed or name in self.pending or name in self.retired
 
-    def translate(self, references: References, node: Intermediate) -> References:
-        """References to where the chunks of an intermediate lie now.
+    def on_the_way(self, references: References) -> list[Order]:
+        """The moves that may decide where the chunks of some references lie now."""
+        found: dict[Order, None] = {}
+        waiting = [segment.id for segment in references.segments]
+        seen = set(waiting)
+        while waiting:
+            for move in self._by_source.get(waiting.pop(), ()):
+                found[move.order] = None
+                waiting += sorted(move.uses - seen)
+                seen |= move.uses
+        return list(found)
+
+    def translate(self, references: References) -> References:
+        """References to where chunks lie now.
 
         Raises
         ------
@@ -210,9 +222,8 @@ class Moves:
         """
         if not any(segment.id in self._by_source for segment in references.segments):
             return references
-        n_groups = node.n_groups + len(node.mask_groups)
-        with damage_as_error(f"references of {node.name!r}", "runs of chunks"):
-            grid = unpack_references(references, n_blocks=node.n_blocks, n_groups=n_groups)
+        with damage_as_error("references to moved segments", "runs of chunks"):
+            grid = unpack_references(references)
             values = [(values.segment, values.unit, values.place) for values in references.dictionaries]
             points = np.concatenate([grid.reshape(-1, 3), np.array(values, np.int64).reshape(-1, 3)])
             listed = self._follow(list(references.segments), points)

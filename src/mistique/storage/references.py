@@ -10,6 +10,9 @@ import numpy as np
 
 from mistique.schema import Dictionary, References, Run, Segment
 
+# Of one intermediate; what a damaged record claims must not fill the memory.
+MAX_CHUNKS = 2**28
+
 
 def pack_references(
     segments: Sequence[Segment],
@@ -52,30 +55,26 @@ def pack_references(
     return References(listed, tuple(run for runs in packed for run in runs), values)
 
 
-def unpack_references(references: References, *, n_blocks: int, n_groups: int) -> np.ndarray:
-    """The inverse of `pack_references`, without the dictionaries.
-
-    Parameters
-    ----------
-    references : References
-    n_blocks, n_groups : int
-        Of the intermediate; groups with the masks.
-
-    Returns
-    -------
-    ndarray of shape (n_blocks, n_groups, 3), int64
+def unpack_references(references: References) -> np.ndarray:
+    """The inverse of `pack_references`, without the dictionaries: shape (n_blocks, n_groups, 3), int64.
 
     Raises
     ------
     ValueError
-        The runs do not cover the grid.
+        The runs make no grid.
     """
-    grid = np.full((n_blocks, n_groups, 3), -1, np.int64)
-    for run in references.runs:
-        if min(run.block, run.group, run.n_blocks, run.n_groups) < 0 or run.segment >= len(references.segments):
-            raise ValueError(f"a run that does not fit: {run}")
+    runs, n_segments = references.runs, len(references.segments)
+    shape = max(run.block + run.n_blocks for run in runs), max(run.group + run.n_groups for run in runs)
+    are_sound = all(
+        min(run.block, run.group, run.n_blocks - 1, run.n_groups - 1) >= 0 and 0 <= run.segment < n_segments
+        for run in runs
+    )
+    if not are_sound or shape[0] * shape[1] > MAX_CHUNKS:
+        raise ValueError(f"runs over {shape[0]} blocks and {shape[1]} groups of {n_segments} segments")
+    grid = np.full((*shape, 3), -1, np.int64)
+    for run in runs:
+        blocks, groups = np.arange(run.n_blocks)[:, None], np.arange(run.n_groups)
         part = grid[run.block : run.block + run.n_blocks, run.group : run.group + run.n_groups]
-        blocks, groups = np.arange(part.shape[0])[:, None], np.arange(part.shape[1])
         part[:, :, 0] = run.segment
         part[:, :, 1] = run.unit + blocks * run.block_step + groups * run.group_step
         part[:, :, 2] = run.place + groups * run.place_step
