@@ -68,8 +68,19 @@ def test_bad_input_gives_one_line_on_stderr_and_exit_1(store: Store, arguments: 
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_ls_of_a_missing_store_makes_nothing(tmp_path: Path) -> None:
-    run("ls", str(tmp_path / "nothing"))
+def test_compact_says_in_one_line_what_it_did(store: Store) -> None:
+    for i in range(3):
+        put(store, np.arange(4000.0) + i, model=f"lab/{i}")
+    done = run("compact", store.uri, "--grace-seconds", "0")
+    assert done.returncode == 0, done.stderr
+    assert "3 rewritten into 1, 3 removed" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+    assert mistique.get(store, "lab/2@1/train/stage").values[0] == 2
+
+
+@pytest.mark.parametrize("command", ["ls", "compact"])
+def test_a_command_on_a_missing_store_makes_nothing(tmp_path: Path, command: str) -> None:
+    assert run(command, str(tmp_path / "nothing")).returncode == 1
     assert list(tmp_path.iterdir()) == []
 
 
