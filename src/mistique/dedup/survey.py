@@ -188,33 +188,43 @@ def names_in_use(references: Iterable[References], moves: Moves) -> frozenset[st
 
 def _referred(references: Iterable[References]) -> tuple[dict[str, np.ndarray], dict[str, Segment], set[str]]:
     """The chunks that references name, their segments, and the segments of which they say different things."""
-    waiting: dict[str, list[np.ndarray]] = defaultdict(list)
-    n_waiting: dict[str, int] = defaultdict(int)
     described: dict[str, Segment] = {}
     is_disputed: set[str] = set()
-
-    def note(segment: Segment, units: np.ndarray, places: np.ndarray) -> None:
-        if (units < 0).any() or (places < 0).any():
-            raise ChunkCorruptError(where="references", expected="numbers of chunks", got=f"{units.min()}")
-        parts = waiting[segment.id]
-        parts.append(np.unique(pack_chunks(units, places)))
-        n_waiting[segment.id] += len(parts[-1])
-        if n_waiting[segment.id] > _MAX_WAITING:  # thousands of captures may refer to one layer
-            parts[:] = [np.unique(np.concatenate(parts))]
-            n_waiting[segment.id] = 0
-
+    # Each set of steps once: thousands of captures may refer to one layer, by the same run.
+    steps: dict[str, set[tuple[int, ...]]] = defaultdict(set)
     for found in references:
         for segment in found.segments:
             known = described.setdefault(segment.id, segment)
             if (known.units, known.contents) != (segment.units, segment.contents):
                 is_disputed.add(segment.id)
-        for run in found.runs:
-            if not 0 <= run.segment < len(found.segments) or not 0 <= run.n_blocks * run.n_groups <= MAX_CHUNKS:
-                raise ChunkCorruptError(where="references", expected="runs of chunks", got=str(run))
-            blocks, groups = np.arange(run.n_blocks)[:, None], np.arange(run.n_groups)
-            units = run.unit + blocks * run.block_step + groups * run.group_step
-            places = np.broadcast_to(run.place + groups * run.place_step, units.shape)
-            note(found.segments[run.segment], units.reshape(-1), places.reshape(-1))
-        for values in found.dictionaries:
-            note(found.segments[values.segment], np.array([values.unit]), np.array([values.place]))
-    return {name: np.unique(np.concatenate(parts)) for name, parts in waiting.items()}, described, is_disputed
+        ids = [segment.id for segment in found.segments]
+        try:
+            for run in found.runs:
+                along = run.n_blocks, run.n_groups, run.unit, run.block_step, run.group_step, run.place, run.place_step
+                steps[ids[run.segment]].add(along)
+            for values in found.dictionaries:
+                steps[ids[values.segment]].add((1, 1, values.unit, 0, 0, values.place, 0))
+        except IndexError as error:
+            raise ChunkCorruptError(
+                where="references", expected=f"one of {len(ids)} segments", got=str(error)
+            ) from error
+    return {name: _chunks(along) for name, along in steps.items()}, described, is_disputed
+
+
+def _chunks(steps: set[tuple[int, ...]]) -> np.ndarray:
+    """The chunks that runs name, packed and sorted."""
+    parts: list[np.ndarray] = []
+    n_waiting = 0
+    for n_blocks, n_groups, unit, block_step, group_step, place, place_step in steps:
+        if not 0 < n_blocks * n_groups <= MAX_CHUNKS:
+            raise ChunkCorruptError(where="references", expected="runs of chunks", got=f"{n_blocks} x {n_groups}")
+        blocks, groups = np.arange(n_blocks)[:, None], np.arange(n_groups)
+        units = unit + blocks * block_step + groups * group_step
+        places = np.broadcast_to(place + groups * place_step, units.shape)
+        if units.min() < 0 or places.min() < 0:
+            raise ChunkCorruptError(where="references", expected="numbers of chunks", got="numbers below 0")
+        parts.append(pack_chunks(units, places).reshape(-1))
+        n_waiting += units.size
+        if n_waiting > _MAX_WAITING:
+            parts, n_waiting = [np.unique(np.concatenate(parts))], 0
+    return np.unique(np.concatenate(parts))
