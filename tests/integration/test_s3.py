@@ -91,3 +91,19 @@ def test_two_openers_of_one_object_store_see_each_others_commits(config: dict[st
     one, two = put(first, np.array([1.0])), put(second, np.array([2.0]))
     assert [mistique.get(first, key).values.tolist() for key in (one, two)] == [[1.0], [2.0]]
     assert [mistique.get(second, key).values.tolist() for key in (one, two)] == [[1.0], [2.0]]
+
+
+def test_a_store_in_an_object_store_is_compacted(config: dict[str, str]) -> None:
+    uri, values = f"s3://{BUCKET}/compact.mistique", np.random.default_rng(0).normal(size=(3000, 2))
+    with mistique.open(uri, config=config) as store, mistique.open(uri, mode="r", config=config) as reader:
+        keys = [put(store, values + i, model=f"lab/{i}") for i in range(3)]
+        dropped = put_layer(store, values.astype(np.float32), model="lab/net")
+        assert mistique.get(reader, keys[0]).values.tobytes() == values.tobytes()
+        store.drop(dropped)
+        done = store.compact(grace_seconds=0)
+        assert (done.n_segments_rewritten, done.n_segments_made, done.n_segments_removed) == (3, 1, 4)
+        assert done.nbytes_after < done.nbytes_before
+        for opened in (store, reader):
+            found = [mistique.get(opened, key).values for key in keys]
+            assert all(array.tobytes() == (values + i).tobytes() for i, array in enumerate(found))
+        assert store.compact(grace_seconds=0).n_segments_removed == 0

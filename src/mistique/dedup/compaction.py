@@ -15,7 +15,7 @@ from mistique.errors import StoreError
 from mistique.storage.catalog import Catalog
 from mistique.storage.digest_index import DigestIndex
 from mistique.storage.digests import content_key
-from mistique.storage.moves import move_record, pack_chunks
+from mistique.storage.move_records import move_record, pack_chunks
 from mistique.storage.options import damage_as_error
 from mistique.storage.records import random_timestamp
 from mistique.storage.references import unpack_references

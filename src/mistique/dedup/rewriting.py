@@ -16,7 +16,7 @@ from mistique.dedup.survey import Held, Twin
 from mistique.errors import StoreError
 from mistique.schema import Segment
 from mistique.storage.digests import column_contents, digest_bytes
-from mistique.storage.moves import SegmentMove
+from mistique.storage.move_records import SegmentMove
 from mistique.storage.segments import SegmentReader, SegmentWriter
 from mistique.storage.units import Unit, UnitKind
 

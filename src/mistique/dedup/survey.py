@@ -10,7 +10,8 @@ import numpy as np
 
 from mistique.errors import ChunkCorruptError, StoreError
 from mistique.schema import References, Segment
-from mistique.storage.moves import Moves, pack_chunks, unpack_chunks
+from mistique.storage.move_records import pack_chunks, unpack_chunks
+from mistique.storage.moves import Moves
 from mistique.storage.references import MAX_CHUNKS
 from mistique.storage.segments import SegmentReader
 from mistique.storage.units import UnitTable

@@ -13,7 +13,8 @@ from typing import Any
 from mistique.errors import CaptureLostError, ChunkCorruptError, IntermediateNotFoundError
 from mistique.schema import LATEST, ColumnType, Dictionary, Intermediate, Key, References, Run, Version
 from mistique.storage.digests import is_sealed, seal
-from mistique.storage.moves import MOVED, REMOVED, REMOVING, Moves, removed_record, removing_record, segment_from
+from mistique.storage.move_records import MOVED, REMOVED, REMOVING, removed_record, removing_record, segment_from
+from mistique.storage.moves import Moves
 from mistique.storage.records import Order, Record, RecordLog
 
 _SEAL, _SEAL_FIELD = "record", "seal"

@@ -10,103 +10,27 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from mistique.errors import ChunkCorruptError, StoreError
 from mistique.schema import Part, References, Segment
+from mistique.storage.move_records import (
+    MOVED,
+    REMOVING,
+    Move,
+    SegmentMove,
+    moved_parts,
+    pack_chunks,
+    segment_from,
+    unpack_chunks,
+)
 from mistique.storage.options import damage_as_error
 from mistique.storage.records import Order, Record
 from mistique.storage.references import pack_references, unpack_references
-from mistique.storage.units import compressed, expanded
-
-MOVED, REMOVING, REMOVED = "moved", "removing", "removed"
-# A chunk of a segment as one number: its unit, then its place.
-_PLACE_BITS = 24
-
-
-def pack_chunks(units: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Units and places as one int64 each."""
-    packed: np.ndarray = (units.astype(np.int64) << _PLACE_BITS) | places.astype(np.int64)
-    return packed
-
-
-def unpack_chunks(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse of `pack_chunks`."""
-    return packed >> _PLACE_BITS, packed & ((1 << _PLACE_BITS) - 1)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SegmentMove:
-    """Where the chunks of one segment went.
-
-    Parameters
-    ----------
-    source : Segment
-    first_chunk : ndarray of shape (n_units + 1,), int64
-        As in `UnitTable`: the segment itself may be gone.
-    targets : ndarray of shape (n_chunks,), int64
-        Numbers of segments in `Move.targets`; -1: nobody needed the chunk.
-    units, places : ndarray of shape (n_chunks,), int64
-    """
-
-    source: Segment
-    first_chunk: np.ndarray
-    targets: np.ndarray
-    units: np.ndarray
-    places: np.ndarray
-
-    def images(self, units: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Targets, units and places of some chunks; a target of -1: it was not moved."""
-        n_units = len(self.first_chunk) - 1
-        is_inside = (units >= 0) & (units < n_units) & (places >= 0)
-        held = np.where(is_inside, units, 0)
-        chunks = self.first_chunk[held] + places
-        is_inside &= chunks < self.first_chunk[held + 1]
-        chunks = np.where(is_inside, chunks, 0)
-        return np.where(is_inside, self.targets[chunks], -1), self.units[chunks], self.places[chunks]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Move:
-    """What a record ``moved`` says, without the places: those are read by need.
-
-    Parameters
-    ----------
-    order : Order
-    sources : tuple of Segment
-    targets : tuple of Segment
-        Made for it, or there before and holding equal chunks.
-    generation : int
-        Of the targets that were made for it: one more than the highest of the sources.
-    made : frozenset of str
-    forgotten : frozenset of str
-        Segments and artifacts that nobody uses any more.
-    unix_seconds : float
-        When, by the clock of the host that compacted.
-    """
-
-    order: Order
-    sources: tuple[Segment, ...]
-    targets: tuple[Segment, ...]
-    generation: int
-    made: frozenset[str]
-    forgotten: frozenset[str]
-    unix_seconds: float
-
-    @property
-    def names(self) -> frozenset[str]:
-        """What it takes out of use."""
-        return self.forgotten | {segment.id for segment in self.sources}
-
-    @property
-    def uses(self) -> frozenset[str]:
-        """What it needs."""
-        return frozenset(segment.id for segment in self.targets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,68 +269,5 @@ class Moves:
     def _part(self, move: Move, segment_id: str) -> SegmentMove:
         if move.order not in self._parts:
             with damage_as_error(f"record {move.order.counter} of the catalog", "places of moved chunks"):
-                self._parts[move.order] = _parts_from(self._load(move.order), move)
+                self._parts[move.order] = moved_parts(self._load(move.order), move)
         return self._parts[move.order][segment_id]
-
-
-def move_record(
-    parts: Sequence[SegmentMove],
-    targets: Sequence[Segment],
-    *,
-    made: Iterable[str],
-    generation: int,
-    forgotten: Iterable[str],
-    unix_seconds: float,
-) -> Record:
-    """The record of a move."""
-    body = {
-        "sources": [asdict(part.source) for part in parts],
-        "targets": [asdict(target) for target in targets],
-        "made": sorted(made),
-        "generation": generation,
-        "forgotten": sorted(forgotten),
-        "unix_seconds": unix_seconds,
-    }
-    arrays: list[np.ndarray] = []
-    for part in parts:
-        # Steps: what was copied in its order is then one value over and over.
-        steps = [np.diff(part.first_chunk), part.targets, np.diff(part.units, prepend=0), part.places]
-        arrays += [np.asarray(values, np.int64) for values in steps]
-    content = b"".join(array.tobytes() for array in arrays)
-    return Record(MOVED, _json(body), compressed(content) if arrays else b"")
-
-
-def removing_record(names: Iterable[str]) -> Record:
-    """The record that announces what is to be removed."""
-    return Record(REMOVING, _json({"names": sorted(names)}))
-
-
-def removed_record(of: Order, names: Iterable[str], seen: Mapping[str, int]) -> Record:
-    """The record that says which of them are."""
-    return Record(REMOVED, _json({"of": [of.counter, of.writer], "names": sorted(names), "seen": dict(seen)}))
-
-
-def segment_from(body: Mapping[str, Any]) -> Segment:
-    """A segment from its JSON."""
-    return Segment(**{**body, "units": Part(**body["units"]), "contents": Part(**body["contents"])})
-
-
-def _parts_from(content: bytes, move: Move) -> dict[str, SegmentMove]:
-    n_words = sum(segment.n_units + 3 * segment.n_chunks for segment in move.sources)
-    words = np.frombuffer(expanded(content, n_words * 8) if n_words else b"", np.int64)
-    if len(words) != n_words:
-        raise ValueError(f"expected {n_words} numbers, got {len(words)}")
-    parts: dict[str, SegmentMove] = {}
-    for segment in move.sources:
-        bounds = np.cumsum([segment.n_units, segment.n_chunks, segment.n_chunks, segment.n_chunks])
-        steps, targets, units, places = np.split(words[: bounds[-1]], bounds[:-1])
-        words = words[bounds[-1] :]
-        first_chunk = np.concatenate([[0], np.cumsum(steps)])
-        if first_chunk[-1] != segment.n_chunks or (steps < 1).any() or (targets >= len(move.targets)).any():
-            raise ValueError(f"places that do not fit segment {segment.id}")
-        parts[segment.id] = SegmentMove(segment, first_chunk, targets, np.cumsum(units), places)
-    return parts
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
