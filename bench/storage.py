@@ -1,14 +1,13 @@
 """How many bytes a store takes for what it captured, beside the files that people make by hand.
 
-Parts: homes and flights (pipelines), vgg, lossless and finetune (a network, see bench/network_storage.py).
+Parts: homes and flights (pipelines), placement (what each step saves of them, see bench/placement.py), vgg, lossless
+and finetune (a network, see bench/network_storage.py).
 """
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,11 @@ from bench.harness import Report, Scratch, nbytes_of, run
 from bench.network_storage import measure_finetuning, measure_lossless, measure_vgg
 from bench.peers import HOW, columns_of, peers
 from bench.pipelines import homes_pipelines
+from bench.placement import measure_placement
+from bench.template import stage_tables
 
 _CHUNK_ROWS = 1024
 _COUNTED = (1, 10, 25, 50)
-# How `mistique.open` is asked to leave similar columns where they are, and to bring them together.
-_PLACEMENTS: dict[str, Any] = {"off": "off", "on": "similar"}
 
 
 def measure_homes(report: Report, scratch: Scratch) -> None:
@@ -79,49 +78,22 @@ def measure_homes(report: Report, scratch: Scratch) -> None:
 
 def measure_flights(report: Report, scratch: Scratch) -> None:
     """Ten pipelines at scale, and what each way of saving saves."""
-    report.notes += [
-        "as in part homes; no files by hand.",
-        "placement: the same pipelines into a store that does not bring similar columns together.",
-    ]
+    report.notes += ["as in part homes; no files by hand. What each way of saving saves: part placement."]
     X, y = data.flights(5_000 if report.is_quick else None)
     templates = flights_pipelines()[::4] if report.is_quick else flights_pipelines()
     what = f"{len(templates)} pipelines, {len(X):,} flights"
-    has_placement = "placement" in inspect.signature(mistique.open).parameters
-    stored: dict[str, int] = {}
     chunks = _Chunks()
-    raw_nbytes = 0
-    for setting in _PLACEMENTS if has_placement else ("",):
-        path = scratch.path("flights.mistique")
-        options = {"placement": _PLACEMENTS[setting]} if setting else {}
-        with mistique.open(path, **options) as store:
-            for template in templates:
-                (pipe,) = template.pipelines()
-                _fit(store, f"flights/{template.name}", pipe, X, y)
-                if not stored:
-                    for name, table in stage_tables(pipe, X, y):
-                        chunks.add(table)
-                        _check(store, f"flights/{template.name}@1/train/{name}", table)
-            raw_nbytes = _raw(store)
-        stored[setting] = nbytes_of(path)
-        report.facts[f"store, placement {setting or 'as it is'}"] = parts_of(path)
-        Scratch.remove(path)
-    _shares(report, what, chunks, raw_nbytes, stored.get("on", stored.get("", 0)), bar=None)
-    if has_placement:
-        report.add(f"{what}: stored without placement / with", stored["off"] / stored["on"], is_high_better=True)
-
-
-def stage_tables(pipe: Any, X: Any, y: Any) -> Iterator[tuple[str, Any]]:
-    """Every intermediate of a fitted pipeline as a frame, by the name that a capture gives it."""
-    import pandas as pd
-
-    yield "input", X
-    yield "target", y.to_frame()
-    table = X
-    for name, transformer in pipe.steps[:-1]:
-        table = transformer.transform(table)
-        yield name, table
-    with threadpool_limits(1, user_api="openmp"):
-        yield "prediction", pd.DataFrame({"prediction": pipe.steps[-1][1].predict(table)})
+    path = scratch.path("flights.mistique")
+    with mistique.open(path) as store:
+        for template in templates:
+            (pipe,) = template.pipelines()
+            _fit(store, f"flights/{template.name}", pipe, X, y)
+            for name, table in stage_tables(pipe, X, y):
+                chunks.add(table)
+                _check(store, f"flights/{template.name}@1/train/{name}", table)
+        raw_nbytes = _raw(store)
+    report.facts["store"] = parts_of(path)
+    _shares(report, what, chunks, raw_nbytes, nbytes_of(path), bar=None)
 
 
 def parts_of(path: Path) -> dict[str, int]:
@@ -209,6 +181,7 @@ def _shares(
 PARTS = {
     "homes": measure_homes,
     "flights": measure_flights,
+    "placement": measure_placement,
     "vgg": measure_vgg,
     "lossless": measure_lossless,
     "finetune": measure_finetuning,

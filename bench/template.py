@@ -8,6 +8,7 @@ from typing import Any
 
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingRegressor
+from threadpoolctl import threadpool_limits
 
 from mistique.sklearn import Pipeline
 
@@ -62,3 +63,17 @@ def _histogram_boosting(options: Mapping[str, Any]) -> Any:
 def boosted(step: str, make: Callable[..., Any], *tried: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Settings of a boosted last step: it is made anew, so that they also reach what stands in for it."""
     return [{step: make(**options)} for options in tried]
+
+
+def stage_tables(pipe: Any, X: Any, y: Any) -> Iterator[tuple[str, Any]]:
+    """Every intermediate of a fitted pipeline as a frame, by the name that a capture gives it."""
+    import pandas as pd
+
+    yield "input", X
+    yield "target", y.to_frame()
+    table = X
+    for name, transformer in pipe.steps[:-1]:
+        table = transformer.transform(table)
+        yield name, table
+    with threadpool_limits(1, user_api="openmp"):
+        yield "prediction", pd.DataFrame({"prediction": pipe.steps[-1][1].predict(table)})

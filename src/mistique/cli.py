@@ -79,6 +79,20 @@ def show(uri: _Uri, key: Annotated[str, typer.Argument(help="project/model@versi
 
 
 @app.command()
+def compact(
+    uri: _Uri,
+    grace_seconds: Annotated[
+        float, typer.Option(min=0, help="Keep what is out of use for so long, for readers and captures under way.")
+    ] = 3600,
+) -> None:
+    """Merge small segments, keep once what was stored twice, and remove what nothing refers to."""
+    with _one_line_errors():
+        mistique.open(uri, mode="r").close()  # a store that is not there is not made
+        with mistique.open(uri) as store:
+            typer.echo(store.compact(grace_seconds=grace_seconds).line())
+
+
+@app.command()
 def demo(
     folder: Annotated[
         Path, typer.Option(help="Where the store and the pictures go; a number is added if it exists.")

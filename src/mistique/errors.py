@@ -12,6 +12,7 @@
         StoreNotFoundError         (LookupError)
         StoreReadOnlyError
         StoreClosedError
+        CaptureLostError
       CatalogError
         IntermediateNotFoundError  (LookupError)
         InvalidKeyError            (ValueError)
@@ -102,6 +103,16 @@ class StoreClosedError(StoreError):
 
     def __init__(self, *, uri: str, reason: str) -> None:
         super().__init__(f"store {uri} is closed: {reason}. Open it again with mistique.open({uri!r})")
+
+
+class CaptureLostError(StoreError):
+    """A compaction removed what a capture uses while it was committed."""
+
+    def __init__(self, *, model: str, dataset: str) -> None:
+        super().__init__(
+            f"the capture of {model} over dataset {dataset!r} cannot be relied upon: a compaction removed what it uses "
+            "while it was committed. Capture again, and give compact() a longer grace_seconds than captures take"
+        )
 
 
 class CatalogError(MistiqueError):

@@ -13,7 +13,10 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar
 
+import numpy as np
+
 from mistique.codecs import Codec, Policy
+from mistique.dedup.compaction import Compaction, Compactor
 from mistique.dedup.exact import ExactDedup
 from mistique.dedup.placement import Placement
 from mistique.errors import CaptureError, StoreClosedError, StoreReadOnlyError
@@ -25,11 +28,12 @@ from mistique.schema import Intermediate, Key, Version
 from mistique.storage.artifacts import Artifact, Artifacts
 from mistique.storage.catalog import Capture as Committed
 from mistique.storage.catalog import Catalog
-from mistique.storage.digest_index import DigestIndex
+from mistique.storage.digest_index import DigestIndex, Place
 from mistique.storage.digests import content_key
 from mistique.storage.layout import open_layout
 from mistique.storage.options import StorageOptions
 from mistique.storage.records import Order, RecordLog, random_timestamp
+from mistique.storage.remains import Remains
 from mistique.storage.segments import SegmentReader, SegmentWriter
 from mistique.storage.usage import UsageLog
 
@@ -49,15 +53,26 @@ class Store:
     trust : bool or sequence of str
     options : StorageOptions
     max_buffer_nbytes : int
+    placement : {"auto", "on", "off"}
     """
 
     _all: ClassVar[weakref.WeakSet[Store]] = weakref.WeakSet()
 
-    def __init__(self, uri: str, *, mode: str, trust: Trust, options: StorageOptions, max_buffer_nbytes: int) -> None:
+    def __init__(
+        self,
+        uri: str,
+        *,
+        mode: str,
+        trust: Trust,
+        options: StorageOptions,
+        max_buffer_nbytes: int,
+        placement: str = "auto",
+    ) -> None:
         if mode not in ("a", "r"):
             raise ValueError(f'mode: expected "a" to read and write or "r" to look only, got {mode!r}')
         self.uri, self.mode, self.trust = uri, mode, trust
         self._options, self._max_buffer_nbytes = options, max_buffer_nbytes
+        self._placement = Placement(placement)
         self._closed = ""
         self._ctx = options.context()
         self._layout = open_layout(uri, ctx=self._ctx, create=mode == "a")
@@ -65,7 +80,8 @@ class Store:
         self._catalog = Catalog(RecordLog(self._layout.catalog, self._ctx, options))
         self._usage = UsageLog(RecordLog(self._layout.usage, self._ctx, options), is_writable=mode == "a")
         self._digests = DigestIndex(self._layout.digests, self._ctx)
-        self._dedup = ExactDedup(self._digests, self.segments)
+        self._dedup = ExactDedup(self._digests, self.segments, self._follow)
+        self._n_moves = 0
         self._artifacts = Artifacts(self._layout, self._ctx)
         self._calibration: Calibration | None = None
         self._models: dict[str, Any] = {}
@@ -138,6 +154,43 @@ class Store:
         capture, intermediate = self._catalog.find(key)
         self._catalog.drop(capture, intermediate.name)
 
+    def compact(self, *, grace_seconds: float = 3600) -> Compaction:
+        """Merge small segments, keep once what was stored twice, and remove what no record refers to.
+
+        Others can read and write meanwhile, and compact. What a compaction takes out of use stays for the grace period,
+        for readers and captures that have begun before; a later compaction removes it.
+
+        Parameters
+        ----------
+        grace_seconds : float, default 3600
+            Longer than any capture takes. A capture that began before what it refers to was removed is not stored, and
+            says so. Times of several hosts are compared: it should be longer than their clocks differ, too.
+
+        Raises
+        ------
+        StoreReadOnlyError
+
+        Examples
+        --------
+        >>> import mistique, tempfile
+        >>> store = mistique.open(tempfile.mkdtemp() + "/homes.mistique")
+        >>> store.compact().n_segments_removed
+        0
+        """
+        self._check_writable("compact")
+        compactor = Compactor(
+            self._catalog,
+            self.segments,
+            self._digests,
+            Remains(self._layout, self._ctx),
+            make_writer=self._make_writer,
+            placement=Placement(),
+        )
+        self._usage.compact()
+        done = compactor.run(self.uri, grace_seconds=grace_seconds)
+        self._notice_moves()
+        return done
+
     def model(self, version: Version) -> tuple[Recomputer, Any]:
         """The recomputer of a version's framework, and its model, loaded once.
 
@@ -177,6 +230,7 @@ class Store:
             "mode": self.mode,
             "trust": self.trust,
             "max_buffer_nbytes": self._max_buffer_nbytes,
+            "placement": self._placement.mode,
         }
         # Not the options: they may hold credentials. A worker takes them from its environment, as TileDB does.
         return partial(open, **arguments), (self.uri,)
@@ -190,6 +244,26 @@ class Store:
         from mistique.queries.listing import listing
 
         return listing(self)._repr_html_()
+
+    def _make_writer(self) -> SegmentWriter:
+        self._check()
+        return SegmentWriter(self._layout, self._ctx, self._options)
+
+    def _follow(self, place: Place) -> Place | None:
+        """Where a chunk lies that the index names; None: nobody should begin to use it."""
+        moves = self._catalog.moves
+        if not moves.n_records:
+            return place
+        names, points = moves.follow(place.segment, np.array([place.unit]), np.array([place.place]))
+        number, unit, at = points[0].tolist()
+        return None if moves.is_gone(names[number]) else Place(names[number], unit, at)
+
+    def _notice_moves(self) -> None:
+        """Forget where chunks lay if a compaction, here or elsewhere, has moved some."""
+        self._catalog.refresh()
+        if self._catalog.moves.n_records != self._n_moves:
+            self._n_moves = self._catalog.moves.n_records
+            self._dedup.forget()
 
     def _check(self) -> None:
         if self._closed:
@@ -218,13 +292,9 @@ class _StoreSink:
 
     def buffer(self) -> SegmentBuffer:
         store = self._store
-
-        def make_writer() -> SegmentWriter:
-            store._check()
-            return SegmentWriter(store._layout, store._ctx, store._options)
-
+        store._notice_moves()
         return SegmentBuffer(
-            make_writer, store._dedup, Placement(), key=content_key(), max_nbytes=store._max_buffer_nbytes
+            store._make_writer, store._dedup, store._placement, key=content_key(), max_nbytes=store._max_buffer_nbytes
         )
 
     def keep(self, artifact: Artifact) -> str:
@@ -250,6 +320,7 @@ def open(
     trust: Trust = False,
     config: Mapping[str, str] | None = None,
     max_buffer_nbytes: int = 256 * 1024 * 1024,
+    placement: str = "auto",
 ) -> Store:
     """A store at a URI, made when there is none.
 
@@ -267,6 +338,9 @@ def open(
     max_buffer_nbytes : int, default 256 MiB
         Of what a capture holds in memory: values that wait to be encoded and payloads that wait to be written. The
         model waits when it is full.
+    placement : {"auto", "on", "off"}, default "auto"
+        Whether new columns of tables that resemble one another are encoded together. "auto" does so where they would
+        otherwise lie apart; answers are the same.
 
     Returns
     -------
@@ -293,7 +367,12 @@ def open(
     if "://" not in text:
         text = os.path.abspath(os.path.expanduser(text))
     return Store(
-        text, mode=mode, trust=trust, options=StorageOptions(config or {}), max_buffer_nbytes=max_buffer_nbytes
+        text,
+        mode=mode,
+        trust=trust,
+        options=StorageOptions(config or {}),
+        max_buffer_nbytes=max_buffer_nbytes,
+        placement=placement,
     )
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
+from mistique.dedup.bases import Bases
 from mistique.errors import StoreError
 from mistique.schema import Segment
-from mistique.storage.digest_index import DigestIndex
+from mistique.storage.digest_index import DigestIndex, Place
 from mistique.storage.digests import Digest
 from mistique.storage.segments import SegmentReader
 
@@ -36,6 +37,13 @@ class KnownColumn(NamedTuple):
 class ExactDedup:
     """Locates chunks by the digest of their values over the whole store, whatever model, version or process wrote them.
 
+    Parameters
+    ----------
+    index : DigestIndex
+    segments : SegmentReader
+    follow : callable
+        Where a chunk lies now that may have been moved; None: nobody should refer to it any more.
+
     Notes
     -----
     The index is advice. A chunk counts as held only if its segment's own table has the same digest at that place, and
@@ -43,8 +51,14 @@ class ExactDedup:
     and the chunk is stored again.
     """
 
-    def __init__(self, index: DigestIndex, segments: SegmentReader) -> None:
-        self._index, self._segments = index, segments
+    def __init__(
+        self,
+        index: DigestIndex,
+        segments: SegmentReader,
+        follow: Callable[[Place], Place | None] = lambda place: place,
+    ) -> None:
+        self._index, self._segments, self._follow = index, segments, follow
+        self.bases = Bases()
         self._columns: OrderedDict[bytes, KnownColumn] = OrderedDict()
         self._described: dict[str, Segment | None] = {}
         self._contents: OrderedDict[str, np.ndarray] = OrderedDict()
@@ -72,9 +86,10 @@ class ExactDedup:
     def locate(self, digests: np.ndarray) -> dict[Digest, Located]:
         """Where chunks with these digests, shape (n, 2), lie, for those that the store holds."""
         located: dict[Digest, Located] = {}
-        for digest, place in self._index.find(digests).items():
-            segment = self.describe(place.segment)
-            if segment is None:
+        for digest, indexed in self._index.find(digests).items():
+            place = self._follow(indexed)
+            segment = self.describe(place.segment) if place is not None else None
+            if place is None or segment is None:
                 continue
             try:
                 table = self._segments.table(segment)

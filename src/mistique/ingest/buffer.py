@@ -15,12 +15,12 @@ from mistique.codecs import Codec
 from mistique.dedup.exact import ExactDedup, KnownColumn, Located
 from mistique.dedup.placement import Placement
 from mistique.ingest.layers import LayerBlocks, LayerLayout
-from mistique.ingest.references import pack_references
 from mistique.ingest.tables import TableColumns, Where
 from mistique.ingest.workers import Workers
 from mistique.schema import ColumnType, Intermediate, References, Segment
 from mistique.storage.digest_index import Place
 from mistique.storage.digests import Digest, codec_text
+from mistique.storage.references import pack_references
 from mistique.storage.segments import SegmentWriter
 from mistique.storage.units import UnitKind
 

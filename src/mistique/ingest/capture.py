@@ -12,7 +12,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from mistique.codecs import Codec, Policy, Pool, Raw, Summary, codec_from_config, resolve_codec, stored_form
-from mistique.errors import CaptureError, CaptureWarning, MistiqueError, StoreClosedError, StoreError
+from mistique.errors import (
+    CaptureError,
+    CaptureLostError,
+    CaptureWarning,
+    MistiqueError,
+    StoreClosedError,
+    StoreError,
+)
 from mistique.ingest.buffer import Buffered, SegmentBuffer
 from mistique.ingest.columns import Described, describe, describe_array, describe_labels
 from mistique.ingest.summarizing import summarized
@@ -273,6 +280,8 @@ class Capture:
             done = self._sink.commit(self._version, self._dataset, intermediates, buffered)
             self.committed = f"{done.version.model}@{done.number}"
         except MistiqueError as error:
+            if isinstance(error, CaptureLostError):
+                self._buffer = None  # others may see it yet, and then it is right; if they do not, it is garbage
             self.abort()
             if self._on_error == "raise":
                 raise

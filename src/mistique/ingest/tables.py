@@ -78,6 +78,7 @@ class TableColumns:
 
     def put(self, owner: str, group: int, cells: np.ndarray, *, kind: UnitKind, codec: Codec, block_rows: int) -> None:
         """Take one column, shape (n_rows,): copied if it is new, so that a later stage may change it in place."""
+        given, cells = cells, np.ascontiguousarray(cells)
         contents = column_contents(cells, block_rows, kind.context, self._key)
         name = contents.tobytes()
         column = self._columns.get(name)
@@ -88,7 +89,8 @@ class TableColumns:
                 column.places = list(known.chunks)
                 column.dictionary = TableColumn([known.dictionary]) if known.dictionary else None
             else:
-                self._pending.append(_New(column, owner, cells.copy(), contents, kind, codec, block_rows))
+                own = cells.copy() if np.shares_memory(cells, given) else cells
+                self._pending.append(_New(column, owner, own, contents, kind, codec, block_rows))
                 self.pending_nbytes += cells.nbytes
         self._grids[owner][group] = column
 
@@ -157,12 +159,15 @@ class TableColumns:
             if taken is None:
                 result.append(new)
                 continue
+            told = self._dedup.bases.find(taken, new.cells)
+            taken = told or taken
             numbers = self._part(new, taken.numbers, new.block_rows)
-            base = numbers.contents.tobytes()
-            if not (taken.is_shorter or base in bases or self._is_known(numbers.contents[0])):
+            name = numbers.contents.tobytes()
+            if not (told or taken.is_shorter or name in bases or self._is_known(numbers.contents[0])):
                 result.append(new)
                 continue
-            bases.add(base)
+            bases.add(name)
+            self._dedup.bases.remember(name, taken)
             values = self._part(new, taken.values, len(taken.values))
             numbers.column = new.column
             new.column.dictionary = values.column
@@ -174,7 +179,7 @@ class TableColumns:
         return _digest(words) in self._own or bool(self._dedup.locate(words[None]))
 
     def _part(self, new: _New, cells: np.ndarray, block_rows: int) -> _New:
-        cell = cells.dtype.str
+        cell = "<U0" if cells.dtype.kind == "O" else cells.dtype.str
         kind = replace(new.kind, dtype=cell, cell=cell)
         contents = column_contents(cells, block_rows, kind.context, self._key)
         column = TableColumn([None] * len(contents))

@@ -11,7 +11,7 @@ import numpy as np
 
 from mistique.codecs import stored_form
 from mistique.codecs.floats import float_dtype
-from mistique.errors import UntrustedArtifactError
+from mistique.errors import StoreError, UntrustedArtifactError
 from mistique.ingest.columns import describe, describe_array
 from mistique.kernels.transpose import turn
 from mistique.planner.choose import (
@@ -76,8 +76,29 @@ def execute(
     """The values asked, by the cheapest road, and the plan with what it took.
 
     Rows and columns come back in the order in which they were asked. A model that must not be loaded is run only where
-    nothing else answers, and then the error says so; with ``runs=False`` it is no road at all.
+    nothing else answers, and then the error says so; with ``runs=False`` it is no road at all. What a compaction has
+    moved in the middle of it is read from where it lies now.
     """
+    while True:
+        n_moves = store.catalog.moves.n_records
+        try:
+            return _execute(store, capture, intermediate, rows=rows, columns=columns, exact=exact, runs=runs)
+        except StoreError:
+            store.catalog.refresh()
+            if store.catalog.moves.n_records == n_moves:
+                raise
+
+
+def _execute(
+    store: Store,
+    capture: Capture,
+    intermediate: Intermediate,
+    *,
+    rows: np.ndarray | None,
+    columns: np.ndarray | None,
+    exact: bool,
+    runs: bool,
+) -> tuple[Values, Plan]:
     question = question_of(store, capture, intermediate, rows=rows, columns=columns, exact=exact)
     plan = choose(question, store.calibration, runs=runs)
     started = time.perf_counter()
@@ -92,7 +113,7 @@ def execute(
         except UntrustedArtifactError:
             if not can_be_answered_without_running(plan):
                 raise
-            return execute(store, capture, intermediate, rows=rows, columns=columns, exact=exact, runs=False)
+            return _execute(store, capture, intermediate, rows=rows, columns=columns, exact=exact, runs=False)
     done = replace(plan, seconds=time.perf_counter() - started, max_abs_error=max_abs_error)
     if rows is not None and not np.array_equal(rows, question.rows):
         values = values.take(np.searchsorted(question.rows, rows))

@@ -10,13 +10,15 @@ from typing import Any
 from zipfile import ZipFile, ZipInfo
 
 import cloudpickle
+import skops
 import skops.io
+from skops.io._utils import SaveContext, get_state
 
-from mistique.sklearn.undisturbed import attempt
+from mistique.sklearn.undisturbed import Attempt, attempt
 from mistique.storage.artifacts import Artifact
 
 # Types of these can be looked up by name wherever the model is loaded, and skops has been seen to load them.
-_WELL_KNOWN = ("sklearn", "numpy", "scipy", "pandas", "builtins")
+_WELL_KNOWN = {"sklearn", "numpy", "scipy", "pandas", "builtins"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,13 @@ def keep(model: Any) -> Kept:
     back (a lock).
     """
     started = time.perf_counter()
-    written = attempt(lambda: _canonical(skops.io.dumps(model)))
+    written = attempt(lambda: _dumped(model))
     if written.value is not None:
-        payload, write_seconds = written.value, time.perf_counter() - started
-        foreign = attempt(lambda: [name for name in untrusted_types(payload) if not _is_well_known(name)])
+        (payload, packages), write_seconds = written.value, time.perf_counter() - started
+        foreign: Attempt[list[str]] = Attempt([])
+        # Parsing the payload again to name the types in it took a third of the whole; by far most models need no look.
+        if not packages <= _WELL_KNOWN:
+            foreign = attempt(lambda: [name for name in untrusted_types(payload) if not _is_well_known(name)])
         if foreign.value == []:
             return Kept(Artifact("skops", payload), load_seconds=write_seconds)
         if foreign.value and not any(_is_nameless(name) for name in foreign.value):
@@ -80,39 +85,62 @@ def load_cloudpickle(payload: bytes) -> Any:
     return cloudpickle.loads(payload)
 
 
-def _canonical(payload: bytes) -> bytes:
-    """The same skops payload for the same model: artifacts are stored once, by their content.
+def _dumped(model: Any) -> tuple[bytes, set[str]]:
+    """A skops payload, the same for the same model, and the packages of the types and functions that it names.
 
-    skops numbers objects by their memory address and dates the members of its zip file, so that two dumps of
-    one model differ in nearly every byte. Here they are numbered and named in the order in which they appear,
-    without a date.
+    Artifacts are stored once, by their content. ``skops.io.dumps`` numbers objects by their memory address, and names
+    and dates the members of its zip file at random, so that two dumps of one model differ in nearly every byte. Here
+    they are numbered and named in the order in which they appear, without a date. The tree of nodes is taken before it
+    becomes text: parsing it out of a finished dump took as long as the dump.
     """
+    members = _Members()
+    context = SaveContext(zip_file=members)
+    schema = get_state(model, context)
+    schema |= {"protocol": context.protocol, "_skops_version": skops.__version__}
     out = io.BytesIO()
-    with ZipFile(io.BytesIO(payload)) as source, ZipFile(out, "w") as target:
-        ids: dict[int, int] = {}
-        files: dict[str, str] = {}
-        members = set(source.namelist())
+    packages: set[str] = set()
+    ids: dict[int, int] = {}
+    files: dict[str, str] = {}
+    done: set[int] = set()
 
-        def renumber(node: Any) -> None:
-            # A key of a user's own dict holds a node, so only skops's own entries are an int or the name of a
-            # member.
-            if isinstance(node, list):
-                for item in node:
+    def renumber(node: Any) -> None:
+        # A key of a user's own dict holds a node, so only skops's own entries are an int or the name of a member.
+        if isinstance(node, (list, tuple)):
+            for item in node:
+                renumber(item)
+        elif isinstance(node, dict) and id(node) not in done:
+            done.add(id(node))
+            if isinstance(saved := node.get("__id__"), int):
+                node["__id__"] = ids.setdefault(saved, len(ids) + 1)
+            if isinstance(file := node.get("file"), str) and file in members.contents:
+                node["file"] = files.setdefault(file, f"{len(files) + 1}.{file.rpartition('.')[2]}")
+            for key, item in node.items():
+                if isinstance(item, (dict, list, tuple)):
                     renumber(item)
-            elif isinstance(node, dict):
-                if isinstance(saved := node.get("__id__"), int):
-                    node["__id__"] = ids.setdefault(saved, len(ids) + 1)
-                if isinstance(file := node.get("file"), str) and file in members:
-                    node["file"] = files.setdefault(file, f"{len(files) + 1}.{file.rpartition('.')[2]}")
-                for item in node.values():
-                    renumber(item)
+                elif key in ("__module__", "module_path") and isinstance(item, str):
+                    packages.add(item.partition(".")[0])
 
-        schema = json.loads(source.read("schema.json"))
-        renumber(schema)
+    renumber(schema)
+    with ZipFile(out, "w") as target:
         target.writestr(ZipInfo("schema.json"), json.dumps(schema, separators=(",", ":")))
         for file, name in files.items():
-            target.writestr(ZipInfo(name), source.read(file))
-    return out.getvalue()
+            target.writestr(ZipInfo(name), members.contents[file])
+    return out.getvalue(), packages
+
+
+class _Members:
+    """Stands in for the zip file that skops writes arrays to."""
+
+    def __init__(self) -> None:
+        self.contents: dict[str, bytes | memoryview] = {}
+
+    def namelist(self) -> list[str]:
+        """Names of the members."""
+        return list(self.contents)
+
+    def writestr(self, name: str, content: bytes | memoryview) -> None:
+        """Keep a member."""
+        self.contents[name] = content
 
 
 def _is_well_known(name: str) -> bool:

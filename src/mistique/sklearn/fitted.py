@@ -109,25 +109,43 @@ def _capture(pipe: Any, X: Any, y: Any, settings: CaptureSettings) -> str | None
     taken = settings.start(run.run_id if run else None)
     with taken:
         records = StageRecords(taken, settings, X, y)
-        value = copy_rows(X)
+        value, is_copied = X, False
+        held: list[Stage] = []
         for stage in stages_of(pipeline):
             if stage.method == "fit_predict":
                 break
-            # A copy runs, so that the user's estimator draws no random number and counts no call; one that
-            # cannot be copied runs itself.
-            private = attempt(partial(copy.deepcopy, stage.estimator))
-            runner = stage if private.error is not None else stage.with_estimator(private.value)
-            started = time.perf_counter()
-            outcome = attempt(partial(runner.run, value))
-            seconds = time.perf_counter() - started
-            if outcome.error is not None:
-                raise _explained(stage, outcome, X, pipeline, settings.model) from outcome.error
-            value = outcome.value
+            if records.is_held(stage):
+                held.append(stage)
+                continue
+            if not is_copied:
+                value, is_copied = copy_rows(X), True
+            # What is held has not been run so far, and is only for the sake of a stage after it that is new.
+            for before in held:
+                value, _ = _run(before, value, records, X, pipeline, settings.model)
+                records.passed(before, value)
+            held.clear()
+            value, seconds = _run(stage, value, records, X, pipeline, settings.model)
             records.add(stage, value, seconds=seconds, label=FEW_ROWS_DIFFER.format(stage.method))
         records.keep_model(pipe)
     if taken.committed is not None and run is None:
         _remember(pipe, fingerprint, CapturedRun(settings.store.uri, settings.model, taken.run_id))
     return taken.committed
+
+
+def _run(stage: Stage, value: Any, records: StageRecords, X: Any, pipeline: Pipeline, model: str) -> tuple[Any, float]:
+    """What a stage gives, and the seconds that it took."""
+    runner = stage
+    if not records.is_quiet(stage):
+        # A copy runs, so that the user's estimator draws no random number and counts no call; one that cannot be
+        # copied runs itself.
+        private = attempt(partial(copy.deepcopy, stage.estimator))
+        runner = stage if private.error is not None else stage.with_estimator(private.value)
+    started = time.perf_counter()
+    outcome = attempt(partial(runner.run, value))
+    seconds = time.perf_counter() - started
+    if outcome.error is not None:
+        raise _explained(stage, outcome, X, pipeline, model) from outcome.error
+    return outcome.value, seconds
 
 
 def _check_fitted(pipe: Any, pipeline: Pipeline, model: str) -> None:

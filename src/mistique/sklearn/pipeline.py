@@ -120,7 +120,7 @@ class Pipeline(sklearn.pipeline.Pipeline):
         self.__dict__.pop("captured_run_", None)
         if settings is None:
             return fit(X, y, **params)
-        recording = FitRecording(self, settings, method)
+        recording = FitRecording(self, settings, method, is_plain=not params)
         with recording:
             result = fit(X, y, **params)
             recording.finish(result)

@@ -41,12 +41,15 @@ class FitRecording:
     settings : CaptureSettings
     method : str
         What was called.
+    is_plain : bool, default True
+        With X and y alone.
     """
 
-    def __init__(self, pipeline: Pipeline, settings: CaptureSettings, method: str) -> None:
+    def __init__(self, pipeline: Pipeline, settings: CaptureSettings, method: str, *, is_plain: bool = True) -> None:
         self.pipeline = pipeline
         self._settings = settings
         self._method = method
+        self._is_plain = is_plain
         self._capture: Capture | None = None
         self._records: StageRecords | None = None
         self._stages: tuple[Stage, ...] = ()
@@ -56,12 +59,13 @@ class FitRecording:
         self.run: CapturedRun | None = None
 
     def begin(self, X: Any, y: Any) -> None:
-        """Take the input and the target, before any step can change them."""
+        """Take the input and the target, before any step can change them. Not yet with an observed memory."""
 
         def start() -> None:
             self._stages = stages_of(self.pipeline)
             self._capture = self._settings.start()
-            self._records = StageRecords(self._capture, self._settings, X, y)
+            is_plain = self._is_plain and self.pipeline.memory is None
+            self._records = StageRecords(self._capture, self._settings, X, y, fit_is_plain=is_plain)
 
         self._guarded(start)
 
@@ -108,22 +112,33 @@ class FitRecording:
         return self._method == "fit_predict" and last.role == "prediction"
 
     def _run_last(self, stage: Stage) -> None:
+        records = self._records
+        is_held = False
+
+        def look() -> None:
+            nonlocal is_held
+            is_held = records is not None and records.is_held(stage)
+
         def run() -> tuple[Any, float]:
             # A copy: a predictor may draw from a random state of its own, or count its calls.
-            private = stage.with_estimator(copy.deepcopy(stage.estimator))
+            is_quiet = records is not None and records.is_quiet(stage)
+            private = stage if is_quiet else stage.with_estimator(copy.deepcopy(stage.estimator))
             started = time.perf_counter()
             return private.run(self._before_last.value), time.perf_counter() - started
 
+        self._guarded(look)
+        if is_held or self._records is None:
+            return
         outcome = self._before_last if self._before_last.error is not None else attempt(run)
         if outcome.value is not None:
             value, seconds = outcome.value
-            self._record(value, stage.estimator, seconds=seconds)
+            self._record(value, stage.estimator, seconds=seconds, is_fit=False)
         elif self._settings.on_error == "raise":
             raise CaptureError(f"the output of {stage.name!r} was not captured: {outcome.why}") from outcome.error
         else:
             self._warn(f"{stage.name} was not stored: {outcome.why}")
 
-    def _record(self, value: Any, estimator: Any, *, seconds: float | None) -> None:
+    def _record(self, value: Any, estimator: Any, *, seconds: float | None, is_fit: bool = True) -> None:
         if self._records is None:
             return
         records, stage = self._records, self._stages[self._n_done].with_estimator(estimator)
@@ -134,7 +149,14 @@ class FitRecording:
             label = FEW_ROWS_DIFFER.format(stage.method)
         else:
             label = "fit_transform and transform differ here"
-        self._guarded(lambda: records.add(stage, value, seconds=seconds, label=label))
+
+        def take() -> None:
+            if records.is_held(stage, is_fit=is_fit):
+                records.passed(stage, value)
+            else:
+                records.add(stage, value, seconds=seconds, label=label, is_fit=is_fit)
+
+        self._guarded(take)
 
     def _guarded(self, do: Callable[[], None]) -> None:
         failed = attempt(do, is_quiet=False)

@@ -14,6 +14,7 @@ from mistique.errors import CaptureError
 from mistique.ingest.capture import Capture
 from mistique.schema import INPUT, TARGET
 from mistique.sklearn.artifact import keep
+from mistique.sklearn.lineage import Lineages, seen
 from mistique.sklearn.sample import Sample
 from mistique.sklearn.stages import Stage, as_pipeline, names_after, names_of_columns
 from mistique.sklearn.undisturbed import count_rows
@@ -86,19 +87,50 @@ class StageRecords:
         The input and the target; y may be None.
     """
 
-    def __init__(self, capture: Capture, settings: CaptureSettings, X: Any, y: Any) -> None:
+    def __init__(
+        self, capture: Capture, settings: CaptureSettings, X: Any, y: Any, *, fit_is_plain: bool = True
+    ) -> None:
         self._capture = capture
         self._is_kept = settings.keep == "all"
+        self._lineages = Lineages(X, y, fit_is_plain=fit_is_plain)
         self._sample = Sample(X)
         self._n_rows = max(count_rows(X) or 1, 1)
         self._columns = names_of_columns(X)
         self._target_columns = names_of_columns(y)
         capture.set_labels(labels_of(X))
-        capture.add(INPUT, X, role="input", parents=(), detail=type(X).__name__)
+        self._take(INPUT, X, lineage=self._lineages.of_input, role="input", detail=type(X).__name__)
         if y is not None:
-            capture.add(TARGET, y, role="target", parents=(), detail=type(y).__name__)
+            self._take(TARGET, y, lineage=self._lineages.of_target, role="target", detail=type(y).__name__)
 
-    def add(self, stage: Stage, value: Any, *, seconds: float | None, label: str) -> None:
+    def is_quiet(self, stage: Stage) -> bool:
+        """Whether running the stage is known to leave no trace in its estimator."""
+        state = self._lineages.state_of(stage.estimator)
+        return state is not None and state.is_quiet
+
+    def is_held(self, stage: Stage, *, is_fit: bool = False) -> bool:
+        """Record a stage without its output, if what it would give is known to be in the store.
+
+        Parameters
+        ----------
+        stage : Stage
+            Fitted, and the next one.
+        is_fit : bool, default False
+            Its output comes with its fit.
+        """
+        if not self._lineages.is_foreseen or not self._keeps(stage):
+            return False
+        lineage = self._lineages.after(stage, is_fit=is_fit)
+        if not lineage or not self._capture.reuse(stage.name, lineage=lineage, **_facts_of(stage)):
+            return False
+        self._lineages.goes_on(lineage, is_foreseen=True)
+        self._sample.pass_over(stage, is_quiet=self.is_quiet(stage))
+        return True
+
+    def passed(self, stage: Stage, value: Any) -> None:
+        """See what a stage gave that is held: the names of its columns are those of the next stage's input."""
+        self._columns = names_after(stage, self._columns, value)
+
+    def add(self, stage: Stage, value: Any, *, seconds: float | None, label: str, is_fit: bool = False) -> None:
         """Record what a stage gave.
 
         Parameters
@@ -111,28 +143,50 @@ class StageRecords:
             What that took, fitting included where the two came together. None: not known.
         label : str
             How a difference at recomputation is explained.
+        is_fit : bool, default False
+            It came with the fit.
         """
-        checked = self._sample.check(stage, value, label=label)
+        checked = self._sample.check(stage, value, label=label, is_quiet=self.is_quiet(stage))
         # Both are too high: the first holds the fixed cost of a call over few rows, the second the time of
         # the fit.
         per_row = [checked.seconds_per_row, None if seconds is None else seconds / self._n_rows]
         columns = names_after(stage, self._columns, value)
         if stage.role == "prediction" and columns is None and self._has_width_of_target(value):
             columns = self._target_columns
-        self._capture.add(
+        given_columns = None if names_of_columns(value) else columns
+        foreseen = self._lineages.after(stage, is_fit=is_fit)
+        lineage = foreseen or seen(value, given_columns)
+        self._take(
             stage.name,
             value,
-            role=stage.role,
-            parents=(stage.parent,),
-            detail=stage.detail,
-            aliases=stage.aliases,
-            keep=self._is_kept,
+            lineage=lineage,
+            columns=given_columns,
+            keep=self._keeps(stage),
             forward_seconds_per_row=min((found for found in per_row if found is not None), default=0.0),
             recompute_difference=checked.difference,
             recompute_note=checked.note,
-            columns=None if names_of_columns(value) else columns,
+            **_facts_of(stage),
         )
+        self._lineages.goes_on(lineage, is_foreseen=bool(foreseen))
         self._columns = columns
+
+    def _keeps(self, stage: Stage) -> bool:
+        return self._is_kept or stage.role != "stage"
+
+    def _take(
+        self,
+        name: str,
+        value: Any,
+        *,
+        lineage: str,
+        columns: tuple[str, ...] | None = None,
+        keep: bool = True,
+        **facts: Any,
+    ) -> None:
+        """Refer to what the store holds of this lineage; else hand over the value."""
+        facts = {**_FRESH, **facts}
+        if not (keep and lineage and self._capture.reuse(name, lineage=lineage, **facts)):
+            self._capture.add(name, value, columns=columns, keep=keep, lineage=lineage, **facts)
 
     def keep_model(self, model: Any) -> None:
         """Keep the model, so that what was not stored can be recomputed; or say why not."""
@@ -145,6 +199,20 @@ class StageRecords:
     def _has_width_of_target(self, value: Any) -> bool:
         width = value.shape[1] if getattr(value, "ndim", 1) == 2 else 1
         return self._target_columns is not None and len(self._target_columns) == width
+
+
+# Facts of one capture, which what is referred to may have got in another.
+_FRESH: dict[str, Any] = {
+    "parents": (),
+    "aliases": (),
+    "forward_seconds_per_row": 0.0,
+    "recompute_difference": 0.0,
+    "recompute_note": "",
+}
+
+
+def _facts_of(stage: Stage) -> dict[str, Any]:
+    return {"role": stage.role, "parents": (stage.parent,), "detail": stage.detail, "aliases": stage.aliases}
 
 
 def labels_of(X: Any) -> Any:

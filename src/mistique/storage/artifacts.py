@@ -135,7 +135,7 @@ class Artifacts:
         domain = tiledb.Domain(
             tiledb.Dim("position", domain=(0, n_bytes - 1), tile=min(n_bytes, _TILE_NBYTES), dtype=np.uint64)
         )
-        attr = tiledb.Attr("bytes", dtype=np.uint8, filters=tiledb.FilterList([tiledb.ZstdFilter(level=1)]))
+        attr = tiledb.Attr("bytes", dtype=np.uint8, filters=tiledb.FilterList([tiledb.ZstdFilter(level=9)]))
         try:
             tiledb.Array.create(uri, tiledb.ArraySchema(domain=domain, attrs=[attr]), ctx=self._ctx)
         except tiledb.TileDBError:

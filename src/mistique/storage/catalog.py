@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import inf, isinf
 from threading import RLock
+from time import sleep
 from typing import Any
 
-from mistique.errors import ChunkCorruptError, IntermediateNotFoundError
-from mistique.schema import LATEST, ColumnType, Dictionary, Intermediate, Key, Part, References, Run, Segment, Version
+from mistique.errors import CaptureLostError, ChunkCorruptError, IntermediateNotFoundError
+from mistique.schema import LATEST, ColumnType, Dictionary, Intermediate, Key, References, Run, Version
 from mistique.storage.digests import is_sealed, seal
+from mistique.storage.moves import MOVED, REMOVED, REMOVING, Moves, removed_record, removing_record, segment_from
 from mistique.storage.records import Order, Record, RecordLog
 
 _SEAL, _SEAL_FIELD = "record", "seal"
+# How often a capture looks again whether what it uses was removed, 0.01 s apart, then twice as long each time: 10 s.
+_TRIES = 10
 CaptureId = tuple[str, str, int | None, str]  # model, run, epoch, dataset
 
 
@@ -68,8 +72,15 @@ class Catalog:
         self._of_lineage: dict[str, list[tuple[Capture, str]]] = {}
         self._references: dict[Order, References] = {}
         self._sealed: dict[Order, bool] = {}
+        self._translated: dict[Order, References] = {}
+        self._moves = Moves(lambda order: log.attachments([order])[0])
         self._is_loaded = False
         self._lock = RLock()
+
+    @property
+    def moves(self) -> Moves:
+        """What compactions moved and removed."""
+        return self._moves
 
     def refresh(self) -> None:
         """See what others have committed since."""
@@ -82,10 +93,13 @@ class Catalog:
                 if order not in self._facts:
                     try:
                         self._facts[order] = _fact(record)
+                        if record.kind in (MOVED, REMOVING, REMOVED):
+                            self._moves.add(order, record)
+                            self._translated.clear()
                     except (KeyError, TypeError, ValueError) as error:
                         where = f"record {order.counter} of the catalog"
                         raise ChunkCorruptError(where=where, expected=f"a {record.kind}", got=str(error)) from error
-            self._captures = _captures(sorted(self._facts.items(), key=lambda item: item[0]))
+            self._captures = _captures(self._sorted_facts(), lambda order, fact: self._moves.is_void(order, fact.uses))
             self._of_lineage = _by_lineage(self._captures.values())
             self._is_loaded = True
 
@@ -95,8 +109,26 @@ class Catalog:
         return list(self._captures.values())
 
     def commit(self, version: Version, dataset: str, intermediates: Sequence[Intermediate]) -> Capture:
-        """Make a capture seen, whole and at once."""
-        head = {"version": asdict(version), "dataset": dataset}
+        """Make a capture seen, whole and at once.
+
+        Raises
+        ------
+        StoreError
+            A compaction removed what it uses; nothing was written.
+        CaptureLostError
+            The same while it was written: what lies in the store is not seen, or it is seen and right.
+        """
+        self.refresh()
+        intermediates = [
+            node
+            if node.references is None
+            else replace(node, references=self._moves.translate(node.references, node, by_own=True))
+            for node in intermediates
+        ]
+        used = {segment.id for node in intermediates if node.references for segment in node.references.segments}
+        uses = used | ({version.artifact} if version.artifact else set())
+        self._moves.check(uses)
+        head = {"version": asdict(version), "dataset": dataset, "uses": sorted(used)}
         records = [Record("capture", _json(head))]
         capture_id = _capture_id(version, dataset)
         for intermediate in intermediates:
@@ -105,9 +137,10 @@ class Catalog:
             if intermediate.lineage:
                 body[_SEAL_FIELD] = seal(_SEAL, _json(body), attachment)
             records.append(Record("intermediate", _json(body), attachment))
-        self._log.append(records)
+        order = self._log.append(records)[0]
         self._is_loaded = False
         self.refresh()
+        self._confirm(order, frozenset(uses), capture_id)
         return self._captures[capture_id]
 
     def drop(self, capture: Capture, name: str) -> None:
@@ -149,14 +182,19 @@ class Catalog:
     def held(self, lineage: str, is_wanted: Callable[[Intermediate], bool]) -> Intermediate | None:
         """A stored intermediate of that lineage that is wanted, with its references; None: there is none.
 
-        Nobody reads or hashes what a lineage stands for, so only records that this user's key sealed are believed.
+        Nobody reads or hashes what a lineage stands for, so only records that this user's key sealed are believed, and
+        only moves that it sealed are followed.
         """
         self.refresh()
         for capture, name in reversed(self._of_lineage.get(lineage, [])):
             if name in capture.stored and is_wanted(capture.intermediates[name]):
-                references = self.references(capture)[name]
-                if self._sealed[capture.orders[name]]:
-                    return replace(capture.intermediates[name], references=references)
+                node = capture.intermediates[name]
+                written = self._raw_references(capture)[name]
+                if not self._sealed[capture.orders[name]]:
+                    continue
+                references = self._moves.translate(written, node, by_own=True)
+                if not any(self._moves.is_gone(segment.id) for segment in references.segments):
+                    return replace(node, references=references)
         return None
 
     def derived(self, lineage: str) -> Intermediate | None:
@@ -174,6 +212,76 @@ class Catalog:
 
     def references(self, capture: Capture) -> Mapping[str, References]:
         """Where the chunks of the stored intermediates of a capture lie, read at once and kept."""
+        with self._lock:
+            for name, references in self._raw_references(capture).items():
+                order = capture.orders[name]
+                if order not in self._translated:
+                    self._translated[order] = self._moves.translate(references, capture.intermediates[name])
+            return {name: self._translated[capture.orders[name]] for name in capture.stored}
+
+    def in_use(self) -> tuple[list[References], frozenset[str]]:
+        """What no compaction may take away: references as they were written, and artifacts.
+
+        Captures that were replaced count as long as what replaced them may yet turn out void.
+        """
+        self.refresh()
+        pending = self._moves.pending
+        unsettled = _captures(
+            self._sorted_facts(),
+            lambda order, fact: self._moves.is_void(order, fact.uses) or bool(pending & fact.uses),
+        )
+        captures = [*self._captures.values(), *unsettled.values()]
+        found: dict[Order, References] = {}
+        for capture in captures:
+            for name, references in self._raw_references(capture).items():
+                found[capture.orders[name]] = references
+        return list(found.values()), frozenset(c.version.artifact for c in captures if c.version.artifact)
+
+    def mentioned(self) -> frozenset[str]:
+        """Every segment and artifact that some record names or named."""
+        return self._moves.mentioned.union(*(fact.uses for fact in self._facts.values()))
+
+    def move(self, record: Record) -> None:
+        """Write that chunks were moved."""
+        self._log.append([record])
+        self._is_loaded = False
+        self.refresh()
+
+    def announce(self, names: frozenset[str]) -> Order:
+        """Write that these are to be removed, and see what others wrote before they could know."""
+        order = self._log.append([removing_record(names)])[0]
+        self._is_loaded = False
+        self.refresh()
+        return order
+
+    def remove(self, announced: Order, names: frozenset[str]) -> None:
+        """Write that of what was announced, these are removed; records that use them and are not known yet are void."""
+        seen: dict[str, int] = {}
+        for order, uses in [*((order, fact.uses) for order, fact in self._facts.items()), *self._moves.users()]:
+            if uses & names:
+                seen[order.writer] = max(order.counter, seen.get(order.writer, 0))
+        self._log.append([removed_record(announced, names, seen)])
+        self._is_loaded = False
+        self.refresh()
+
+    def compact(self) -> None:
+        """Merge what the log consists of."""
+        self._log.compact()
+
+    def _confirm(self, order: Order, uses: frozenset[str], capture_id: CaptureId) -> None:
+        """Nobody removed what a record uses while it was written."""
+        for attempt in range(_TRIES + 1):
+            if self._moves.is_void(order, uses) or attempt == _TRIES:
+                raise CaptureLostError(model=capture_id[0], dataset=capture_id[3])
+            if not uses & self._moves.pending:
+                return
+            sleep(0.01 * 2**attempt)
+            self.refresh()
+
+    def _sorted_facts(self) -> list[tuple[Order, _Fact]]:
+        return sorted(self._facts.items(), key=lambda item: item[0])
+
+    def _raw_references(self, capture: Capture) -> dict[str, References]:
         missing = [name for name in capture.stored if capture.orders[name] not in self._references]
         contents = self._log.attachments([capture.orders[name] for name in missing]) if missing else []
         for name, content in zip(missing, contents, strict=True):
@@ -194,20 +302,24 @@ class Catalog:
 
 @dataclass(frozen=True, slots=True)
 class _Fact:
-    """A record, parsed: a version, one of its intermediates, or that one was dropped."""
+    """A record, parsed: a version, one of its intermediates, that one was dropped, or what `Moves` takes."""
 
     of: CaptureId
     version: Version | None = None
     intermediate: Intermediate | None = None
     is_stored: bool = False
     dropped: str = ""
+    uses: frozenset[str] = frozenset()
 
 
 def _fact(record: Record) -> _Fact:
     body = json.loads(record.body)
     if record.kind == "capture":
         version = Version(**body["version"])
-        return _Fact(_capture_id(version, body["dataset"]), version=version)
+        uses = frozenset(body.get("uses", ())) | ({version.artifact} if version.artifact else set())
+        return _Fact(_capture_id(version, body["dataset"]), version=version, uses=uses)
+    if record.kind in (MOVED, REMOVING, REMOVED):
+        return _Fact(("", "", None, ""))
     model, run_id, epoch, dataset = body["of"]
     of = model, run_id, epoch, dataset
     if record.kind == "intermediate":
@@ -215,24 +327,35 @@ def _fact(record: Record) -> _Fact:
     return _Fact(of, dropped=body["name"])
 
 
-def _captures(facts: list[tuple[Order, _Fact]]) -> dict[CaptureId, Capture]:
+def _captures(facts: list[tuple[Order, _Fact]], is_void: Callable[[Order, _Fact], bool]) -> dict[CaptureId, Capture]:
     """The newest capture of each version and dataset, in the order of runs and epochs.
 
     Parameters
     ----------
     facts : list of (Order, _Fact)
         Oldest first.
+    is_void : callable
+        Whether a capture counts for nothing. The numbers of others do not change with it.
     """
     run_numbers: dict[str, dict[str, int]] = {}
     heads: dict[CaptureId, tuple[Order, Version]] = {}
+    void: set[tuple[str, CaptureId]] = set()
+    counting: list[tuple[Order, _Fact]] = []
     for order, fact in facts:
+        by = order.writer, fact.of
         if fact.version is not None:
             runs = run_numbers.setdefault(fact.version.model, {})
             runs.setdefault(fact.version.run_id, len(runs) + 1)
-            heads[fact.of] = order, fact.version
+            if is_void(order, fact):
+                void.add(by)
+            else:
+                void.discard(by)
+                heads[fact.of] = order, fact.version
+        if by not in void or fact.dropped:
+            counting.append((order, fact))
     parts: dict[CaptureId, dict[str, tuple[Order, Intermediate]]] = {of: {} for of in heads}
     stored: dict[CaptureId, set[str]] = {of: set() for of in heads}
-    for order, fact in facts:
+    for order, fact in counting:
         # What came before the newest capture belongs to one that it replaced; so does what another writer says of it.
         if fact.of not in heads or order < heads[fact.of][0]:
             continue
@@ -300,12 +423,8 @@ def _intermediate(body: dict[str, Any]) -> Intermediate:
 
 
 def _references(body: dict[str, Any]) -> References:
-    segments = [
-        {**segment, "units": Part(**segment["units"]), "contents": Part(**segment["contents"])}
-        for segment in body["segments"]
-    ]
     return References(
-        tuple(Segment(**segment) for segment in segments),
+        tuple(segment_from(segment) for segment in body["segments"]),
         tuple(Run(**run) for run in body["runs"]),
         tuple(Dictionary(**dictionary) for dictionary in body["dictionaries"]),
     )

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from threading import Lock
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import tiledb
 
+from mistique.errors import StoreError
 from mistique.storage.digests import Digest
 from mistique.storage.options import translated
 from mistique.storage.records import fragment_timestamps, list_commits
+
+T = TypeVar("T")
+_TRIES = 5
+_WORDS = ("digest_first", "digest_second", "segment_first", "segment_second", "unit", "place")
 
 
 class Place(NamedTuple):
@@ -61,17 +68,25 @@ class DigestIndex:
     def refresh(self) -> None:
         """See what others have written since."""
         with self._lock:
-            present = list_commits(self._uri, self._ctx)
-            new = present - self._fragments
-            stamps = [fragment_timestamps(name) for name in new]
-            if not new:
-                return
-            if len(new) > 8 or not self._fragments or not all(stamps):
-                halves = [self._read_halves(None)]
-            else:
-                halves = [self._halves, *(self._read_halves(stamp) for stamp in stamps)]
-            self._halves = np.unique(np.concatenate(halves))
-            self._fragments = present
+            self._retry(self._refresh)
+
+    def _refresh(self) -> None:
+        present = list_commits(self._uri, self._ctx)
+        new = present - self._fragments
+        stamps = [fragment_timestamps(name) for name in new]
+        if not new:
+            return
+        if len(new) > 8 or not self._fragments or not all(stamps):
+            halves = [self._read_halves(None)]
+        else:
+            halves = [self._halves, *(self._read_halves(stamp) for stamp in stamps)]
+        self._halves = np.unique(np.concatenate(halves))
+        self._fragments = present
+
+    @property
+    def n_fragments(self) -> int:
+        """Of the array."""
+        return len(list_commits(self._uri, self._ctx))
 
     def may_hold(self, digests: np.ndarray) -> np.ndarray:
         """Which of some digests, shape (n, 2), are worth looking up: bool of shape (n,)."""
@@ -89,12 +104,14 @@ class DigestIndex:
             return {}
         wanted = {(first, second) for first, second in digests.tolist()}
         points = np.unique(digests[:, 0] >> np.uint64(1))
-        with translated(self._uri, "look up digests in"), tiledb.open(self._uri, "r", ctx=self._ctx) as array:
-            found = array.multi_index[points.tolist()]
-        columns = [
-            found[name].tolist()
-            for name in ("digest_first", "digest_second", "segment_first", "segment_second", "unit", "place")
-        ]
+
+        def read() -> Mapping[str, np.ndarray]:
+            with translated(self._uri, "look up digests in"), tiledb.open(self._uri, "r", ctx=self._ctx) as array:
+                cells: Mapping[str, np.ndarray] = array.multi_index[points.tolist()]
+            return cells
+
+        found = self._retry(read)
+        columns = [found[name].tolist() for name in _WORDS]
         return {
             (first, second): Place(f"{high:016x}{low:016x}", unit, place)
             for first, second, high, low, unit, place in zip(*columns, strict=True)
@@ -103,10 +120,57 @@ class DigestIndex:
 
     def add(self, places: Mapping[Digest, Place], *, timestamp: int) -> None:
         """Make chunks findable."""
-        if not places:
+        digests = np.array(list(places), np.uint64).reshape(-1, 2)
+        units = np.array([place.unit for place in places.values()], np.uint32)
+        numbers = np.array([place.place for place in places.values()], np.uint32)
+        self._write(digests, [place.segment for place in places.values()], units, numbers, timestamp=timestamp)
+
+    def entries(self) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarray]:
+        """All of it: digests of shape (n, 2), ids of segments, units, places."""
+
+        def read() -> Mapping[str, np.ndarray]:
+            with translated(self._uri, "read digests of"), tiledb.open(self._uri, "r", ctx=self._ctx) as array:
+                cells: Mapping[str, np.ndarray] = array[:]
+            return cells
+
+        found = self._retry(read)
+        ids = [
+            f"{high:016x}{low:016x}" for high, low in zip(*(found[name].tolist() for name in _WORDS[2:4]), strict=True)
+        ]
+        digests = np.stack([found["digest_first"], found["digest_second"]], axis=1)
+        return digests, ids, found["unit"], found["place"]
+
+    def rewrite(
+        self,
+        change: Callable[
+            [np.ndarray, list[str], np.ndarray, np.ndarray], tuple[np.ndarray, list[str], np.ndarray, np.ndarray]
+        ],
+        *,
+        timestamp: int,
+    ) -> None:
+        """Put other entries in the place of those that are there; what others add meanwhile stays.
+
+        Parameters
+        ----------
+        change : callable
+            From and to what `entries` gives.
+        timestamp : int
+        """
+        before = list_commits(self._uri, self._ctx)
+        self._write(*change(*self.entries()), timestamp=timestamp)
+        vfs = tiledb.VFS(ctx=self._ctx)
+        # Two who do this at once leave both their fragments: entries come twice, and nobody minds.
+        for name in before:
+            with suppress(tiledb.TileDBError):
+                vfs.remove_file(f"{self._uri}/__commits/{name}")
+                vfs.remove_dir(f"{self._uri}/__fragments/{name.partition('.')[0]}")
+
+    def _write(
+        self, digests: np.ndarray, ids: list[str], units: np.ndarray, places: np.ndarray, *, timestamp: int
+    ) -> None:
+        if not ids:
             return
-        digests = np.array(list(places), np.uint64)
-        segments = np.array([(int(p.segment[:16], 16), int(p.segment[16:], 16)) for p in places.values()], np.uint64)
+        segments = np.array([(int(name[:16], 16), int(name[16:], 16)) for name in ids], np.uint64)
         with (
             translated(self._uri, "write digests to"),
             tiledb.open(self._uri, "w", ctx=self._ctx, timestamp=timestamp) as array,
@@ -116,15 +180,21 @@ class DigestIndex:
                 "digest_second": digests[:, 1],
                 "segment_first": segments[:, 0],
                 "segment_second": segments[:, 1],
-                "unit": np.array([p.unit for p in places.values()], np.uint32),
-                "place": np.array([p.place for p in places.values()], np.uint32),
+                "unit": units.astype(np.uint32),
+                "place": places.astype(np.uint32),
             }
 
-    def compact(self) -> None:
-        """Merge the fragments into one."""
-        with translated(self._uri, "compact"):
-            tiledb.consolidate(self._uri, ctx=self._ctx)
-            tiledb.vacuum(self._uri, ctx=self._ctx)
+    def _retry(self, read: Callable[[], T]) -> T:
+        """A compaction in another process may take a fragment away between listing and reading: then read again."""
+        for attempt in range(_TRIES):
+            before = list_commits(self._uri, self._ctx)
+            try:
+                return read()
+            except StoreError:
+                if attempt == _TRIES - 1 or list_commits(self._uri, self._ctx) == before:
+                    raise
+                time.sleep(0.02 * 2**attempt)
+        raise AssertionError("unreachable")
 
     def _read_halves(self, timestamps: tuple[int, int] | None) -> np.ndarray:
         stamp = timestamps or (0, 2**63 - 1)

@@ -18,20 +18,22 @@ from mistique.storage.artifacts import signing_key
 Digest = tuple[int, int]
 
 
-def digest_bytes(content: bytes | np.ndarray, key: bytes = bytes(16), context: bytes = bytes(16)) -> Digest:
+def digest_bytes(
+    content: bytes | memoryview | np.ndarray, key: bytes = bytes(16), context: bytes = bytes(16)
+) -> Digest:
     """The 128-bit digest of some bytes, under a key of up to 64 bytes, as two integers.
 
     Parameters
     ----------
-    content : bytes or ndarray of uint8
+    content : bytes, memoryview or ndarray of uint8
     key : bytes
         Zeros, as by default, guard against damage; a secret guards against people (docs/adr/0007).
     context : bytes of length 16
         What the bytes are: equal bytes in two contexts have two digests.
     """
     out = np.empty(2, np.uint64)
-    words = _words(np.frombuffer(content, np.uint8))
-    digest_words(words, np.uint64(len(content)), np.frombuffer(context, np.uint64), _expanded(key), out)
+    flat = np.frombuffer(content, np.uint8)
+    digest_words(_words(flat), np.uint64(flat.size), np.frombuffer(context, np.uint64), _expanded(key), out)
     return int(out[0]), int(out[1])
 
 
@@ -96,9 +98,9 @@ def column_contents(cells: np.ndarray, block_rows: int, context: Context, key: b
     out = np.empty((-(-n_rows // block_rows), 2), np.uint64)
     if cells.dtype.kind == "O":
         for block in range(len(out)):
-            texts = [text.encode() for text in cells[block * block_rows : (block + 1) * block_rows]]
-            lengths = np.array([len(text) for text in texts], np.uint64)
-            out[block] = digest_bytes(lengths.tobytes() + b"".join(texts), key, context(1, len(texts)))
+            texts = cells[block * block_rows : (block + 1) * block_rows].tolist()
+            lengths = np.fromiter(map(len, texts), np.uint32, len(texts))  # in characters
+            out[block] = digest_bytes(lengths.tobytes() + "".join(texts).encode(), key, context(1, len(texts)))
         return out
     n_bytes = block_rows * cells.itemsize
     # Blocks of whole words in one call; the last, shorter one by itself.

@@ -66,3 +66,8 @@ class UsageLog:
             with suppress(StoreError):
                 self._log.append([Record("usage", json.dumps(body).encode())])
         self._new.clear()
+
+    def compact(self) -> None:
+        """Merge what the log consists of."""
+        self.flush()
+        self._log.compact()

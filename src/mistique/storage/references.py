@@ -1,4 +1,4 @@
-"""Grids of chunks to references: as few runs as their order in the segments allows."""
+"""Grids of chunks to references, in as few runs as their order in the segments allows, and back."""
 
 from __future__ import annotations
 
@@ -50,6 +50,38 @@ def pack_references(
         else:
             packed.append(runs)
     return References(listed, tuple(run for runs in packed for run in runs), values)
+
+
+def unpack_references(references: References, *, n_blocks: int, n_groups: int) -> np.ndarray:
+    """The inverse of `pack_references`, without the dictionaries.
+
+    Parameters
+    ----------
+    references : References
+    n_blocks, n_groups : int
+        Of the intermediate; groups with the masks.
+
+    Returns
+    -------
+    ndarray of shape (n_blocks, n_groups, 3), int64
+
+    Raises
+    ------
+    ValueError
+        The runs do not cover the grid.
+    """
+    grid = np.full((n_blocks, n_groups, 3), -1, np.int64)
+    for run in references.runs:
+        if min(run.block, run.group, run.n_blocks, run.n_groups) < 0 or run.segment >= len(references.segments):
+            raise ValueError(f"a run that does not fit: {run}")
+        part = grid[run.block : run.block + run.n_blocks, run.group : run.group + run.n_groups]
+        blocks, groups = np.arange(part.shape[0])[:, None], np.arange(part.shape[1])
+        part[:, :, 0] = run.segment
+        part[:, :, 1] = run.unit + blocks * run.block_step + groups * run.group_step
+        part[:, :, 2] = run.place + groups * run.place_step
+    if (grid < 0).any():
+        raise ValueError("runs that leave chunks out")
+    return grid
 
 
 def _whole(grid: np.ndarray) -> Run | None:

@@ -1,0 +1,425 @@
+"""Where chunks went when segments were compacted, and what is on its way out: records beside those of captures.
+
+A reference is never rewritten. A record ``moved`` says where the chunks of old segments lie now, and whoever reads a
+reference follows it. What is to be removed is announced first (``removing``), then everybody's records are looked at
+once more, and only then it is said to be gone (``removed``): a record that came in between and uses it counts for
+nothing, for every reader alike (docs/adr/0016).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from mistique.errors import ChunkCorruptError, StoreError
+from mistique.schema import Intermediate, Part, References, Segment
+from mistique.storage.digests import is_sealed, seal
+from mistique.storage.options import damage_as_error
+from mistique.storage.records import Order, Record
+from mistique.storage.references import pack_references, unpack_references
+from mistique.storage.units import compressed, expanded
+
+MOVED, REMOVING, REMOVED = "moved", "removing", "removed"
+# A chunk of a segment as one number: its unit, then its place.
+_PLACE_BITS = 24
+
+
+def pack_chunks(units: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Units and places as one int64 each."""
+    packed: np.ndarray = (units.astype(np.int64) << _PLACE_BITS) | places.astype(np.int64)
+    return packed
+
+
+def unpack_chunks(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse of `pack_chunks`."""
+    return packed >> _PLACE_BITS, packed & ((1 << _PLACE_BITS) - 1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentMove:
+    """Where the chunks of one segment went.
+
+    Parameters
+    ----------
+    source : Segment
+    first_chunk : ndarray of shape (n_units + 1,), int64
+        As in `UnitTable`: the segment itself may be gone.
+    targets : ndarray of shape (n_chunks,), int64
+        Numbers of segments in `Move.targets`; -1: nobody needed the chunk.
+    units, places : ndarray of shape (n_chunks,), int64
+    """
+
+    source: Segment
+    first_chunk: np.ndarray
+    targets: np.ndarray
+    units: np.ndarray
+    places: np.ndarray
+
+    def images(self, units: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Targets, units and places of some chunks; a target of -1: it was not moved."""
+        n_units = len(self.first_chunk) - 1
+        is_inside = (units >= 0) & (units < n_units) & (places >= 0)
+        held = np.where(is_inside, units, 0)
+        chunks = self.first_chunk[held] + places
+        is_inside &= chunks < self.first_chunk[held + 1]
+        chunks = np.where(is_inside, chunks, 0)
+        return np.where(is_inside, self.targets[chunks], -1), self.units[chunks], self.places[chunks]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Move:
+    """What a record ``moved`` says, without the places: those are read by need.
+
+    Parameters
+    ----------
+    order : Order
+    sources : tuple of Segment
+    targets : tuple of Segment
+        Made for it, or there before and holding equal chunks.
+    generation : int
+        Of the targets that were made for it: one more than the highest of the sources.
+    made : frozenset of str
+    forgotten : frozenset of str
+        Segments and artifacts that nobody uses any more.
+    unix_seconds : float
+        When, by the clock of the host that compacted.
+    sealed : tuple of (object, bytes)
+        The seal that was found, and what it has to be of beside the attachment.
+    """
+
+    order: Order
+    sources: tuple[Segment, ...]
+    targets: tuple[Segment, ...]
+    generation: int
+    made: frozenset[str]
+    forgotten: frozenset[str]
+    unix_seconds: float
+    sealed: tuple[object, bytes]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What it takes out of use."""
+        return self.forgotten | {segment.id for segment in self.sources}
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """What it needs."""
+        return frozenset(segment.id for segment in self.targets)
+
+
+@dataclass(frozen=True, slots=True)
+class _Removal:
+    names: frozenset[str]
+    seen: Mapping[str, int]  # for each writer who used one of them, the highest counter that had been looked at
+
+
+class Moves:
+    """All that was moved and removed in a store.
+
+    Parameters
+    ----------
+    load : callable
+        Gives the attachment of a record.
+    """
+
+    def __init__(self, load: Callable[[Order], bytes]) -> None:
+        self._load = load
+        self._moves: list[Move] = []
+        self._announced: dict[Order, frozenset[str]] = {}
+        self._settled: set[Order] = set()
+        self._removals: list[_Removal] = []
+        self._parts: dict[Order, dict[str, SegmentMove]] = {}
+        self._is_own: dict[Order, bool] = {}
+        self.n_records = 0
+
+    def add(self, order: Order, record: Record) -> None:
+        """Take a record; they come in any order."""
+        body = json.loads(record.body)
+        if record.kind == MOVED:
+            sealed = body.pop("seal", None), _json(body)
+            sources, targets = ([segment_from(item) for item in body[name]] for name in ("sources", "targets"))
+            names = frozenset(body["made"]), frozenset(body["forgotten"])
+            facts = int(body["generation"]), *names, body["unix_seconds"], sealed
+            move = Move(order, tuple(sources), tuple(targets), *facts)
+            self._moves.append(move)
+            self._moves.sort(key=lambda move: move.order)
+        elif record.kind == REMOVING:
+            self._announced[order] = frozenset(body["names"])
+        else:
+            self._settled.add(Order(*body["of"]))
+            self._removals.append(_Removal(frozenset(body["names"]), dict(body["seen"])))
+        self.n_records += 1
+        for name in ("removed", "pending", "valid", "retired", "_by_source"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def removed(self) -> frozenset[str]:
+        """Segments and artifacts that are gone, or as good as gone."""
+        return frozenset[str]().union(*(removal.names for removal in self._removals))
+
+    @cached_property
+    def pending(self) -> frozenset[str]:
+        """Those that somebody announced to remove, and nobody knows yet whether he did."""
+        return frozenset[str]().union(
+            *(names for order, names in self._announced.items() if order not in self._settled)
+        )
+
+    @cached_property
+    def valid(self) -> list[Move]:
+        """The moves that count, oldest first."""
+        return [move for move in self._moves if not self.is_void(move.order, move.uses)]
+
+    @cached_property
+    def retired(self) -> dict[str, float]:
+        """What was moved or forgotten, with the time when that was last said."""
+        found: dict[str, float] = {}
+        for move in self.valid:
+            for name in move.names:
+                found[name] = max(move.unix_seconds, found.get(name, move.unix_seconds))
+        return found
+
+    @property
+    def mentioned(self) -> frozenset[str]:
+        """Every name in any record of these."""
+        return self.removed | self.pending | frozenset[str]().union(*(m.names | m.uses for m in self._moves))
+
+    def users(self) -> list[tuple[Order, frozenset[str]]]:
+        """The moves as records that use segments."""
+        return [(move.order, move.uses) for move in self._moves]
+
+    def generation(self, segment_id: str) -> int:
+        """How many compactions a segment's chunks have been through."""
+        return max((move.generation for move in self._moves if segment_id in move.made), default=0)
+
+    def is_void(self, order: Order, uses: frozenset[str]) -> bool:
+        """A record uses what was removed by somebody who had not seen that record."""
+        return any(
+            removal.names & uses and removal.seen.get(order.writer, 0) < order.counter for removal in self._removals
+        )
+
+    def is_gone(self, name: str) -> bool:
+        """Nobody should begin to use it: it is out of use, or about to be removed."""
+        return name in self.removed or name in self.pending or name in self.retired
+
+    def translate(self, references: References, node: Intermediate, *, by_own: bool = False) -> References:
+        """References to where the chunks of an intermediate lie now.
+
+        Parameters
+        ----------
+        references : References
+        node : Intermediate
+        by_own : bool, default False
+            Follow this user's moves alone: what is captured by them is not to be what another says (docs/adr/0017).
+
+        Raises
+        ------
+        ChunkCorruptError
+            The records do not fit together.
+        """
+        if not any(segment.id in self._by_source for segment in references.segments):
+            return references
+        n_groups = node.n_groups + len(node.mask_groups)
+        with damage_as_error(f"references of {node.name!r}", "runs of chunks"):
+            grid = unpack_references(references, n_blocks=node.n_blocks, n_groups=n_groups)
+            values = [(values.segment, values.unit, values.place) for values in references.dictionaries]
+            points = np.concatenate([grid.reshape(-1, 3), np.array(values, np.int64).reshape(-1, 3)])
+            listed = self._follow(list(references.segments), points, by_own=by_own)
+            dictionaries = {
+                dictionary.group: (int(segment), int(unit), int(place))
+                for dictionary, (segment, unit, place) in zip(
+                    references.dictionaries, points[len(points) - len(values) :], strict=True
+                )
+            }
+            return pack_references(listed, points[: len(points) - len(values)].reshape(grid.shape), dictionaries)
+
+    def follow(self, segment_id: str, units: np.ndarray, places: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """Where some chunks of one segment lie now.
+
+        Returns
+        -------
+        ids : list of str
+        points : ndarray of shape (n_chunks, 3), int64
+            Of each chunk: the number of its segment in `ids`, its unit, its place.
+        """
+        points = np.stack([np.zeros(len(units), np.int64), units.astype(np.int64), places.astype(np.int64)], axis=1)
+        nothing = Part(0, 0, "")
+        listed = self._follow([Segment(segment_id, 0, 0, nothing, nothing, 0)], points)
+        return [segment.id for segment in listed], points
+
+    def ends(self, chunks: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, Segment]]:
+        """Wherever some chunks might be read from, by whatever subset of the moves that a reader knows.
+
+        Parameters
+        ----------
+        chunks : mapping of str to ndarray of int64
+            By segment, as `pack_chunks` packs them.
+
+        Returns
+        -------
+        ends : dict of str to ndarray of int64, sorted
+        segments : dict of str to Segment
+            Those that moves name.
+
+        Notes
+        -----
+        All ways are followed, not only the first, and a move to what somebody announced to remove is one more end, not
+        a way on: until he has said so, that move may yet turn out void.
+        """
+        pending = self.pending
+        known = {segment.id: segment for move in self.valid for segment in move.targets}
+        seen: dict[str, np.ndarray] = {}
+        ends: dict[str, list[np.ndarray]] = defaultdict(list)
+        waiting = [(name, np.unique(packed)) for name, packed in chunks.items()]
+        while waiting:
+            name, packed = waiting.pop()
+            fresh = np.setdiff1d(packed, seen[name], assume_unique=True) if name in seen else packed
+            if not len(fresh):
+                continue
+            seen[name] = np.union1d(seen[name], fresh) if name in seen else fresh
+            units, places = unpack_chunks(fresh)
+            is_end = np.ones(len(fresh), bool)
+            for move in self._by_source.get(name, ()):
+                to, to_units, to_places = self._part(move, name).images(units, places)
+                for number in np.unique(to[to >= 0]).tolist():
+                    went = to == number
+                    target = move.targets[number].id
+                    waiting.append((target, np.unique(pack_chunks(to_units[went], to_places[went]))))
+                if not move.uses & pending:
+                    is_end &= to < 0
+            ends[name].append(fresh[is_end])
+        joined = {name: np.unique(np.concatenate(parts)) for name, parts in ends.items()}
+        return {name: packed for name, packed in joined.items() if len(packed)}, known
+
+    def check(self, uses: Iterable[str]) -> None:
+        """A capture is about to use these.
+
+        Raises
+        ------
+        StoreError
+            One of them was removed, or is being removed.
+        """
+        lost = sorted(set(uses) & (self.removed | self.pending))
+        if lost:
+            raise StoreError(
+                f"a compaction removed {lost[0]} while a capture that uses it was under way: capture again, and give "
+                "compact() a longer grace_seconds than captures take"
+            )
+
+    @cached_property
+    def _by_source(self) -> dict[str, list[Move]]:
+        by_source: dict[str, list[Move]] = defaultdict(list)
+        for move in self.valid:
+            for segment in move.sources:
+                by_source[segment.id].append(move)
+        return by_source
+
+    def _follow(self, listed: list[Segment], points: np.ndarray, *, by_own: bool = False) -> list[Segment]:
+        """Change points (number in `listed`, unit, place) to where they lie now; `listed` grows."""
+        numbers = {segment.id: number for number, segment in enumerate(listed)}
+        waiting = set(range(len(listed)))
+        # A move leads to a later generation or a larger segment, so no chunk comes twice to one place.
+        for _ in range(len(self._moves) + 1):
+            coming: set[int] = set()
+            for number in waiting:
+                for move in self._by_source.get(listed[number].id, ()):
+                    if by_own and not self._is_sealed(move):
+                        continue
+                    here = np.flatnonzero(points[:, 0] == number)
+                    to, units, places = self._part(move, listed[number].id).images(points[here, 1], points[here, 2])
+                    for target in np.unique(to[to >= 0]).tolist():
+                        segment = move.targets[target]
+                        if segment.id not in numbers:
+                            numbers[segment.id] = len(listed)
+                            listed.append(segment)
+                        went = to == target
+                        points[here[went]] = np.stack(
+                            [np.full(went.sum(), numbers[segment.id]), units[went], places[went]], axis=1
+                        )
+                        coming.add(numbers[segment.id])
+            waiting = coming
+            if not waiting:
+                return listed
+        raise ChunkCorruptError(where="moved segments", expected="an end", got="a circle")
+
+    def _is_sealed(self, move: Move) -> bool:
+        """Whether this user made the move."""
+        if move.order not in self._is_own:
+            found, body = move.sealed
+            self._is_own[move.order] = is_sealed(found, MOVED, body, self._load(move.order))
+        return self._is_own[move.order]
+
+    def _part(self, move: Move, segment_id: str) -> SegmentMove:
+        if move.order not in self._parts:
+            with damage_as_error(f"record {move.order.counter} of the catalog", "places of moved chunks"):
+                self._parts[move.order] = _parts_from(self._load(move.order), move)
+        return self._parts[move.order][segment_id]
+
+
+def move_record(
+    parts: Sequence[SegmentMove],
+    targets: Sequence[Segment],
+    *,
+    made: Iterable[str],
+    generation: int,
+    forgotten: Iterable[str],
+    unix_seconds: float,
+) -> Record:
+    """The record of a move, sealed."""
+    body: dict[str, Any] = {
+        "sources": [asdict(part.source) for part in parts],
+        "targets": [asdict(target) for target in targets],
+        "made": sorted(made),
+        "generation": generation,
+        "forgotten": sorted(forgotten),
+        "unix_seconds": unix_seconds,
+    }
+    arrays: list[np.ndarray] = []
+    for part in parts:
+        # Steps: what was copied in its order is then one value over and over.
+        steps = [np.diff(part.first_chunk), part.targets, np.diff(part.units, prepend=0), part.places]
+        arrays += [np.asarray(values, np.int64) for values in steps]
+    content = b"".join(array.tobytes() for array in arrays)
+    attachment = compressed(content) if arrays else b""
+    return Record(MOVED, _json({**body, "seal": seal(MOVED, _json(body), attachment)}), attachment)
+
+
+def removing_record(names: Iterable[str]) -> Record:
+    """The record that announces what is to be removed."""
+    return Record(REMOVING, _json({"names": sorted(names)}))
+
+
+def removed_record(of: Order, names: Iterable[str], seen: Mapping[str, int]) -> Record:
+    """The record that says which of them are."""
+    return Record(REMOVED, _json({"of": [of.counter, of.writer], "names": sorted(names), "seen": dict(seen)}))
+
+
+def segment_from(body: Mapping[str, Any]) -> Segment:
+    """A segment from its JSON."""
+    return Segment(**{**body, "units": Part(**body["units"]), "contents": Part(**body["contents"])})
+
+
+def _parts_from(content: bytes, move: Move) -> dict[str, SegmentMove]:
+    n_words = sum(segment.n_units + 3 * segment.n_chunks for segment in move.sources)
+    words = np.frombuffer(expanded(content, n_words * 8) if n_words else b"", np.int64)
+    if len(words) != n_words:
+        raise ValueError(f"expected {n_words} numbers, got {len(words)}")
+    parts: dict[str, SegmentMove] = {}
+    for segment in move.sources:
+        bounds = np.cumsum([segment.n_units, segment.n_chunks, segment.n_chunks, segment.n_chunks])
+        steps, targets, units, places = np.split(words[: bounds[-1]], bounds[:-1])
+        words = words[bounds[-1] :]
+        first_chunk = np.concatenate([[0], np.cumsum(steps)])
+        if first_chunk[-1] != segment.n_chunks or (steps < 1).any() or (targets >= len(move.targets)).any():
+            raise ValueError(f"places that do not fit segment {segment.id}")
+        parts[segment.id] = SegmentMove(segment, first_chunk, targets, np.cumsum(units), places)
+    return parts
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
