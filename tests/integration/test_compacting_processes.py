@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -87,9 +89,23 @@ print("done", flush=True)
 """
 
 
-def start(script: str, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", script, *arguments]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+@contextmanager
+def running(*scripts: tuple[str, ...]) -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that run these scripts; none is left behind."""
+    with ExitStack() as stack:
+        started = []
+        for script in scripts:
+            process = subprocess.Popen([sys.executable, "-c", *script], stdout=subprocess.PIPE, text=True)
+            started.append(stack.enter_context(process))
+            stack.callback(process.kill)
+        yield started
+
+
+def all_said(processes: list[subprocess.Popen[str]]) -> list[str]:
+    """Lines that processes wrote, which all ended well."""
+    lines = [line for process in processes for line in process.communicate()[0].splitlines()]
+    assert [process.returncode for process in processes] == [0] * len(processes)
+    return lines
 
 
 def check_right(store: Store, version: str, i: int) -> None:
@@ -144,15 +160,14 @@ def test_captures_beside_compactions_are_stored_and_right_or_refused(tmp_path: P
     uri = str(tmp_path / "s.mistique")
     with mistique.open(uri) as store:
         key = put(store, np.arange(4500.0).reshape(1500, 3), model="lab/before")
-    writers = [start(WRITER, uri, f"lab/{name}", "15") for name in ("one", "two")]
-    with mistique.open(uri) as store:
+    scripts = [(WRITER, uri, f"lab/{name}", "15") for name in ("one", "two")]
+    with running(*scripts) as writers, mistique.open(uri) as store:
         n_compactions = 0
         while any(writer.poll() is None for writer in writers):
             store.compact(grace_seconds=0)
             n_compactions += 1
         assert n_compactions >= 3
-    reported = [line.split(maxsplit=1) for writer in writers for line in writer.communicate()[0].splitlines()]
-    assert [writer.returncode for writer in writers] == [0, 0]
+        reported = [line.split(maxsplit=1) for line in all_said(writers)]
     assert len(reported) == 30
     with mistique.open(uri, mode="r") as store:
         for version, i in reported:
@@ -172,11 +187,11 @@ def test_captures_beside_compactions_are_stored_and_right_or_refused(tmp_path: P
 def test_captures_within_the_grace_period_are_never_refused(tmp_path: Path) -> None:
     uri = str(tmp_path / "s.mistique")
     mistique.open(uri).close()
-    writers = [start(WRITER, uri, f"lab/{name}", "10") for name in ("one", "two")]
-    with mistique.open(uri) as store:
+    scripts = [(WRITER, uri, f"lab/{name}", "10") for name in ("one", "two")]
+    with running(*scripts) as writers, mistique.open(uri) as store:
         while any(writer.poll() is None for writer in writers):
             store.compact(grace_seconds=600)
-    reported = [line.split(maxsplit=1) for writer in writers for line in writer.communicate()[0].splitlines()]
+        reported = [line.split(maxsplit=1) for line in all_said(writers)]
     assert [line for line in reported if line[0] == "refused"] == []
     assert len(reported) == 20
     with mistique.open(uri) as store:
@@ -190,15 +205,15 @@ def test_a_reader_goes_on_while_others_capture_and_compact(tmp_path: Path) -> No
     with mistique.open(uri) as store:
         put(store, np.arange(12_000.0).reshape(4000, 3))
         key = put_layer(store, np.random.default_rng(0).normal(size=(4000, 90)).astype(np.float32), model="lab/layer")
-        reader = start(READER, uri, key)
-        assert reader.stdout is not None
-        assert reader.stdout.readline() == "reading\n"
-        for i in range(12):
-            put(store, np.arange(3000.0) + i, model="lab/more")
-            store.compact(grace_seconds=0)
-        said = reader.stdout.readline()
-        reader.kill()
-        said += reader.communicate()[0]
+        with running((READER, uri, key)) as (reader,):
+            assert reader.stdout is not None
+            assert reader.stdout.readline() == "reading\n"
+            for i in range(12):
+                put(store, np.arange(3000.0) + i, model="lab/more")
+                store.compact(grace_seconds=0)
+            said = reader.stdout.readline()
+            reader.kill()
+            said += reader.communicate()[0]
     assert said.startswith("20\n")
     assert "WRONG" not in said
 
@@ -208,11 +223,10 @@ def test_two_compactors_at_once_change_no_answer(store: Store) -> None:
     fill(store, n_epochs=3)
     before = ask(store)
     for round_ in range(3):
-        compactors = [start(COMPACTOR, store.uri, "2") for _ in range(2)]
-        for compactor in compactors:
-            assert compactor.communicate()[0] == "done\n"
-        for key in before:
-            assert ask(store)[key] == before[key]
+        with running(*[(COMPACTOR, store.uri, "2")] * 2) as compactors:
+            assert all_said(compactors) == ["done", "done"]
+        found = ask(store)
+        assert {key: found[key] for key in before} == before
         put(store, np.arange(4000.0) + round_, model="lab/more")
         put_layer(store, np.full((4000, 70), round_, np.float32), model="lab/layer")
     before = ask(store)

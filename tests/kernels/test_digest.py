@@ -9,12 +9,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mistique.kernels import digest as kernel
-from mistique.storage.digests import chunk_digest, codec_text, digest_bytes
+from mistique.storage.digests import column_contents, digest_bytes
+from mistique.storage.units import UnitKind
 from tests.reference import digest as oracle
 
 KEY = bytes(range(16))
-RAW = codec_text({"name": "raw"})
-NO_PARAMS = np.empty(0)
+RAW = UnitKind('{"name": "raw"}', "<f4", "<f4", is_table=True)
+
+
+def contents(cells: np.ndarray, block_rows: int = 4096) -> list[list[int]]:
+    """Digests of the chunks of a column."""
+    return column_contents(cells, block_rows, RAW.context, KEY).tolist()
 
 
 def test_siphash_of_the_oracle_has_the_published_vector() -> None:
@@ -37,8 +42,7 @@ def test_kernel_equals_the_oracle_at_every_kind_of_length(n_bytes: int) -> None:
 def test_bytes_that_lie_unaligned_in_memory_have_the_same_digest(offset: int) -> None:
     content = bytes(range(96))
     buffer = np.frombuffer(bytes(offset) + content, np.uint8)[offset:]
-    cells = buffer.reshape(1, -1)
-    assert chunk_digest(cells, NO_PARAMS, RAW) == chunk_digest(cells.copy(), NO_PARAMS, RAW)
+    assert digest_bytes(buffer, KEY) == digest_bytes(buffer.copy(), KEY) == digest_bytes(content, KEY)
 
 
 @given(content=st.binary(min_size=1, max_size=200), data=st.data())
@@ -61,24 +65,29 @@ def test_two_words_swapped_change_the_digest() -> None:
     assert digest_bytes(words.tobytes(), KEY) != digest_bytes(swapped.tobytes(), KEY)
 
 
-@given(cells=hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6)))
+@given(cells=hnp.arrays(np.float64, hnp.array_shapes(min_dims=1, max_dims=1, max_side=9)))
 def test_chunks_have_equal_digests_iff_their_bytes_are_equal(cells: np.ndarray) -> None:
     negated = -cells
     is_equal = negated.tobytes() == cells.tobytes()
-    assert chunk_digest(cells.copy(), NO_PARAMS, RAW) == chunk_digest(cells, NO_PARAMS, RAW)
-    assert (chunk_digest(negated, NO_PARAMS, RAW) == chunk_digest(cells, NO_PARAMS, RAW)) == is_equal
+    assert contents(cells.copy()) == contents(cells)
+    assert (contents(negated) == contents(cells)) == is_equal
 
 
-def test_shape_dtype_params_and_codec_are_part_of_a_chunk() -> None:
-    cells = np.zeros((2, 8), np.float32)
-    digests = [
-        chunk_digest(cells, NO_PARAMS, RAW),
-        chunk_digest(cells.reshape(1, 16), NO_PARAMS, RAW),
-        chunk_digest(cells.view(np.int32), NO_PARAMS, RAW),
-        chunk_digest(cells, np.ones(1), RAW),
-        chunk_digest(cells, NO_PARAMS, codec_text({"name": "power", "bits": 5})),
-    ]
+def test_shape_type_and_codec_are_part_of_a_chunk() -> None:
+    power = UnitKind('{"bits": 5, "name": "power"}', "<f4", "<f4", is_table=True)
+    whole = UnitKind(RAW.codec, "<i4", "<i4", is_table=True)
+    contexts = [RAW.context(2, 8), RAW.context(1, 16), RAW.context(16, 1), power.context(2, 8), whole.context(2, 8)]
+    digests = [digest_bytes(bytes(64), KEY, context) for context in contexts]
     assert len(set(digests)) == len(digests)
+
+
+@pytest.mark.parametrize("block_rows", [1, 3, 8, 100])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_chunks_of_a_column_have_the_digests_of_their_bytes(dtype: type, block_rows: int) -> None:
+    cells = np.arange(20).astype(dtype)
+    blocks = [cells[i : i + block_rows] for i in range(0, 20, block_rows)]
+    expected = [list(digest_bytes(block.tobytes(), KEY, RAW.context(1, len(block)))) for block in blocks]
+    assert contents(cells, block_rows) == expected
 
 
 @pytest.mark.parametrize(
@@ -86,13 +95,8 @@ def test_shape_dtype_params_and_codec_are_part_of_a_chunk() -> None:
     [(["ab", "c"], ["a", "bc"]), (["", "a"], ["a", ""]), (["é"], ["é".encode().decode("latin-1")])],
 )
 def test_texts_cut_elsewhere_have_other_digests(left: list[str], right: list[str]) -> None:
-    left_cells, right_cells = (np.array([texts], object) for texts in (left, right))
-    assert chunk_digest(left_cells, NO_PARAMS, RAW) != chunk_digest(right_cells, NO_PARAMS, RAW)
-
-
-def test_a_strided_chunk_has_the_digest_of_its_copy() -> None:
-    cells = np.arange(64.0).reshape(8, 8)[::2, 1::3]
-    assert chunk_digest(cells, NO_PARAMS, RAW) == chunk_digest(cells.copy(), NO_PARAMS, RAW)
+    left_cells, right_cells = (np.array(texts, object) for texts in (left, right))
+    assert contents(left_cells) != contents(right_cells)
 
 
 def test_the_bits_that_cancelled_in_every_lane_of_the_first_format_are_seen() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +20,7 @@ _MIN_FLOATS = 4096
 
 
 @register
+@dataclass(frozen=True)
 class Raw:
     """The exact codec: every bit comes back, NaN payloads, the sign of -0.0 and denormals included.
 
@@ -39,12 +41,6 @@ class Raw:
 
     name: ClassVar[str] = "raw"
     is_lossy: ClassVar[bool] = False
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Raw)
 
     def config(self) -> dict[str, Any]:
         """Name and parameters, as JSON keeps them."""
