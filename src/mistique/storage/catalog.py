@@ -120,7 +120,9 @@ class Catalog:
         """
         self.refresh()
         intermediates = [
-            node if node.references is None else replace(node, references=self._moves.translate(node.references, node))
+            node
+            if node.references is None
+            else replace(node, references=self._moves.translate(node.references, node, by_own=True))
             for node in intermediates
         ]
         used = {segment.id for node in intermediates if node.references for segment in node.references.segments}
@@ -180,14 +182,19 @@ class Catalog:
     def held(self, lineage: str, is_wanted: Callable[[Intermediate], bool]) -> Intermediate | None:
         """A stored intermediate of that lineage that is wanted, with its references; None: there is none.
 
-        Nobody reads or hashes what a lineage stands for, so only records that this user's key sealed are believed.
+        Nobody reads or hashes what a lineage stands for, so only records that this user's key sealed are believed, and
+        only moves that it sealed are followed.
         """
         self.refresh()
         for capture, name in reversed(self._of_lineage.get(lineage, [])):
             if name in capture.stored and is_wanted(capture.intermediates[name]):
-                references = self.references(capture)[name]
-                if self._sealed[capture.orders[name]]:
-                    return replace(capture.intermediates[name], references=references)
+                node = capture.intermediates[name]
+                written = self._raw_references(capture)[name]
+                if not self._sealed[capture.orders[name]]:
+                    continue
+                references = self._moves.translate(written, node, by_own=True)
+                if not any(self._moves.is_gone(segment.id) for segment in references.segments):
+                    return replace(node, references=references)
         return None
 
     def derived(self, lineage: str) -> Intermediate | None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from mistique.errors import ChunkCorruptError, StoreError
 from mistique.schema import Intermediate, Part, References, Segment
+from mistique.storage.digests import is_sealed, seal
 from mistique.storage.options import damage_as_error
 from mistique.storage.records import Order, Record
 from mistique.storage.references import pack_references, unpack_references
@@ -88,6 +89,8 @@ class Move:
         Segments and artifacts that nobody uses any more.
     unix_seconds : float
         When, by the clock of the host that compacted.
+    sealed : tuple of (object, bytes)
+        The seal that was found, and what it has to be of beside the attachment.
     """
 
     order: Order
@@ -97,6 +100,7 @@ class Move:
     made: frozenset[str]
     forgotten: frozenset[str]
     unix_seconds: float
+    sealed: tuple[object, bytes]
 
     @property
     def names(self) -> frozenset[str]:
@@ -131,15 +135,18 @@ class Moves:
         self._settled: set[Order] = set()
         self._removals: list[_Removal] = []
         self._parts: dict[Order, dict[str, SegmentMove]] = {}
+        self._is_own: dict[Order, bool] = {}
         self.n_records = 0
 
     def add(self, order: Order, record: Record) -> None:
         """Take a record; they come in any order."""
         body = json.loads(record.body)
         if record.kind == MOVED:
+            sealed = body.pop("seal", None), _json(body)
             sources, targets = ([segment_from(item) for item in body[name]] for name in ("sources", "targets"))
             names = frozenset(body["made"]), frozenset(body["forgotten"])
-            move = Move(order, tuple(sources), tuple(targets), int(body["generation"]), *names, body["unix_seconds"])
+            facts = int(body["generation"]), *names, body["unix_seconds"], sealed
+            move = Move(order, tuple(sources), tuple(targets), *facts)
             self._moves.append(move)
             self._moves.sort(key=lambda move: move.order)
         elif record.kind == REMOVING:
@@ -200,8 +207,15 @@ class Moves:
         """Nobody should begin to use it: it is out of use, or about to be removed."""
         return name in self.removed or name in self.pending or name in self.retired
 
-    def translate(self, references: References, node: Intermediate) -> References:
+    def translate(self, references: References, node: Intermediate, *, by_own: bool = False) -> References:
         """References to where the chunks of an intermediate lie now.
+
+        Parameters
+        ----------
+        references : References
+        node : Intermediate
+        by_own : bool, default False
+            Follow this user's moves alone: what is captured by them is not to be what another says (docs/adr/0017).
 
         Raises
         ------
@@ -215,7 +229,7 @@ class Moves:
             grid = unpack_references(references, n_blocks=node.n_blocks, n_groups=n_groups)
             values = [(values.segment, values.unit, values.place) for values in references.dictionaries]
             points = np.concatenate([grid.reshape(-1, 3), np.array(values, np.int64).reshape(-1, 3)])
-            listed = self._follow(list(references.segments), points)
+            listed = self._follow(list(references.segments), points, by_own=by_own)
             dictionaries = {
                 dictionary.group: (int(segment), int(unit), int(place))
                 for dictionary, (segment, unit, place) in zip(
@@ -305,7 +319,7 @@ class Moves:
                 by_source[segment.id].append(move)
         return by_source
 
-    def _follow(self, listed: list[Segment], points: np.ndarray) -> list[Segment]:
+    def _follow(self, listed: list[Segment], points: np.ndarray, *, by_own: bool = False) -> list[Segment]:
         """Change points (number in `listed`, unit, place) to where they lie now; `listed` grows."""
         numbers = {segment.id: number for number, segment in enumerate(listed)}
         waiting = set(range(len(listed)))
@@ -314,6 +328,8 @@ class Moves:
             coming: set[int] = set()
             for number in waiting:
                 for move in self._by_source.get(listed[number].id, ()):
+                    if by_own and not self._is_sealed(move):
+                        continue
                     here = np.flatnonzero(points[:, 0] == number)
                     to, units, places = self._part(move, listed[number].id).images(points[here, 1], points[here, 2])
                     for target in np.unique(to[to >= 0]).tolist():
@@ -331,6 +347,13 @@ class Moves:
                 return listed
         raise ChunkCorruptError(where="moved segments", expected="an end", got="a circle")
 
+    def _is_sealed(self, move: Move) -> bool:
+        """Whether this user made the move."""
+        if move.order not in self._is_own:
+            found, body = move.sealed
+            self._is_own[move.order] = is_sealed(found, MOVED, body, self._load(move.order))
+        return self._is_own[move.order]
+
     def _part(self, move: Move, segment_id: str) -> SegmentMove:
         if move.order not in self._parts:
             with damage_as_error(f"record {move.order.counter} of the catalog", "places of moved chunks"):
@@ -347,8 +370,8 @@ def move_record(
     forgotten: Iterable[str],
     unix_seconds: float,
 ) -> Record:
-    """The record of a move."""
-    body = {
+    """The record of a move, sealed."""
+    body: dict[str, Any] = {
         "sources": [asdict(part.source) for part in parts],
         "targets": [asdict(target) for target in targets],
         "made": sorted(made),
@@ -362,7 +385,8 @@ def move_record(
         steps = [np.diff(part.first_chunk), part.targets, np.diff(part.units, prepend=0), part.places]
         arrays += [np.asarray(values, np.int64) for values in steps]
     content = b"".join(array.tobytes() for array in arrays)
-    return Record(MOVED, _json(body), compressed(content) if arrays else b"")
+    attachment = compressed(content) if arrays else b""
+    return Record(MOVED, _json({**body, "seal": seal(MOVED, _json(body), attachment)}), attachment)
 
 
 def removing_record(names: Iterable[str]) -> Record:
