@@ -184,7 +184,7 @@ class Store:
             self._digests,
             Remains(self._layout, self._ctx),
             make_writer=self._make_writer,
-            placement=self._placement,
+            placement=Placement(),
         )
         self._usage.compact()
         done = compactor.run(self.uri, grace_seconds=grace_seconds)

@@ -23,10 +23,11 @@ def decoded(coded: bytes, shape: tuple[int, int]) -> np.ndarray:
     n_symbols=st.sampled_from([2, 3, 31, 255, 256]),
     skew=st.sampled_from([1.0, 4.0, 40.0]),
     seed=st.integers(0, 2**32 - 1),
+    is_smallest=st.booleans(),
 )
-def test_codes_come_back(shape: tuple[int, int], n_symbols: int, skew: float, seed: int) -> None:
+def test_codes_come_back(shape: tuple[int, int], n_symbols: int, skew: float, seed: int, is_smallest: bool) -> None:
     codes = (np.random.default_rng(seed).random(shape) ** skew * n_symbols).astype(np.uint8)
-    assert (decoded(encode_codes(codes), shape) == codes).all()
+    assert (decoded(encode_codes(codes, is_smallest=is_smallest), shape) == codes).all()
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0), (1, 1), (2, 3), (1, 70_000)])
@@ -37,18 +38,22 @@ def test_small_empty_long_and_constant_codes_come_back(shape: tuple[int, int]) -
     assert (decoded(encode_codes(codes * 0), shape) == 0).all()
 
 
-def test_it_comes_within_two_percent_of_the_entropy_of_independent_codes() -> None:
+@pytest.mark.parametrize(("is_smallest", "share"), [(False, 1.05), (True, 1.02)])
+def test_it_comes_near_the_entropy_of_independent_codes(is_smallest: bool, share: float) -> None:
     codes = np.random.default_rng(1).binomial(20, 0.2, (64, 1024)).astype(np.uint8)
     shares = np.bincount(codes.reshape(-1)) / codes.size
     bits = -(shares[shares > 0] * np.log2(shares[shares > 0])).sum()
-    assert codes.size * bits / 8 <= len(encode_codes(codes)) <= 1.02 * codes.size * bits / 8
+    n_bytes = len(encode_codes(codes, is_smallest=is_smallest))
+    assert codes.size * bits / 8 <= n_bytes <= share * codes.size * bits / 8
 
 
-def test_what_neighbours_foretell_takes_no_bytes() -> None:
+@pytest.mark.parametrize(("is_smallest", "share"), [(False, 0.8), (True, 0.65)])
+def test_what_neighbours_foretell_takes_fewer_bytes(is_smallest: bool, share: float) -> None:
     rows = np.random.default_rng(2).integers(0, 16, 1024)
     repeated = np.tile(rows, (64, 1)).astype(np.uint8)
     mixed = np.random.default_rng(2).permuted(repeated.reshape(-1)).reshape(repeated.shape)
-    assert len(encode_codes(repeated)) < 0.65 * len(encode_codes(mixed))
+    of_repeated, of_mixed = (encode_codes(codes, is_smallest=is_smallest) for codes in (repeated, mixed))
+    assert len(of_repeated) < share * len(of_mixed)
 
 
 def test_the_lag_is_the_width_of_a_map_that_repeats_along_it() -> None:
@@ -65,9 +70,10 @@ def test_normalized_counts_add_up_and_forget_no_code(counts: list[int]) -> None:
     assert (frequencies >= 0).all()
 
 
-def test_every_way_to_cut_it_short_is_noticed() -> None:
+@pytest.mark.parametrize("is_smallest", [False, True])
+def test_every_way_to_cut_it_short_is_noticed(is_smallest: bool) -> None:
     codes = np.random.default_rng(5).integers(0, 9, (4, 1024)).astype(np.uint8)
-    coded = encode_codes(codes)
+    coded = encode_codes(codes, is_smallest=is_smallest)
     for end in {*range(0, len(coded), 97), len(coded) - 1, len(coded) - 2}:
         with pytest.raises(ChunkCorruptError):
             decoded(coded[:end], codes.shape)

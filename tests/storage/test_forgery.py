@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pytest
 import mistique
 from mistique.ingest import layers, tables
 from mistique.storage.digests import content_key, is_sealed, seal
+from mistique.storage.move_records import SegmentMove, move_record
 from mistique.storage.records import Record
 from mistique.store import Store
 from tests.capturing import capturing, put, put_layer, references_of
@@ -150,6 +152,69 @@ def test_a_segment_that_claims_the_digests_of_my_layers_is_not_referred_to(
     monkeypatch.undo()
     found = mistique.get(store, put_layer(mistique.open(store.uri), MY_MAPS)).values
     assert found.tobytes() == MY_MAPS.tobytes()
+
+
+def redirect(shared: Store, mine: str, theirs: str) -> None:
+    """Say that the chunks of one intermediate moved to those of another."""
+    source, target = (references_of(shared, key).segments[0] for key in (mine, theirs))
+    table = shared.segments.table(source)
+    n_chunks = source.n_chunks
+    units = np.repeat(np.arange(source.n_units), np.diff(table.first_chunk))
+    places = np.arange(n_chunks) - table.first_chunk[units]
+    part = SegmentMove(source, table.first_chunk, np.zeros(n_chunks, np.int64), units, places)
+    facts = {"made": [], "generation": 1, "forgotten": [], "unix_seconds": time.time()}
+    shared.catalog.move(move_record([part], [target], **facts))
+
+
+def test_a_move_that_another_user_claims_is_not_followed_by_what_i_capture(store: Store) -> None:
+    with capturing(store) as capture:
+        capture.add("scale", MINE, lineage="of scale")
+    with as_another_user():
+        theirs = mistique.open(store.uri)
+        redirect(theirs, "lab/model@1/train/scale", put(theirs, FORGED, model="lab/theirs"))
+    is_reused(store, "scale")
+    with capturing(mistique.open(store.uri), model="lab/again") as capture:
+        capture.add("scale", MINE)
+    assert mistique.get(store, "lab/again@1/train/scale").values.tobytes() == MINE.tobytes()
+    found = store.catalog.find("lab/mine@1/train/maps")[0]
+    assert "scale" not in found.intermediates
+
+
+def test_what_was_moved_by_a_compaction_of_this_user_is_reused(store: Store) -> None:
+    with capturing(store) as capture:
+        capture.add("scale", MINE, lineage="of scale")
+    put(store, FORGED, model="lab/other")
+    before = references_of(store, "lab/model@1/train/scale")
+    assert store.compact(grace_seconds=0).n_segments_made == 1
+    again = mistique.open(store.uri)
+    assert references_of(again, "lab/model@1/train/scale") != before
+    assert is_reused(again, "scale")
+    assert mistique.get(again, "lab/mine@1/train/scale").values.tobytes() == MINE.tobytes()
+    assert again.catalog.find(put(again, MINE, model="lab/more"))[1].stored_nbytes == 0
+
+
+def test_a_compaction_does_not_vouch_for_digests_that_another_user_claims(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, honest = content_key(), tables.column_contents
+    pretended = {FORGED[:, i].tobytes(): np.ascontiguousarray(MINE[:, i]) for i in range(3)}
+    monkeypatch.setattr(
+        tables,
+        "column_contents",
+        lambda cells, rows, context, _: honest(pretended.get(cells.tobytes(), cells), rows, context, key),
+    )
+    with as_another_user():
+        theirs = mistique.open(store.uri)
+        keys = [put(theirs, FORGED[:, [i]], model=f"lab/theirs{i}") for i in range(3)]
+    monkeypatch.undo()
+    put(store, RNG.normal(size=(1500, 2)), model="lab/mine1")
+    put(store, RNG.normal(size=(1500, 2)), model="lab/mine2")
+    again = mistique.open(store.uri)
+    assert again.compact(grace_seconds=0).n_segments_made == 1
+    again = mistique.open(store.uri)
+    assert mistique.get(again, put(again, MINE)).values.tobytes() == MINE.tobytes()
+    found = [mistique.get(again, k).values.reshape(-1).tobytes() for k in keys]
+    assert found == [FORGED[:, i].tobytes() for i in range(3)]
 
 
 def test_values_of_another_user_are_stored_again(store: Store) -> None:

@@ -29,7 +29,7 @@ class Auto:
     Examples
     --------
     >>> Auto().codec_for([ColumnType("float32", "<f4")], is_table=False)
-    Power(bits=5)
+    Power(bits=5, smallest=False)
     >>> Auto().codec_for([ColumnType("int64", "<i8")], is_table=False).name
     'raw'
     """

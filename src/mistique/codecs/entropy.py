@@ -13,8 +13,10 @@ from mistique.codecs import zstd
 from mistique.codecs.payload import PayloadReader, damaged
 from mistique.codecs.threads import scratch
 from mistique.kernels import rans as kernels
+from mistique.kernels import split
 
-_CONSTANT, _ZSTD, _RANS = 0, 1, 2
+_CONSTANT, _ZSTD, _RANS, _SPLIT = 0, 1, 2, 3
+_N_STREAMS = 4
 # Below, the tables of rANS weigh more than they save.
 _MIN_CODES = 4096
 _MAX_CONTEXTS = 8
@@ -26,7 +28,8 @@ _NO_CONTEXT = np.zeros(kernels.N_SUMS, np.uint16)
 def encode_codes(codes: np.ndarray, *, is_smallest: bool = False) -> bytes:
     """Codes of shape (n_columns, n_rows), uint8 and C-contiguous, as bytes that say what they are.
 
-    By zstd, at 2 to 4 ns a code; with `is_smallest` by rANS with context: a fifth fewer bytes, ten times the time.
+    In streams by the left neighbour, each by zstd; with `is_smallest` by rANS with more context: a tenth fewer bytes,
+    five times the time.
 
     Examples
     --------
@@ -36,9 +39,9 @@ def encode_codes(codes: np.ndarray, *, is_smallest: bool = False) -> bytes:
     """
     if codes.size and codes.min() == codes.max():
         return bytes([_CONSTANT, codes[0, 0]])
-    if not is_smallest or codes.size < _MIN_CODES or codes.shape[1] > 2**15:
+    if codes.size < _MIN_CODES or codes.shape[1] > 2**15:
         return bytes([_ZSTD]) + zstd.compress_codes(codes)
-    return _encode_rans(codes)
+    return _encode_rans(codes) if is_smallest else _encode_split(codes)
 
 
 def decode_codes(reader: PayloadReader, shape: tuple[int, int]) -> np.ndarray:
@@ -58,7 +61,45 @@ def decode_codes(reader: PayloadReader, shape: tuple[int, int]) -> np.ndarray:
         return zstd.decompress(reader.rest(), shape[0] * shape[1]).reshape(shape)
     if method == _RANS:
         return _decode_rans(reader, shape)
-    raise damaged("an entropy stage of 0 to 2", method)
+    if method == _SPLIT:
+        return _decode_split(reader, shape)
+    raise damaged("an entropy stage of 0 to 3", method)
+
+
+def _encode_split(codes: np.ndarray) -> bytes:
+    """Streams by the left neighbour: zero, and three classes of about equal size; each by zstd's Huffman code."""
+    counts = np.bincount(np.ascontiguousarray(codes[:, :: max(codes.shape[1] // 64, 1)]).reshape(-1), minlength=256)
+    running = np.cumsum(counts[1:])
+    wanted = running[-1] * np.arange(1, _N_STREAMS - 1) // (_N_STREAMS - 1)
+    thresholds = np.minimum([1, *(np.searchsorted(running, wanted, side="right") + 2)], 255).astype(np.uint8)
+    streams = scratch("streams", _N_STREAMS * (codes.size + 1), np.uint8).reshape(_N_STREAMS, -1)
+    lengths = np.zeros(_N_STREAMS, np.int64)
+    split.split_codes(codes, _followers(thresholds), streams, lengths)
+    frames = [zstd.compress_codes(streams[k, :length]) for k, length in enumerate(lengths.tolist())]
+    head = np.array([*lengths, *map(len, frames)], "<u4")
+    return b"".join([bytes([_SPLIT]), thresholds.tobytes(), head.tobytes(), *frames])
+
+
+def _decode_split(reader: PayloadReader, shape: tuple[int, int]) -> np.ndarray:
+    thresholds = np.frombuffer(reader.take(_N_STREAMS - 1).tobytes(), np.uint8)
+    head = reader.unpack(f"<{2 * _N_STREAMS}I")
+    lengths = head[:_N_STREAMS]
+    if sum(lengths) != shape[0] * shape[1] or (np.diff(thresholds.astype(int)) < 0).any():
+        raise damaged(f"streams of {shape[0] * shape[1]} codes", (lengths, thresholds.tolist()))
+    streams = np.concatenate(
+        [zstd.decompress(reader.take(n), length) for n, length in zip(head[_N_STREAMS:], lengths, strict=True)]
+    )
+    reader.end()
+    ends = np.cumsum(lengths)
+    codes = np.empty(shape, np.uint8)
+    if not split.join_codes(streams, ends - lengths, ends, _followers(thresholds), codes):
+        raise damaged("streams by context", "others")
+    return codes
+
+
+def _followers(thresholds: np.ndarray) -> np.ndarray:
+    """The stream of what follows each code."""
+    return np.searchsorted(thresholds, np.arange(256), side="right").astype(np.uint8)
 
 
 def _encode_rans(codes: np.ndarray) -> bytes:

@@ -14,7 +14,6 @@ from mistique.dedup.survey import Held, Survey, names_in_use, survey
 from mistique.errors import StoreError
 from mistique.storage.catalog import Catalog
 from mistique.storage.digest_index import DigestIndex
-from mistique.storage.digests import content_key
 from mistique.storage.move_records import move_record, pack_chunks
 from mistique.storage.options import damage_as_error
 from mistique.storage.records import random_timestamp
@@ -86,12 +85,9 @@ class Compactor:
     Notes
     -----
     Segments first, then the record that says where their chunks came from: before it nothing has changed for anybody,
-    after it everybody reads the new place (docs/adr/0016). Held by ``tests/storage/test_compaction.py`` and
+    after it everybody reads the new place (docs/adr/0016). What is made is sealed by whoever compacts, so only segments
+    that this user's key sealed are rewritten (docs/adr/0017). Held by ``tests/storage/test_compaction.py`` and
     ``tests/integration/test_compacting_processes.py``.
-
-    What is made is sealed by the key of whoever compacts, so digests are taken over from that user's own segments
-    alone; for chunks that others wrote they are computed anew. For those others these chunks are then a stranger's:
-    read as before, but no longer found again.
     """
 
     def __init__(
@@ -144,7 +140,6 @@ class Compactor:
                 make_writer=self._make_writer,
                 segments=self._segments,
                 placement=self._placement,
-                key=content_key(),
             )
             try:
                 if found.rewritten:

@@ -6,7 +6,6 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from secrets import token_bytes
 
 import numpy as np
 
@@ -15,7 +14,6 @@ from mistique.dedup.placement import Placement
 from mistique.dedup.survey import Held, Twin
 from mistique.errors import StoreError
 from mistique.schema import Segment
-from mistique.storage.digests import column_contents, digest_bytes
 from mistique.storage.move_records import SegmentMove
 from mistique.storage.segments import SegmentReader, SegmentWriter
 from mistique.storage.units import Unit, UnitKind
@@ -50,8 +48,6 @@ class Rewriter:
     make_writer : callable
     segments : SegmentReader
     placement : Placement
-    key : bytes
-        Of the digests by which this user's chunks are found again.
     """
 
     def __init__(
@@ -61,10 +57,8 @@ class Rewriter:
         make_writer: Callable[[], SegmentWriter],
         segments: SegmentReader,
         placement: Placement,
-        key: bytes,
     ) -> None:
         self._held, self._make_writer, self._segments, self._placement = held, make_writer, segments, placement
-        self._key = key
         self.is_needed = [one.is_used.copy() for one in held]
         self._places = [np.full((len(one.is_used), 3), -1, np.int64) for one in held]
         self._targets: list[Segment | SegmentWriter] = []
@@ -173,8 +167,7 @@ class Rewriter:
             shape = int(held.table.shapes[unit, 0]), int(held.table.shapes[unit, 1])
             chunks = slice(int(first[unit]), int(first[unit + 1]))
             kind = held.table.kinds[int(held.table.kind_of[unit])]
-            contents = held.contents[chunks] if held.is_own else self._own_digests(kind, shape, payload)
-            target, written = self._append(Unit(kind, shape, payload, contents))
+            target, written = self._append(Unit(kind, shape, payload, held.contents[chunks]))
             for place, chunk in enumerate(range(chunks.start, chunks.stop)):
                 if self._places[number][chunk, 0] < 0:
                     self._places[number][chunk] = target, written, place
@@ -200,24 +193,11 @@ class Rewriter:
         for pack in self._placement.packs(columns, cells):
             for block in zip(*pack, strict=True):
                 stacked = np.stack([values[chunk] for chunk in block])
-                contents = np.concatenate([self._contents(kind, chunk, values[chunk]) for chunk in block])
+                contents = np.stack([self._held[number].contents[chunk] for number, chunk in block])
                 payload = _codec(kind.codec).encode(stacked, kind.type)
                 target, written = self._append(Unit(kind, stacked.shape, payload, contents))
                 for place, (number, chunk) in enumerate(block):
                     self._places[number][chunk] = target, written, place
-
-    def _contents(self, kind: UnitKind, asked: Asked, values: np.ndarray) -> np.ndarray:
-        """The digest of a chunk of a table, shape (1, 2)."""
-        held = self._held[asked[0]]
-        if held.is_own:
-            return held.contents[asked[1] : asked[1] + 1]
-        return column_contents(np.ascontiguousarray(values), len(values), kind.context, self._key)
-
-    def _own_digests(self, kind: UnitKind, shape: tuple[int, int], payload: np.ndarray) -> np.ndarray:
-        """The digest of a unit that another user wrote, as a capture of this one would have computed it."""
-        if kind.is_table:  # by the values before a lossy codec took them, and those are gone: it is never found again
-            return np.frombuffer(token_bytes(16 * shape[0]), np.uint64).reshape(-1, 2)
-        return np.array([digest_bytes(payload, self._key, kind.context(*shape))], np.uint64)
 
     def _kind(self, asked: Asked) -> tuple[UnitKind, int]:
         """Kind and rows of a chunk."""

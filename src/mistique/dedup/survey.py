@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,7 +36,8 @@ class Held:
     must_move : bool
         It is out of use already, and some reference came too late to know.
     is_own : bool
-        This user's key sealed it, and so the digests in it.
+        This user's key sealed it. What others wrote stays as it is: rewritten, the digests that it claims would be
+        sealed by somebody who has not seen the values (docs/adr/0017).
     """
 
     segment: Segment
@@ -104,15 +105,16 @@ class Survey:
 
     def choose(self) -> None:
         """Decide what is rewritten, and look for twins of its chunks."""
-        if not self.held:
+        ours = [held for held in self.held if held.is_own]
+        if not ours:
             return
         # Half a digest finds them; whether they are equal is for their values to say.
-        halves = [held.contents[held.is_used, 0] for held in self.held]
+        halves = [held.contents[held.is_used, 0] for held in ours]
         _, inverse = np.unique(np.concatenate(halves), return_inverse=True)
         groups = np.split(inverse, np.cumsum([len(half) for half in halves])[:-1])
         keeper, kept = np.full(inverse.max(initial=0) + 1, -1), np.zeros(inverse.max(initial=0) + 1, np.int64)
         is_wasteful = False
-        for number, (held, group) in enumerate(zip(self.held, groups, strict=True)):
+        for number, (held, group) in enumerate(zip(ours, groups, strict=True)):
             chunks = np.flatnonzero(held.is_used)
             # The first of equal chunks within one segment stands for the others, too.
             is_first = np.zeros(len(group), bool)
@@ -123,7 +125,7 @@ class Survey:
             if is_worth_it or held.segment.encoded_nbytes < SMALL_NBYTES:
                 self.rewritten.append(held)
                 is_wasteful |= is_worth_it
-                self._note_twins(held, chunks, group, keeper, kept)
+                self.twins += _twins(ours, held, chunks, group, keeper, kept)
             else:
                 fresh = (keeper[group] < 0) & is_first
                 keeper[group[fresh]], kept[group[fresh]] = number, chunks[fresh]
@@ -131,13 +133,14 @@ class Survey:
             self.rewritten, self.twins = [], []
         # What is rewritten may have twins among itself; they are found once it is known what no large segment keeps.
 
-    def _note_twins(
-        self, held: Held, chunks: np.ndarray, group: np.ndarray, keeper: np.ndarray, kept: np.ndarray
-    ) -> None:
-        for number in np.unique(keeper[group]).tolist():
-            if number >= 0:
-                there = keeper[group] == number
-                self.twins.append(Twin(held, self.held[number], chunks[there], kept[group[there]]))
+
+def _twins(
+    keepers: list[Held], held: Held, chunks: np.ndarray, group: np.ndarray, keeper: np.ndarray, kept: np.ndarray
+) -> Iterator[Twin]:
+    for number in np.unique(keeper[group]).tolist():
+        if number >= 0:
+            there = keeper[group] == number
+            yield Twin(held, keepers[number], chunks[there], kept[group[there]])
 
 
 def survey(references: Iterable[References], moves: Moves, segments: SegmentReader, *, passed_over: set[str]) -> Survey:
@@ -167,7 +170,7 @@ def survey(references: Iterable[References], moves: Moves, segments: SegmentRead
         units, places = unpack_chunks(packed)
         try:
             table, contents = segments.table(segment), segments.contents(segment)
-            own = segments.describe(name)
+            sealed = segments.describe(name)
         except StoreError:
             passed_over.add(name)
             continue
@@ -175,7 +178,7 @@ def survey(references: Iterable[References], moves: Moves, segments: SegmentRead
             continue  # of a record that is damaged: its own answers are errors, those of others are not its business
         is_used = np.zeros(segment.n_chunks, bool)
         is_used[table.first_chunk[units] + places] = True
-        is_own = own is not None and (own.units, own.contents) == (segment.units, segment.contents)
+        is_own = sealed is not None and (sealed.units, sealed.contents) == (segment.units, segment.contents)
         held.append(Held(segment, table, contents, is_used, moves.generation(name), moves.is_gone(name), is_own))
     held.sort(key=lambda held: held.rank, reverse=True)
     return Survey(held, frozenset(ends), ends)

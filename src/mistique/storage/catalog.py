@@ -121,7 +121,9 @@ class Catalog:
         """
         self.refresh()
         intermediates = [
-            node if node.references is None else replace(node, references=self._moves.translate(node.references))
+            node
+            if node.references is None
+            else replace(node, references=self._moves.translate(node.references, by_own=True))
             for node in intermediates
         ]
         used = {segment.id for node in intermediates if node.references for segment in node.references.segments}
@@ -181,14 +183,17 @@ class Catalog:
     def held(self, lineage: str, is_wanted: Callable[[Intermediate], bool]) -> Intermediate | None:
         """A stored intermediate of that lineage that is wanted, with its references; None: there is none.
 
-        Nobody reads or hashes what a lineage stands for, so only records that this user's key sealed are believed.
+        Nobody reads or hashes what a lineage stands for, so only records that this user's key sealed are believed, and
+        only moves that it sealed are followed.
         """
         self.refresh()
         for capture, name in reversed(self._of_lineage.get(lineage, [])):
             if name in capture.stored and is_wanted(capture.intermediates[name]):
-                references = self.references(capture)[name]
-                order = capture.orders[name]
-                if self._sealed[order] and self._are_mine(self._moves.on_the_way(self._references[order])):
+                written = self._raw_references(capture)[name]
+                if not self._sealed[capture.orders[name]]:
+                    continue
+                references = self._moves.translate(written, by_own=True)
+                if not any(self._moves.is_gone(segment.id) for segment in references.segments):
                     return replace(capture.intermediates[name], references=references)
         return None
 
@@ -237,10 +242,8 @@ class Catalog:
         return self._moves.mentioned.union(*(fact.uses for fact in self._facts.values()))
 
     def move(self, record: Record) -> None:
-        """Write that chunks were moved, sealed."""
-        body = json.loads(record.body)
-        body[_SEAL_FIELD] = seal(_SEAL, _json(body), record.attachment)
-        self._log.append([Record(record.kind, _json(body), record.attachment)])
+        """Write that chunks were moved."""
+        self._log.append([record])
         self._is_loaded = False
         self.refresh()
 
@@ -289,13 +292,6 @@ class Catalog:
                 where = f"references of {capture.prefix}/{name}"
                 raise ChunkCorruptError(where=where, expected="runs of chunks", got=str(error)) from error
         return {name: self._references[capture.orders[name]] for name in capture.stored}
-
-    def _are_mine(self, moves: list[Order]) -> bool:
-        """Whether this user's key sealed all of some moves: else they may lead to other values."""
-        for order in moves:
-            if order not in self._sealed:
-                self._sealed[order] = self._is_sealed(order, self._log.attachments([order])[0])
-        return all(self._sealed[order] for order in moves)
 
     def _is_sealed(self, order: Order, attachment: bytes) -> bool:
         """Whether this user's key sealed that record, with that attachment, as they were written."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mistique.schema import Part, Segment
+from mistique.storage.digests import is_sealed, seal
 from mistique.storage.records import Order, Record
 from mistique.storage.units import compressed, expanded
 
@@ -77,6 +78,8 @@ class Move:
         Segments and artifacts that nobody uses any more.
     unix_seconds : float
         When, by the clock of the host that compacted.
+    sealed : tuple of (object, bytes)
+        The seal that was found, and what it has to be of beside the attachment.
     """
 
     order: Order
@@ -86,6 +89,7 @@ class Move:
     made: frozenset[str]
     forgotten: frozenset[str]
     unix_seconds: float
+    sealed: tuple[object, bytes]
 
     @property
     def names(self) -> frozenset[str]:
@@ -107,8 +111,8 @@ def move_record(
     forgotten: Iterable[str],
     unix_seconds: float,
 ) -> Record:
-    """The record of a move."""
-    body = {
+    """The record of a move, sealed."""
+    body: dict[str, Any] = {
         "sources": [asdict(part.source) for part in parts],
         "targets": [asdict(target) for target in targets],
         "made": sorted(made),
@@ -122,7 +126,23 @@ def move_record(
         steps = [np.diff(part.first_chunk), part.targets, np.diff(part.units, prepend=0), part.places]
         arrays += [np.asarray(values, np.int64) for values in steps]
     content = b"".join(array.tobytes() for array in arrays)
-    return Record(MOVED, _json(body), compressed(content) if arrays else b"")
+    attachment = compressed(content) if arrays else b""
+    return Record(MOVED, _json({**body, "seal": seal(MOVED, _json(body), attachment)}), attachment)
+
+
+def move_from(order: Order, record: Record) -> Move:
+    """What a record of a move says."""
+    body = json.loads(record.body)
+    sealed = body.pop("seal", None), _json(body)
+    sources, targets = (tuple(segment_from(item) for item in body[name]) for name in ("sources", "targets"))
+    names = frozenset(body["made"]), frozenset(body["forgotten"])
+    return Move(order, sources, targets, int(body["generation"]), *names, body["unix_seconds"], sealed)
+
+
+def is_own(move: Move, attachment: bytes) -> bool:
+    """Whether this user made a move."""
+    found, body = move.sealed
+    return is_sealed(found, MOVED, body, attachment)
 
 
 def removing_record(names: Iterable[str]) -> Record:

@@ -23,9 +23,10 @@ from mistique.storage.move_records import (
     REMOVING,
     Move,
     SegmentMove,
+    is_own,
+    move_from,
     moved_parts,
     pack_chunks,
-    segment_from,
     unpack_chunks,
 )
 from mistique.storage.options import damage_as_error
@@ -55,20 +56,18 @@ class Moves:
         self._settled: set[Order] = set()
         self._removals: list[_Removal] = []
         self._parts: dict[Order, dict[str, SegmentMove]] = {}
+        self._is_own: dict[Order, bool] = {}
         self.n_records = 0
 
     def add(self, order: Order, record: Record) -> None:
         """Take a record; they come in any order."""
-        body = json.loads(record.body)
         if record.kind == MOVED:
-            sources, targets = ([segment_from(item) for item in body[name]] for name in ("sources", "targets"))
-            names = frozenset(body["made"]), frozenset(body["forgotten"])
-            move = Move(order, tuple(sources), tuple(targets), int(body["generation"]), *names, body["unix_seconds"])
-            self._moves.append(move)
+            self._moves.append(move_from(order, record))
             self._moves.sort(key=lambda move: move.order)
         elif record.kind == REMOVING:
-            self._announced[order] = frozenset(body["names"])
+            self._announced[order] = frozenset(json.loads(record.body)["names"])
         else:
+            body = json.loads(record.body)
             self._settled.add(Order(*body["of"]))
             self._removals.append(_Removal(frozenset(body["names"]), dict(body["seen"])))
         self.n_records += 1
@@ -124,20 +123,14 @@ class Moves:
         """Nobody should begin to use it: it is out of use, or about to be removed."""
         return name in self.removed or name in self.pending or name in self.retired
 
-    def on_the_way(self, references: References) -> list[Order]:
-        """The moves that may decide where the chunks of some references lie now."""
-        found: dict[Order, None] = {}
-        waiting = [segment.id for segment in references.segments]
-        seen = set(waiting)
-        while waiting:
-            for move in self._by_source.get(waiting.pop(), ()):
-                found[move.order] = None
-                waiting += sorted(move.uses - seen)
-                seen |= move.uses
-        return list(found)
-
-    def translate(self, references: References) -> References:
+    def translate(self, references: References, *, by_own: bool = False) -> References:
         """References to where chunks lie now.
+
+        Parameters
+        ----------
+        references : References
+        by_own : bool, default False
+            Follow this user's moves alone: what is captured by them is not to be what another says (docs/adr/0017).
 
         Raises
         ------
@@ -150,7 +143,7 @@ class Moves:
             grid = unpack_references(references)
             values = [(values.segment, values.unit, values.place) for values in references.dictionaries]
             points = np.concatenate([grid.reshape(-1, 3), np.array(values, np.int64).reshape(-1, 3)])
-            listed = self._follow(list(references.segments), points)
+            listed = self._follow(list(references.segments), points, by_own=by_own)
             dictionaries = {
                 dictionary.group: (int(segment), int(unit), int(place))
                 for dictionary, (segment, unit, place) in zip(
@@ -240,7 +233,7 @@ class Moves:
                 by_source[segment.id].append(move)
         return by_source
 
-    def _follow(self, listed: list[Segment], points: np.ndarray) -> list[Segment]:
+    def _follow(self, listed: list[Segment], points: np.ndarray, *, by_own: bool = False) -> list[Segment]:
         """Change points (number in `listed`, unit, place) to where they lie now; `listed` grows."""
         numbers = {segment.id: number for number, segment in enumerate(listed)}
         waiting = set(range(len(listed)))
@@ -249,6 +242,8 @@ class Moves:
             coming: set[int] = set()
             for number in waiting:
                 for move in self._by_source.get(listed[number].id, ()):
+                    if by_own and not self._is_made_by_user(move):
+                        continue
                     here = np.flatnonzero(points[:, 0] == number)
                     to, units, places = self._part(move, listed[number].id).images(points[here, 1], points[here, 2])
                     for target in np.unique(to[to >= 0]).tolist():
@@ -265,6 +260,11 @@ class Moves:
             if not waiting:
                 return listed
         raise ChunkCorruptError(where="moved segments", expected="an end", got="a circle")
+
+    def _is_made_by_user(self, move: Move) -> bool:
+        if move.order not in self._is_own:
+            self._is_own[move.order] = is_own(move, self._load(move.order))
+        return self._is_own[move.order]
 
     def _part(self, move: Move, segment_id: str) -> SegmentMove:
         if move.order not in self._parts:

@@ -45,18 +45,10 @@ _SEAL = "segment"
 class SegmentWriter:
     """Writes one segment; nothing of it can be seen before a record refers to it. One thread at a time.
 
-    Parameters
-    ----------
-    layout : Layout
-    ctx : Ctx
-    options : StorageOptions
-    is_sealed : bool, default True
-        This user vouches for all that it holds. False: some of it comes from a segment that another wrote, and so it
-        will not be referred to by what this user captures.
+    It is sealed: this user vouches for the digests that it holds, so they are never copied from what another wrote.
     """
 
-    def __init__(self, layout: Layout, ctx: tiledb.Ctx, options: StorageOptions, *, is_sealed: bool = True) -> None:
-        self._is_sealed = is_sealed
+    def __init__(self, layout: Layout, ctx: tiledb.Ctx, options: StorageOptions) -> None:
         self.id = secrets.token_hex(16)
         self._uri, self._ctx = layout.segment(self.id), ctx
         self._units: list[Unit] = []
@@ -95,8 +87,7 @@ class SegmentWriter:
         }
         facts = {"n_units": table.n_units, "n_chunks": table.n_chunks, **parts}
         said = json.dumps(facts, default=asdict)
-        mark = {"seal": seal(_SEAL, self.id.encode(), said.encode())} if self._is_sealed else {}
-        self._write({"facts": said, **mark})
+        self._write({"facts": said, "seal": seal(_SEAL, self.id.encode(), said.encode())})
         with translated(self._uri, "measure segment"):
             encoded_nbytes = tiledb.VFS(ctx=self._ctx).dir_size(self._uri)
         return Segment(self.id, table.n_units, table.n_chunks, **parts, encoded_nbytes=encoded_nbytes)
