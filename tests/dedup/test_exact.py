@@ -127,9 +127,10 @@ def test_equal_chunks_of_layers_are_stored_once_in_a_capture_and_over_captures(s
         capture.append("dropout", values.copy())
     with capturing(mistique.open(store.uri), model="lab/other") as capture:
         capture.append("conv", np.concatenate([values[:2048], values[2048:] + 1]))
-    assert stored_nbytes(store, "lab/model@1/train/dropout") == 0
-    first, second = (stored_nbytes(store, f"{key}@1/train/conv") for key in ("lab/model", "lab/other"))
-    assert 0 < second < first / 2
+    # Which of the two layers comes first is chance: they are encoded side by side.
+    first = sum(stored_nbytes(store, f"lab/model@1/train/{name}") for name in ("conv", "dropout"))
+    assert first < 1.1 * values.nbytes
+    assert 0 < stored_nbytes(store, "lab/other@1/train/conv") < first / 2
     assert mistique.get(store, "lab/other@1/train/conv").values[:2048].tobytes() == values[:2048].tobytes()
 
 

@@ -85,6 +85,7 @@ class SegmentBuffer:
         self._tables = TableColumns(self._shared, dedup, self._workers, placement, key)
         self._layers: dict[str, LayerBlocks] = {}
         self._own: dict[Digest, tuple[SegmentWriter, int]] = {}
+        self._own_lock = Lock()
         self._writers: dict[str, tuple[SegmentWriter, Lock]] = {self._shared.id: (self._shared, self._shared_lock)}
         dedup.refresh()
 
@@ -168,7 +169,7 @@ class SegmentBuffer:
         else:
             writer, lock = self._make_writer(), Lock()
             self._writers[writer.id] = writer, lock
-        return LayerBlocks(layout, writer, lock, self._dedup, self._own, self._key)
+        return LayerBlocks(layout, writer, lock, self._dedup, self._own, self._own_lock, self._key)
 
     def _put_block(self, layer: LayerBlocks, block: int, rows: Sequence[np.ndarray]) -> int:
         added = layer.put(block, rows)

@@ -58,6 +58,8 @@ class LayerBlocks:
     dedup : ExactDedup
     own : dict
         Chunks of this capture by digest, shared between layers: (writer, unit).
+    own_lock : Lock
+        Of `own`.
     key : bytes
         Of the digests.
     """
@@ -69,10 +71,11 @@ class LayerBlocks:
         lock: Lock,
         dedup: ExactDedup,
         own: dict[Digest, tuple[SegmentWriter, int]],
+        own_lock: Lock,
         key: bytes,
     ) -> None:
         self.layout, self.writer = layout, writer
-        self._lock, self._dedup, self._own, self._key = lock, dedup, own, key
+        self._lock, self._dedup, self._own, self._own_lock, self._key = lock, dedup, own, own_lock, key
         self._places = _column_places(layout.shape)
         self._waiting: dict[int, list[tuple[Digest, Unit | Located | None]]] = {}
         self.blocks: list[list[tuple[SegmentWriter | Segment, int]]] = []
@@ -142,11 +145,14 @@ class LayerBlocks:
             if isinstance(what, Located):
                 places.append((what.segment, what.unit))
                 continue
-            own = self._own.get(digest)
-            if own is None:
-                # Two threads may have encoded the same chunk: the first that comes here stands for both.
-                assert what is not None
-                own = self._own[digest] = self.writer, self.writer.append(what)
+            # Two threads may have encoded the same chunk, of one layer or of two: the first here stands for both.
+            with self._own_lock:
+                own = self._own.get(digest)
+                is_new = own is None
+                if own is None:
+                    assert what is not None
+                    own = self._own[digest] = self.writer, self.writer.append(what)
+            if is_new and what is not None:
                 self.new_nbytes += what.payload.nbytes
                 if group % LOOKED_FOR == 0:
                     self.entries[digest] = own[1]
