@@ -1,8 +1,7 @@
 """The nouns of mistique, frozen: what a store holds and how it is named and cut.
 
-A key names an intermediate, an `Intermediate` describes it, and a `RowBlock` carries consecutive rows of it while it is
-captured. A column chunk, one column or column group of a row block, is what is encoded, de-duplicated, referenced and
-verified.
+A key names an intermediate and an `Intermediate` describes it. A row block is consecutive rows of one; a column chunk,
+one column or column group of a row block, is what is encoded, de-duplicated, referenced and verified.
 """
 
 from __future__ import annotations
@@ -13,8 +12,6 @@ from functools import cached_property
 from math import prod
 from typing import Any
 from urllib.parse import quote, unquote
-
-import numpy as np
 
 from mistique.errors import InvalidKeyError
 
@@ -134,23 +131,6 @@ class ColumnType:
     def is_float(self) -> bool:
         """A quantizer may take it."""
         return self.dtype in ("float16", "bfloat16", "float32", "float64") and not self.is_nullable
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RowBlock:
-    """Consecutive rows of one intermediate.
-
-    Parameters
-    ----------
-    index : int
-        Which block of the intermediate this is, counted from 0.
-    chunks : tuple of ndarray of shape (n_columns, n_rows)
-        Its column chunks in order: groups of values, then the masks (uint8, 0 where null) of nullable columns. Each
-        is C-contiguous, so that one column lies in one run, and belongs to the block alone.
-    """
-
-    index: int
-    chunks: tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,10 +26,10 @@ from mistique.planner.calibration import Calibration
 from mistique.planner.recomputer import Recomputer, Trust
 from mistique.schema import Intermediate, Key, Version
 from mistique.storage.artifacts import Artifact, Artifacts
-from mistique.storage.catalog import Capture as Committed
 from mistique.storage.catalog import Catalog
 from mistique.storage.digest_index import DigestIndex, Place
 from mistique.storage.digests import content_key
+from mistique.storage.facts import Capture as Committed
 from mistique.storage.layout import open_layout
 from mistique.storage.options import StorageOptions
 from mistique.storage.records import Order, RecordLog, random_timestamp

@@ -25,7 +25,7 @@ from mistique.ingest.columns import Described, describe, describe_array, describ
 from mistique.ingest.summarizing import summarized
 from mistique.schema import ROW_LABEL, ColumnType, Intermediate, Version
 from mistique.storage.artifacts import Artifact
-from mistique.storage.catalog import Capture as Committed
+from mistique.storage.facts import Capture as Committed
 
 _RAW = Raw()
 _MASK = ColumnType("uint8", "|u1")

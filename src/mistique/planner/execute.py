@@ -29,7 +29,7 @@ from mistique.planner.plan import Candidate, Plan
 from mistique.planner.reading import read
 from mistique.planner.values import Values, array_places, pandas_index, values_of
 from mistique.schema import ROW_LABEL, Intermediate, Key
-from mistique.storage.catalog import Capture
+from mistique.storage.facts import Capture
 from mistique.storage.usage import Observation
 
 if TYPE_CHECKING:

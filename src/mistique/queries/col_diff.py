@@ -13,7 +13,7 @@ from mistique.planner.plan import Plan
 from mistique.queries.answer import Plotted
 from mistique.queries.selection import group_of_rows, in_order, labels_of, select_columns
 from mistique.schema import TARGET, Intermediate, Key
-from mistique.storage.catalog import Capture
+from mistique.storage.facts import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store
