@@ -77,8 +77,8 @@ class Policy(Protocol):
     def codecs(self) -> tuple[Codec, ...]:
         """Those that it may name."""
 
-    def codec_for(self, types: Sequence[ColumnType], *, is_table: bool) -> Codec:
-        """The codec of an intermediate with columns of these types."""
+    def codec_for(self, types: Sequence[ColumnType], *, shape: tuple[int, ...], is_table: bool) -> Codec:
+        """The codec of an intermediate with columns of these types and rows of this shape."""
 
 
 @runtime_checkable

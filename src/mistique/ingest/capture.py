@@ -347,7 +347,7 @@ class Capture:
         self, role: str, codec: Asked | None, types: Sequence[ColumnType], shape: tuple[int, ...], *, is_table: bool
     ) -> Codec:
         asked = self._asked(role, codec)
-        chosen = asked.codec_for(types, is_table=is_table) if isinstance(asked, Policy) else asked
+        chosen = asked.codec_for(types, shape=shape, is_table=is_table) if isinstance(asked, Policy) else asked
         if isinstance(chosen, Summary):
             chosen = chosen.for_shape(shape)
         # Where it takes no column at all everything is exact, and is recorded as that.
