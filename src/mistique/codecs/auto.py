@@ -36,9 +36,9 @@ class Auto:
     --------
     >>> float32 = [ColumnType("float32", "<f4")]
     >>> Auto().codec_for(float32, shape=(32, 32, 64), is_table=False)
-    Power(bits=5, smallest=False)
+    Power(bits=5)
     >>> Auto().codec_for(float32, shape=(512,), is_table=False)
-    Power(bits=6, smallest=False)
+    Power(bits=6)
     >>> Auto().codec_for([ColumnType("int64", "<i8")], shape=(512,), is_table=False).name
     'raw'
     """

@@ -39,8 +39,6 @@ class Power:
     ----------
     bits : int, default 5
         3 to 8.
-    smallest : bool, default False
-        A fifth fewer bytes by an entropy stage with context, at ten times the time of encoding and decoding.
 
     Notes
     -----
@@ -68,7 +66,6 @@ class Power:
     """
 
     bits: int = 5
-    smallest: bool = False
 
     name: ClassVar[str] = "power"
     is_lossy: ClassVar[bool] = True
@@ -76,12 +73,10 @@ class Power:
     def __post_init__(self) -> None:
         if self.bits not in range(3, 9):
             raise ValueError(f"bits of the power codec: expected 3 to 8, got {self.bits!r}")
-        if not isinstance(self.smallest, bool):
-            raise ValueError(f"smallest of the power codec: expected True or False, got {self.smallest!r}")
 
     def config(self) -> dict[str, Any]:
         """Name and parameters, as JSON keeps them."""
-        return {"name": self.name, "bits": self.bits, "smallest": self.smallest}
+        return {"name": self.name, "bits": self.bits}
 
     def applies_to(self, column_type: ColumnType) -> bool:
         """Floats without a mask of nulls."""
@@ -96,7 +91,7 @@ class Power:
         """Header (bits, whether any value is negative, the largest magnitude) and codes."""
         codes, largest, has_negative = self.codes(values, column_type)
         head = struct.pack(_HEADER, self.bits, _ONE_SCALE) + struct.pack(_SCALE, has_negative, largest)
-        return joined(head, encode_codes(codes, is_smallest=self.smallest))
+        return joined(head, encode_codes(codes))
 
     def encode_block(
         self, pieces: Sequence[np.ndarray], column_type: ColumnType, *, group_columns: int
@@ -146,7 +141,7 @@ class Power:
             positions = slice(0, n_positions) if units.stop - units.start > 1 else slice(start % n_positions, None)
             wanted = by_unit[units, positions].reshape(-1, n_rows)[: stop - start]
             head = struct.pack(_HEADER, self.bits, units.stop - units.start) + scales[units].tobytes()
-            payload = joined(head, encode_codes(np.ascontiguousarray(wanted), is_smallest=self.smallest))
+            payload = joined(head, encode_codes(np.ascontiguousarray(wanted)))
             yield wanted.shape, payload
 
     def codes(self, values: np.ndarray, column_type: ColumnType) -> tuple[np.ndarray, float, bool]:

@@ -125,7 +125,7 @@ class Within:
             first = np.rint(least / step)
             if float(numbers.max()) / step - first < 255:
                 codes = np.clip(np.rint(numbers / step) - first, 0, 255).astype(np.uint8)
-                found.append((_STEPS, struct.pack(_STEPS_HEADER, first, step) + encode_codes(codes, is_smallest=True)))
+                found.append((_STEPS, struct.pack(_STEPS_HEADER, first, step) + encode_codes(codes)))
         if column_type.dtype in _MANTISSA_BITS:
             largest = float(np.abs(numbers[np.isfinite(numbers)]).max())
             bound = min(self.relative or 1.0, self.absolute / largest if self.absolute and largest else 1.0)

@@ -1,0 +1,271 @@
+"""Tabled asymmetric numeral systems over small codes, with the codes of neighbouring columns as context.
+
+Source: Duda, arXiv:1311.2540; the tables are cut as in RFC 8878, section 4.1. Codes lie as (n_columns, n_rows). All
+contexts of a column are known before any of its codes is, so four states work side by side on one stream of bits. What
+is written last is read first.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mistique.kernels.compile import kernel
+from mistique.kernels.neighbours import neighbour_sums
+
+# Four codes take at most this many bits: one look at the stream serves all four.
+MAX_TABLE_BITS = 12
+_WINDOW = np.int64(4 * MAX_TABLE_BITS)
+_M32, _M16 = np.int64(0xFFFFFFFF), np.int64(0xFFFF)
+_ONE, _U63 = np.uint64(1), np.uint64(63)
+
+
+@kernel("void(int64[:, ::1], int64)")
+def normalize(counts: np.ndarray, table_bits: int) -> None:
+    """Counts of each context in multiples of ``2**-table_bits``, adding up to one; none that was there becomes zero."""
+    for context in range(counts.shape[0]):
+        row = counts[context]
+        total = row.sum()
+        if total == 0:
+            row[0] = total = np.int64(1)
+        for code in range(row.size):
+            if row[code] > 0:
+                row[code] = max((row[code] << table_bits) // total, np.int64(1))
+        while row.sum() != np.int64(1) << table_bits:
+            # The largest takes what rounding left over, or gives what the ones took; half of it at most.
+            largest = np.argmax(row)
+            row[largest] += max((np.int64(1) << table_bits) - row.sum(), -(row[largest] // 2))
+
+
+@kernel("void(Array(int64, 1, 'C', readonly=True), uint8[::1])")
+def spread(frequencies: np.ndarray, symbols: np.ndarray) -> None:
+    """The code of each state, every code in as many states as its frequency, far from one another."""
+    n_states = symbols.size
+    step = (n_states >> 1) + (n_states >> 3) + 3
+    state = np.int64(0)
+    for code in range(frequencies.size):
+        for _ in range(frequencies[code]):
+            symbols[state] = code
+            state = (state + step) & (n_states - 1)
+
+
+@kernel("void(Array(int64, 2, 'C', readonly=True), int64, uint32[:, ::1])")
+def decoding_tables(frequencies: np.ndarray, table_bits: int, tables: np.ndarray) -> None:
+    """For each state of each context: its code, how many bits follow, and what they are added to.
+
+    Parameters
+    ----------
+    frequencies : ndarray of shape (n_contexts, n_codes), int64
+        Of each context they add up to ``2**table_bits``.
+    table_bits : int
+    tables : ndarray of shape (n_contexts, 2**table_bits), uint32
+        ``code | n_bits << 8 | base << 16``.
+    """
+    n_states = np.int64(1) << table_bits
+    symbols = np.empty(n_states, np.uint8)
+    following, widths = np.empty(256, np.int64), np.empty(256, np.int64)
+    for context in range(frequencies.shape[0]):
+        spread(frequencies[context], symbols)
+        for code in range(frequencies.shape[1]):
+            following[code] = frequencies[context, code]
+            widths[code] = 0
+            while np.int64(2) << widths[code] <= following[code]:
+                widths[code] += 1
+        for state in range(n_states):
+            code = np.int64(symbols[state])
+            x = following[code]
+            following[code] = x + 1
+            n_bits = table_bits - widths[code] - np.int64(x >= np.int64(2) << widths[code])
+            tables[context, state] = np.uint32(code | n_bits << 8 | ((x << n_bits) - n_states) << 16)
+
+
+@kernel("void(Array(int64, 2, 'C', readonly=True), int64, int64[:, ::1], uint16[:, ::1])")
+def encoding_tables(frequencies: np.ndarray, table_bits: int, steps: np.ndarray, states: np.ndarray) -> None:
+    """The inverse of `decoding_tables`.
+
+    Parameters
+    ----------
+    frequencies : ndarray of shape (n_contexts, n_codes), int64
+    table_bits : int
+    steps : ndarray of shape (n_contexts, 256), int64
+        Of each code, in the low 32 bits what, added to a state, gives its number of bits from bit 16 on; above, what is
+        added to the state without these bits to find the place of the next in `states`.
+    states : ndarray of shape (n_contexts, 2**table_bits), uint16
+    """
+    n_states = np.int64(1) << table_bits
+    symbols = np.empty(n_states, np.uint8)
+    place = np.empty(256, np.int64)
+    for context in range(frequencies.shape[0]):
+        spread(frequencies[context], symbols)
+        first = np.int64(0)
+        for code in range(frequencies.shape[1]):
+            frequency = frequencies[context, code]
+            place[code] = first
+            if frequency > 0:
+                width = table_bits
+                while np.int64(1) << (table_bits - width + 1) <= frequency - 1:
+                    width -= 1
+                low = (width << 16) - (frequency << width)
+                steps[context, code] = (context * n_states + first - frequency) << 32 | (low & _M32)
+            first += frequency
+        for state in range(n_states):
+            code = np.int64(symbols[state])
+            states[context, place[code]] = n_states + state
+            place[code] += 1
+
+
+@kernel("Tuple((int64, int64, int64))(int64, int64, int64, int64, uint16[::1])")
+def _push(
+    state: np.int64, step: np.int64, pending: np.int64, n_pending: np.int64, states: np.ndarray
+) -> tuple[np.int64, np.int64, np.int64]:
+    """One code onto a state: the next state, the bits that wait to be written, and how many."""
+    n_bits = (state + (step & _M32)) >> 16
+    pending |= (state & ((np.int64(1) << n_bits) - 1)) << n_pending
+    return np.int64(states[np.uint64((state >> n_bits) + (step >> 32))]), pending, n_pending + n_bits
+
+
+@kernel("Tuple((int64, int64, int64))(int64, int64, int64, uint32[::1])")
+def _flush(
+    pending: np.int64, n_pending: np.int64, at: np.int64, out: np.ndarray
+) -> tuple[np.int64, np.int64, np.int64]:
+    """Write 32 bits if there are so many: arithmetic and no branch, as that cannot be foreseen."""
+    out[np.uint64(at)] = np.uint32(pending & _M32)
+    full = n_pending >> 5
+    return pending >> (full << 5), n_pending - (full << 5), at + full
+
+
+@kernel(
+    "int64(Array(uint8, 2, 'C', readonly=True), int64, Array(uint16, 1, 'C', readonly=True), int64, int64[::1],"
+    " uint16[::1], uint32[::1])"
+)
+def encode_tans(
+    codes: np.ndarray,
+    lag: int,
+    contexts: np.ndarray,
+    table_bits: int,
+    steps: np.ndarray,
+    states: np.ndarray,
+    out: np.ndarray,
+) -> np.int64:
+    """Bits of the codes, from the lowest of `out` on; how many there are.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_columns, n_rows), uint8
+    lag : int
+    contexts : ndarray of shape (N_SUMS,), uint16
+        The context of each sum, times 256.
+    table_bits : int
+    steps : ndarray of shape (n_contexts * 256,), int64
+    states : ndarray of shape (n_contexts * 2**table_bits,), uint16
+    out : ndarray of shape (codes.size * table_bits // 32 + 4,), uint32
+    """
+    n = codes.shape[1]
+    a = b = c = d = np.int64(1) << table_bits
+    pending = n_pending = at = np.int64(0)
+    places = np.empty(n, np.uint16)
+    for column in range(codes.shape[0] - 1, -1, -1):
+        neighbour_sums(codes, column, lag, 1, places)
+        row = codes[column]
+        for i in range(n):
+            places[i] = contexts[places[i]] | np.uint16(row[i])
+        for i in range(n - 1, n // 4 * 4 - 1, -1):
+            a, pending, n_pending = _push(a, steps[places[i]], pending, n_pending, states)
+            pending, n_pending, at = _flush(pending, n_pending, at, out)
+        for quarter in range(n // 4):
+            first = np.uint64((n // 4 - 1 - quarter) * 4)
+            d, pending, n_pending = _push(d, steps[places[first + np.uint64(3)]], pending, n_pending, states)
+            c, pending, n_pending = _push(c, steps[places[first + np.uint64(2)]], pending, n_pending, states)
+            pending, n_pending, at = _flush(pending, n_pending, at, out)
+            b, pending, n_pending = _push(b, steps[places[first + _ONE]], pending, n_pending, states)
+            a, pending, n_pending = _push(a, steps[places[first]], pending, n_pending, states)
+            pending, n_pending, at = _flush(pending, n_pending, at, out)
+    for state in (d, c, b, a):
+        pending |= (state - (np.int64(1) << table_bits)) << n_pending
+        pending, n_pending, at = _flush(pending, n_pending + table_bits, at, out)
+    out[at] = np.uint32(pending & _M32)
+    return at * 32 + n_pending
+
+
+def guard_words(n_rows: int) -> int:
+    """Words of zeros before the bits, as many as a column can take: damage is noticed once a column."""
+    return (n_rows * MAX_TABLE_BITS + 64 + 63) // 64
+
+
+@kernel("int64(int64, uint64[::1])")
+def _window(at: np.int64, words: np.ndarray) -> np.int64:
+    """The 48 bits below a place in the stream."""
+    low = np.uint64(at - _WINDOW)
+    word, shift = low >> np.uint64(6), low & _U63
+    found = words[word] >> shift | (words[word + _ONE] << _ONE) << (_U63 - shift)
+    return np.int64(found & np.uint64((1 << 48) - 1))
+
+
+@kernel("Tuple((int64, int64, uint8))(int64, int64, uint32)")
+def _pop(window: np.int64, left: np.int64, entry: np.uint32) -> tuple[np.int64, np.int64, np.uint8]:
+    """From the entry of a state: the next state, how much of the window is left, and the code."""
+    n_bits = np.int64((entry >> np.uint32(8)) & np.uint32(0xFF))
+    left -= n_bits
+    state = np.int64(entry >> np.uint32(16)) + ((window >> left) & ((np.int64(1) << n_bits) - 1))
+    return state, left, np.uint8(entry & np.uint32(0xFF))
+
+
+@kernel("boolean(uint64[::1], int64, int64, Array(uint16, 1, 'C', readonly=True), int64, uint32[::1], uint8[:, ::1])")
+def decode_tans(
+    words: np.ndarray,
+    n_bits: int,
+    lag: int,
+    contexts: np.ndarray,
+    table_bits: int,
+    tables: np.ndarray,
+    codes: np.ndarray,
+) -> bool:
+    """Codes of bits, into `codes`; whether the bits were all used and end as they began.
+
+    Parameters
+    ----------
+    words : ndarray of uint64
+        The bits, after `guard_words` words of zeros and before one.
+    n_bits : int
+        With the zeros before them.
+    lag : int
+    contexts : ndarray of shape (N_SUMS,), uint16
+        The context of each sum, times ``2**table_bits``.
+    table_bits : int
+    tables : ndarray of shape (n_contexts * 2**table_bits,), uint32
+    codes : ndarray of shape (n_columns, n_rows), uint8
+    """
+    n = codes.shape[1]
+    first_bit = np.int64((n * MAX_TABLE_BITS + 64 + 63) // 64 * 64)  # as `guard_words`
+    window, left = _window(n_bits, words), _WINDOW
+    mask = (np.int64(1) << table_bits) - 1
+    left -= table_bits
+    a = (window >> left) & mask
+    left -= table_bits
+    b = (window >> left) & mask
+    left -= table_bits
+    c = (window >> left) & mask
+    left -= table_bits
+    d = (window >> left) & mask
+    at = n_bits - 4 * table_bits
+    sums = np.empty(n, np.uint16)
+    for column in range(codes.shape[0]):
+        if at < first_bit:
+            return False
+        neighbour_sums(codes, column, lag, 1, sums)
+        for i in range(n):
+            sums[i] = contexts[sums[i]]
+        row = codes[column]
+        for quarter in range(n // 4):
+            h = np.uint64(4 * quarter)
+            j, k, m = h + _ONE, h + np.uint64(2), h + np.uint64(3)
+            window, left = _window(at, words), _WINDOW
+            a, left, row[h] = _pop(window, left, tables[np.uint64(sums[h]) + np.uint64(a)])
+            b, left, row[j] = _pop(window, left, tables[np.uint64(sums[j]) + np.uint64(b)])
+            c, left, row[k] = _pop(window, left, tables[np.uint64(sums[k]) + np.uint64(c)])
+            d, left, row[m] = _pop(window, left, tables[np.uint64(sums[m]) + np.uint64(d)])
+            at -= _WINDOW - left
+        for i in range(n // 4 * 4, n):
+            window = _window(at, words)
+            a, left, row[i] = _pop(window, _WINDOW, tables[np.uint64(sums[i]) + np.uint64(a)])
+            at -= _WINDOW - left
+    return bool(at == first_bit and (a | b | c | d) == 0)
