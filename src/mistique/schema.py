@@ -338,6 +338,8 @@ class Intermediate:
     @cached_property
     def mask_groups(self) -> Mapping[int, int]:
         """For each nullable column, the group that holds its mask: they follow the groups of values."""
+        if not any(column_type.is_nullable for column_type in self.types):
+            return {}  # 5 ms otherwise, of a layer of 4,096 columns
         nullable = [column for column in range(self.n_columns) if self.type_of(column).is_nullable]
         return {column: self.n_groups + i for i, column in enumerate(nullable)}
 

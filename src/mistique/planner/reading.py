@@ -58,9 +58,16 @@ def _read_table(
     assert references is not None
     numbered = {dictionary.group for dictionary in references.dictionaries}
     values: dict[int, np.ndarray] = {}
+    # Columns of one type lie side by side: an answer of them needs no copy.
+    kinds = {_cell(intermediate, group) for group in columns.tolist()}
+    together = np.empty((len(columns), len(rows)), kinds.pop()) if len(kinds) == 1 and kinds != {"<U0"} else None
+    place_of = {group: i for i, group in enumerate(columns.tolist())} if together is not None else {}
     for group in groups.tolist():
         cell = _cell(intermediate, group)
-        cells[group] = np.empty(len(rows), np.uint32 if group in numbered else object if cell == "<U0" else cell)
+        if together is not None and group in place_of and group not in numbered:
+            cells[group] = together[place_of[group]]
+        else:
+            cells[group] = np.empty(len(rows), np.uint32 if group in numbered else object if cell == "<U0" else cell)
     wanted = _wanted_rows(intermediate, rows, blocks)
 
     def put(block: int, group: int, chunk: np.ndarray) -> None:
@@ -73,13 +80,23 @@ def _read_table(
     worst = _each_chunk(segments, intermediate, blocks, groups, put)
     for group, distinct in values.items():
         with damage_as_error(f"column {group} of {intermediate.name!r}", "numbers of its values"):
-            cells[group] = distinct[cells[group]]
+            if together is not None and group in place_of:
+                cells[group] = _of_numbers(distinct, cells[group], together[place_of[group]])
+            else:
+                cells[group] = distinct[cells[group]]
     parts = []
     for column in columns.tolist():
         mask = intermediate.mask_groups.get(column)
         valid = None if mask is None else cells[mask].astype(bool)
         parts.append(Column(cells[column], valid, intermediate.type_of(column)))
     return Values(intermediate, columns, parts), worst
+
+
+def _of_numbers(distinct: np.ndarray, numbers: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """The values that numbers stand for."""
+    if numbers.max(initial=0) >= len(distinct):
+        raise IndexError(f"number {numbers.max()} of {len(distinct)} values")
+    return np.take(distinct, numbers, out=out, mode="clip")
 
 
 def _read_array(

@@ -36,8 +36,8 @@ class Values:
 
     def names(self) -> list[str]:
         """Names of the columns."""
-        names = self.intermediate.column_names()
-        return [names[i] for i in self.columns]
+        names = self.intermediate.columns
+        return [str(i) if names is None else names[i] for i in self.columns.tolist()]
 
     def take(self, rows: np.ndarray) -> Values:
         """These rows of it, by position."""
@@ -74,6 +74,11 @@ class Values:
         if intermediate.container in ("vector", "series", "index") and len(columns) == 1:
             return columns[0]
         if len({column.dtype for column in columns}) == 1:
+            together = columns[0].base
+            if together is not None and all(column.base is together for column in columns):
+                rows = [column.ctypes.data for column in columns]
+                if together.ndim == 2 and rows == [row.ctypes.data for row in together]:
+                    return together.T
             return np.stack(columns, axis=1)
         table = np.empty((self.n_rows, len(columns)), object)
         for i, column in enumerate(columns):
@@ -105,7 +110,8 @@ class Values:
             from scipy.sparse import csr_matrix
 
             return csr_matrix(self.to_numpy())
-        return self.to_numpy()
+        # A model may add in another order where rows do not lie together.
+        return np.ascontiguousarray(self.to_numpy())
 
 
 def array_places(intermediate: Intermediate, columns: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:
