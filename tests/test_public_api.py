@@ -27,6 +27,7 @@ PUBLIC = {
         "explain",
         "get",
         "open",
+        "slices",
         "topk",
         "within",
     ],
