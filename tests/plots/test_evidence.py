@@ -47,3 +47,38 @@ def test_slices_are_bars_with_intervals_worst_at_the_top(store: Store) -> None:
     )
     assert ax.get_lines()[-1].get_xdata()[0] == answer.overall
     assert "lab/model@1/train/prediction" in ax.get_title(loc="left")
+
+
+def two_datasets(store: Store) -> tuple[str, str]:
+    rng = np.random.default_rng(0)
+    for dataset, moved in (("train", 0.0), ("serving", 1.0)):
+        given = pd.DataFrame(
+            {HOSTILE: rng.normal(size=400) + moved, "zone": pd.array(rng.choice(["n", "s"], 400), dtype="str")}
+        )
+        with capturing(store, dataset=dataset, run_id="one") as capture:
+            capture.add("input", given, role="input")
+            capture.add("scale", given[[HOSTILE]] * 2)
+    return "lab/model@1/train", "lab/model@1/serving"
+
+
+def test_drift_of_one_stage_overlays_both_samples_of_each_column(store: Store) -> None:
+    key, other = two_datasets(store)
+    grid = mistique.drift(store, f"{key}/input", other=f"{other}/input").plot()
+    grid[0, 0].figure.canvas.draw()
+    assert [cell.get_title(loc="left").partition(":")[0] for cell in grid.reshape(-1)] == [HOSTILE, "zone"]
+    assert [text.get_text() for text in grid[0, 0].get_legend().get_texts()] == ["train", "serving"]
+    for outline in grid[0, 0].patches:
+        assert outline.get_data().values.sum() == pytest.approx(1.0)
+    assert sum(bar.get_height() for bar in grid[0, 1].patches) == pytest.approx(2.0)
+    _, ax = plt.subplots()
+    assert mistique.drift(store, f"{key}/input", other=f"{other}/input").plot(ax) is ax
+
+
+def test_drift_of_a_dataset_has_bars_for_each_stage(store: Store) -> None:
+    key, other = two_datasets(store)
+    answer = mistique.drift(store, key, other=other)
+    ax = answer.plot()
+    ax.figure.canvas.draw()
+    worst = [answer.worst(stage) for stage in answer.stage_names]
+    assert [bar.get_width() for bar in ax.patches] == [*answer.values[worst, 0], *answer.values[worst, 1]]
+    assert "they part at input" in ax.get_title(loc="left")

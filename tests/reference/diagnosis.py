@@ -49,3 +49,25 @@ def holm(p: Sequence[float], n_looks: int) -> list[float]:
         largest = max(largest, min(1.0, p[i] * (n_looks - rank)))
         corrected[i] = largest
     return corrected
+
+
+def kolmogorov_smirnov(first: Sequence[float], second: Sequence[float]) -> float:
+    """The largest distance between the shares of both that are not above any value."""
+    return max(
+        abs(sum(v <= at for v in first) / len(first) - sum(v <= at for v in second) / len(second))
+        for at in [*first, *second]
+    )
+
+
+def psi(first: Sequence[float], second: Sequence[float], bins: int = 10) -> float:
+    """Population stability over quantiles of the first, with a bin for what is below them and one for what is above."""
+    ordered = sorted(first)
+    ends = sorted({ordered[int(i / bins * (len(ordered) - 1))] for i in range(bins + 1)})
+    places: dict[object, list[int]] = {}
+    for side, sample in enumerate((first, second)):
+        for v in sample:
+            inside = max(1, next((i for i, end in enumerate(ends) if v <= end), 0))
+            place = "below" if v < ends[0] else "above" if v > ends[-1] else inside
+            places.setdefault(place, [0, 0])[side] += 1
+    shares = [[max(n, 0.5) / len(side) for n, side in zip(c, (first, second), strict=True)] for c in places.values()]
+    return math.fsum((q - p) * math.log(q / p) for p, q in shares)

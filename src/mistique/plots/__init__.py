@@ -9,7 +9,8 @@ from mistique.plots.bars import draw_bars
 from mistique.plots.error_bars import draw_slices
 from mistique.plots.histogram import draw_histogram
 from mistique.plots.images import draw_examples
-from mistique.queries import ColDiff, ColDist, Slices, TopK
+from mistique.plots.overlays import draw_drift
+from mistique.queries import ColDiff, ColDist, Drift, Slices, TopK
 from mistique.queries.answer import Plotted
 
 __all__ = ["plot"]
@@ -19,6 +20,7 @@ _DRAWN: dict[type[Plotted], Callable[[Any, Any], Any]] = {
     ColDist: draw_histogram,
     ColDiff: draw_bars,
     Slices: draw_slices,
+    Drift: draw_drift,
 }
 
 

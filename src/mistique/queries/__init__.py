@@ -2,9 +2,24 @@
 
 from mistique.queries.col_diff import ColDiff, col_diff
 from mistique.queries.col_dist import ColDist, col_dist
+from mistique.queries.drift import Drift, drift
 from mistique.queries.explain import explain
 from mistique.queries.get import Part, get
 from mistique.queries.slices import Slices, slices
 from mistique.queries.topk import TopK, topk
 
-__all__ = ["ColDiff", "ColDist", "Part", "Slices", "TopK", "col_diff", "col_dist", "explain", "get", "slices", "topk"]
+__all__ = [
+    "ColDiff",
+    "ColDist",
+    "Drift",
+    "Part",
+    "Slices",
+    "TopK",
+    "col_diff",
+    "col_dist",
+    "drift",
+    "explain",
+    "get",
+    "slices",
+    "topk",
+]
