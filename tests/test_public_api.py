@@ -30,6 +30,7 @@ PUBLIC = {
         "open",
         "slices",
         "topk",
+        "trace",
         "within",
     ],
     "mistique.sklearn": ["Pipeline", "capture", "make_pipeline"],

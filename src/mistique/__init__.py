@@ -11,7 +11,7 @@ from importlib.metadata import version as _version
 
 from mistique import errors
 from mistique.codecs import KBit, LowPrecision, Pool, Power, Raw, Threshold, within
-from mistique.queries import col_diff, col_dist, drift, explain, get, slices, topk
+from mistique.queries import col_diff, col_dist, drift, explain, get, slices, topk, trace
 from mistique.schema import Key
 from mistique.store import Store, open
 
@@ -36,5 +36,6 @@ __all__ = [
     "open",
     "slices",
     "topk",
+    "trace",
     "within",
 ]

@@ -82,3 +82,14 @@ def test_drift_of_a_dataset_has_bars_for_each_stage(store: Store) -> None:
     worst = [answer.worst(stage) for stage in answer.stage_names]
     assert [bar.get_width() for bar in ax.patches] == [*answer.values[worst, 0], *answer.values[worst, 1]]
     assert "they part at input" in ax.get_title(loc="left")
+
+
+def test_a_trace_has_a_bar_for_each_stage_in_the_order_of_the_model(store: Store) -> None:
+    key, other = two_datasets(store)
+    answer = mistique.trace(store, key, row=3, other=other)
+    ax = answer.plot()
+    ax.figure.canvas.draw()
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["input", "scale"]
+    assert [bar.get_width() for bar in ax.patches] == [stage.relative_distance for stage in answer.stages]
+    assert "row 3" in ax.get_title(loc="left")
+    assert len(mistique.trace(store, key, row=3).plot().patches) == 2

@@ -10,7 +10,8 @@ from mistique.plots.error_bars import draw_slices
 from mistique.plots.histogram import draw_histogram
 from mistique.plots.images import draw_examples
 from mistique.plots.overlays import draw_drift
-from mistique.queries import ColDiff, ColDist, Drift, Slices, TopK
+from mistique.plots.stages import draw_trace
+from mistique.queries import ColDiff, ColDist, Drift, Slices, TopK, Trace
 from mistique.queries.answer import Plotted
 
 __all__ = ["plot"]
@@ -21,6 +22,7 @@ _DRAWN: dict[type[Plotted], Callable[[Any, Any], Any]] = {
     ColDiff: draw_bars,
     Slices: draw_slices,
     Drift: draw_drift,
+    Trace: draw_trace,
 }
 
 

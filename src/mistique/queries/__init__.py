@@ -7,6 +7,7 @@ from mistique.queries.explain import explain
 from mistique.queries.get import Part, get
 from mistique.queries.slices import Slices, slices
 from mistique.queries.topk import TopK, topk
+from mistique.queries.trace import Trace, trace
 
 __all__ = [
     "ColDiff",
@@ -15,6 +16,7 @@ __all__ = [
     "Part",
     "Slices",
     "TopK",
+    "Trace",
     "col_diff",
     "col_dist",
     "drift",
@@ -22,4 +24,5 @@ __all__ = [
     "get",
     "slices",
     "topk",
+    "trace",
 ]
