@@ -1,9 +1,25 @@
 """Diagnosis: one question a file, over the planner. An answer is a small frozen result."""
 
+from mistique.queries.class_means import ClassMeans, class_means
 from mistique.queries.col_diff import ColDiff, col_diff
 from mistique.queries.col_dist import ColDist, col_dist
 from mistique.queries.explain import explain
 from mistique.queries.get import Part, get
+from mistique.queries.row_diff import RowDiff, row_diff
 from mistique.queries.topk import TopK, topk
 
-__all__ = ["ColDiff", "ColDist", "Part", "TopK", "col_diff", "col_dist", "explain", "get", "topk"]
+__all__ = [
+    "ClassMeans",
+    "ColDiff",
+    "ColDist",
+    "Part",
+    "RowDiff",
+    "TopK",
+    "class_means",
+    "col_diff",
+    "col_dist",
+    "explain",
+    "get",
+    "row_diff",
+    "topk",
+]
