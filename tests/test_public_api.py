@@ -29,6 +29,7 @@ PUBLIC = {
         "get",
         "open",
         "row_diff",
+        "slices",
         "topk",
         "within",
     ],

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from itertools import combinations, pairwise
 
 
 def top_rows(scores: Sequence[float], k: int, *, largest: bool = True) -> list[int]:
@@ -48,3 +48,24 @@ def group_means(rows: Sequence[Sequence[float]], groups: Sequence[object]) -> di
         kept = [[value for value in column if not math.isnan(value)] for column in zip(*members, strict=True)]
         means[group] = [mean(column) if column else math.nan for column in kept]
     return means
+
+
+def slice_means(errors: Sequence[float], columns: Mapping[str, Sequence[object]]) -> dict[frozenset, tuple[int, float]]:
+    """Rows and mean error of every group of one and two columns, by their (column, group) pairs."""
+    members: dict[frozenset, list[float]] = {}
+    for row, error in enumerate(errors):
+        pairs = [(name, str(values[row])) for name, values in columns.items()]
+        for size in (1, 2):
+            for chosen in combinations(pairs, size):
+                members.setdefault(frozenset(chosen), []).append(error)
+    return {condition: (len(found), mean(found)) for condition, found in members.items()}
+
+
+def holm(p: Sequence[float], n_looks: int) -> list[float]:
+    """Corrected p values, by the definition: the i-th smallest times the looks that are left, never falling."""
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    corrected, largest = [0.0] * len(p), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, p[i] * (n_looks - rank)))
+        corrected[i] = largest
+    return corrected

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from mistique.plots.bars import draw_bars
+from mistique.plots.error_bars import draw_slices
 from mistique.plots.heat import draw_class_means
 from mistique.plots.histogram import draw_histogram
 from mistique.plots.images import draw_examples
 from mistique.plots.rows import draw_row_diff
-from mistique.queries import ClassMeans, ColDiff, ColDist, RowDiff, TopK
+from mistique.queries import ClassMeans, ColDiff, ColDist, RowDiff, Slices, TopK
 from mistique.queries.answer import Plotted
 
 __all__ = ["plot"]
@@ -21,6 +22,7 @@ _PICTURES: dict[type[Plotted], Callable[[Any, Any], Any]] = {
     ColDiff: draw_bars,
     RowDiff: draw_row_diff,
     ClassMeans: draw_class_means,
+    Slices: draw_slices,
 }
 
 

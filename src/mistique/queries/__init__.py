@@ -6,6 +6,7 @@ from mistique.queries.col_dist import ColDist, col_dist
 from mistique.queries.explain import explain
 from mistique.queries.get import Part, get
 from mistique.queries.row_diff import RowDiff, row_diff
+from mistique.queries.slices import Slices, slices
 from mistique.queries.topk import TopK, topk
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "ColDist",
     "Part",
     "RowDiff",
+    "Slices",
     "TopK",
     "class_means",
     "col_diff",
@@ -21,5 +23,6 @@ __all__ = [
     "explain",
     "get",
     "row_diff",
+    "slices",
     "topk",
 ]
