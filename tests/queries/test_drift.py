@@ -122,7 +122,7 @@ def test_one_intermediate_is_compared_column_by_column_worst_first(store: Store)
 
 
 def test_a_layer_is_compared_by_the_means_of_its_units(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mistique.queries.portions._CELLS_AT_ONCE", 1)
+    monkeypatch.setattr("mistique.queries.portions.CELLS_AT_ONCE", 1)
     rng = np.random.default_rng(0)
     maps = rng.random((1_100, 3, 4, 5), np.float32)
     key = put_layer(store, maps)

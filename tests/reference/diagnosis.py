@@ -30,6 +30,26 @@ def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
+def differing_columns(first: Sequence[float], second: Sequence[float]) -> list[int]:
+    """Columns by the size of their difference, the largest first; what one row lacks before, what both lack after."""
+    with_size = []
+    for i, (a, b) in enumerate(zip(first, second, strict=True)):
+        n_missing = math.isnan(a) + math.isnan(b)
+        size = math.inf if n_missing == 1 else -1.0 if n_missing == 2 else 0.0 if a == b else abs(b - a)
+        with_size.append((n_missing != 1, -size, i))
+    return [i for _, _, i in sorted(with_size)]
+
+
+def group_means(rows: Sequence[Sequence[float]], groups: Sequence[object]) -> dict[object, list[float]]:
+    """The mean of every column over the rows of each group, NaN left out; NaN where nothing is left."""
+    means = {}
+    for group in dict.fromkeys(groups):
+        members = [row for row, of in zip(rows, groups, strict=True) if of == group]
+        kept = [[value for value in column if not math.isnan(value)] for column in zip(*members, strict=True)]
+        means[group] = [mean(column) if column else math.nan for column in kept]
+    return means
+
+
 def slice_means(errors: Sequence[float], columns: Mapping[str, Sequence[object]]) -> dict[frozenset, tuple[int, float]]:
     """Rows and mean error of every group of one and two columns, by their (column, group) pairs."""
     members: dict[frozenset, list[float]] = {}

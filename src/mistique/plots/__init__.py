@@ -7,19 +7,23 @@ from typing import Any
 
 from mistique.plots.bars import draw_bars
 from mistique.plots.error_bars import draw_slices
+from mistique.plots.heat import draw_class_means
 from mistique.plots.histogram import draw_histogram
 from mistique.plots.images import draw_examples
 from mistique.plots.overlays import draw_drift
+from mistique.plots.rows import draw_row_diff
 from mistique.plots.stages import draw_trace
-from mistique.queries import ColDiff, ColDist, Drift, Slices, TopK, Trace
+from mistique.queries import ClassMeans, ColDiff, ColDist, Drift, RowDiff, Slices, TopK, Trace
 from mistique.queries.answer import Plotted
 
 __all__ = ["plot"]
 
-_DRAWN: dict[type[Plotted], Callable[[Any, Any], Any]] = {
+_PICTURES: dict[type[Plotted], Callable[[Any, Any], Any]] = {
     TopK: draw_examples,
     ColDist: draw_histogram,
     ColDiff: draw_bars,
+    RowDiff: draw_row_diff,
+    ClassMeans: draw_class_means,
     Slices: draw_slices,
     Drift: draw_drift,
     Trace: draw_trace,
@@ -32,6 +36,7 @@ def plot(answer: Plotted, ax: Any = None) -> Any:
     Parameters
     ----------
     answer : Plotted
+        Of any question that has a picture.
     ax : Axes, optional
         To draw on; where the picture is a grid, its frame is taken. None: a new figure.
 
@@ -45,9 +50,9 @@ def plot(answer: Plotted, ax: Any = None) -> Any:
     >>> mistique.plots.plot(42)
     Traceback (most recent call last):
     ...
-    TypeError: expected the answer of a question that has a picture, got int
+    TypeError: expected an answer that has a picture, got int
     """
-    for kind, draw in _DRAWN.items():
-        if isinstance(answer, kind):
-            return draw(answer, ax)
-    raise TypeError(f"expected the answer of a question that has a picture, got {type(answer).__name__}")
+    draw = _PICTURES.get(type(answer))
+    if draw is None:
+        raise TypeError(f"expected an answer that has a picture, got {type(answer).__name__}")
+    return draw(answer, ax)

@@ -14,7 +14,8 @@ from mistique.planner.plan import Plan
 from mistique.queries.answer import Plotted, format_value
 from mistique.queries.distances import distance
 from mistique.queries.patterns import find_dataset, is_dataset
-from mistique.queries.portions import joined_plan, portions
+from mistique.queries.plans import joined_plan
+from mistique.queries.portions import Portions
 from mistique.queries.selection import select_columns
 from mistique.queries.significance import adjusted
 from mistique.schema import ROW_LABEL, TARGET, Intermediate, Key
@@ -252,12 +253,9 @@ def _samples(
         raise QueryError(f"{node.name} is compared by units: say which with unit=, not columns=")
     chosen = select_columns(node, None, unit)
     units = np.arange(node.n_units) if chosen is None else chosen[:: node.positions] // node.positions
-    parts, plans = [], []
-    for _, maps, plan in portions(store, capture, node, exact=exact):
-        parts.append(maps.reshape(len(maps), -1, node.n_units)[..., units].astype(np.float64).mean(axis=1))
-        plans.append(plan)
-    means = np.concatenate(parts)
-    return {f"unit {i}": means[:, place] for place, i in enumerate(units.tolist())}, joined_plan(plans)
+    portions = Portions(store, capture, node, columns=chosen, exact=exact)
+    means = np.concatenate([numbers.mean(axis=1, dtype=np.float64) for _, numbers in portions])
+    return {f"unit {i}": means[:, place] for place, i in enumerate(units.tolist())}, portions.plan()
 
 
 def _short(number: float) -> str:

@@ -12,7 +12,7 @@ from mistique.planner.execute import execute
 from mistique.planner.plan import Plan
 from mistique.queries.answer import Plotted, format_value
 from mistique.queries.patterns import find_dataset
-from mistique.queries.portions import joined_plan
+from mistique.queries.plans import joined_plan
 from mistique.queries.selection import labels_of, select_rows
 from mistique.schema import ROW_LABEL, Intermediate, Key
 from mistique.storage.facts import Capture
