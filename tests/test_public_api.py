@@ -28,6 +28,7 @@ PUBLIC = {
         "errors",
         "explain",
         "get",
+        "index",
         "open",
         "row_diff",
         "slices",

@@ -11,7 +11,7 @@ from importlib.metadata import version as _version
 
 from mistique import errors
 from mistique.codecs import KBit, LowPrecision, Pool, Power, Raw, Threshold, within
-from mistique.queries import class_means, col_diff, col_dist, drift, explain, get, row_diff, slices, topk, trace
+from mistique.queries import class_means, col_diff, col_dist, drift, explain, get, index, row_diff, slices, topk, trace
 from mistique.schema import Key
 from mistique.store import Store, open
 
@@ -34,6 +34,7 @@ __all__ = [
     "errors",
     "explain",
     "get",
+    "index",
     "open",
     "row_diff",
     "slices",

@@ -9,6 +9,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -20,16 +21,18 @@ from mistique.codecs import Codec, Policy, stored_form
 from mistique.dedup.compaction import Compaction, Compactor
 from mistique.dedup.exact import ExactDedup
 from mistique.dedup.placement import Placement
-from mistique.errors import BudgetError, CaptureError, CaptureWarning, StoreClosedError, StoreReadOnlyError
+from mistique.errors import BudgetError, CaptureError, CaptureWarning, StoreClosedError, StoreError, StoreReadOnlyError
 from mistique.ingest.buffer import Buffered, SegmentBuffer
 from mistique.ingest.capture import Capture
 from mistique.planner.budget import evict
 from mistique.planner.calibration import Calibration
+from mistique.planner.index_build import IndexBuilder
+from mistique.planner.index_byproduct import DEFAULT_INDEX_SHARE, ColumnReads
 from mistique.planner.models import Models
 from mistique.planner.question import StageGraph
 from mistique.planner.recomputer import Trust
 from mistique.planner.worth import DEFAULT_GAMMA_MIN, Worth
-from mistique.schema import Intermediate, Key, Version
+from mistique.schema import Index, Intermediate, Key, Version
 from mistique.storage.artifacts import Artifact, Artifacts
 from mistique.storage.catalog import Catalog
 from mistique.storage.digest_index import DigestIndex, Place
@@ -61,6 +64,7 @@ class Store:
     placement : {"auto", "on", "off"}
     gamma_min : float
     max_nbytes : int, optional
+    index_share : float
     """
 
     _all: ClassVar[weakref.WeakSet[Store]] = weakref.WeakSet()
@@ -76,6 +80,7 @@ class Store:
         placement: str = "auto",
         gamma_min: float = DEFAULT_GAMMA_MIN,
         max_nbytes: int | None = None,
+        index_share: float = DEFAULT_INDEX_SHARE,
     ) -> None:
         if mode not in ("a", "r"):
             raise ValueError(f'mode: expected "a" to read and write or "r" to look only, got {mode!r}')
@@ -83,7 +88,10 @@ class Store:
             raise ValueError(f"gamma_min: expected seconds a GB, at least 0, or infinity, got {gamma_min!r}")
         if max_nbytes is not None and not max_nbytes > 0:
             raise ValueError(f"max_nbytes: expected a number of bytes above 0, or None, got {max_nbytes!r}")
+        if not index_share >= 0:
+            raise ValueError(f"index_share: expected a share of the float32 bytes, at least 0, got {index_share!r}")
         self.uri, self.mode, self.trust = uri, mode, trust
+        self.index_share = index_share
         self.gamma_min, self.max_nbytes = gamma_min, max_nbytes
         self._options, self._max_buffer_nbytes = options, max_buffer_nbytes
         self._placement = Placement(placement)
@@ -101,6 +109,7 @@ class Store:
         self._models = Models(self._artifacts, trust=trust)
         self._graphs: dict[CaptureId, StageGraph] = {}
         self.labels: dict[Order, Any] = {}
+        self.column_reads = ColumnReads()
         Store._all.add(self)
 
     @property
@@ -129,6 +138,11 @@ class Store:
     def learns(self) -> bool:
         """What is asked for often is stored when it is recomputed."""
         return self.mode == "a" and self.gamma_min < float("inf")
+
+    @property
+    def makes_indexes(self) -> bool:
+        """A layer of which columns are asked for often gets an index."""
+        return self.mode == "a" and self.index_share > 0
 
     def capture(
         self,
@@ -269,8 +283,41 @@ class Store:
             nodes = {
                 name: replace(node, references=references.get(name)) for name, node in capture.intermediates.items()
             }
-            known = self._graphs[capture.id] = StageGraph(capture, self._catalog.moves.n_records, nodes)
+            indexes: dict[str, Index] = {}
+            for name in capture.indexes:
+                with suppress(StoreError):  # of a damaged record: what it answers, others do
+                    found = self._catalog.index(capture, name)
+                    if found is not None:
+                        indexes[name] = found
+            known = self._graphs[capture.id] = StageGraph(
+                capture, self._catalog.moves.n_records, nodes, indexes=indexes
+            )
         return known
+
+    def make_index(self, capture: Committed, node: Intermediate, *, max_share: float) -> Index:
+        """Build the index of a stored layer, with its references, and make it seen.
+
+        Raises
+        ------
+        IndexTooLargeError, StoreError, StoreReadOnlyError
+        """
+        self._check_writable(f"index {node.name}")
+        index = IndexBuilder(self.segments, node).build(self._make_writer, max_share=max_share)
+        self._catalog.add_index(capture, index)
+        return index
+
+    def drop_index(self, key: str | Key) -> None:
+        """Forget the index of an intermediate; its questions are answered as before there was one.
+
+        Its bytes are freed by `compact`.
+
+        Raises
+        ------
+        IntermediateNotFoundError, StoreReadOnlyError
+        """
+        self._check_writable(f"drop the index of {key}")
+        capture, intermediate = self._catalog.find(key)
+        self._catalog.drop_index(capture, intermediate.name)
 
     def taking(self, capture: Committed, node: Intermediate, rows: np.ndarray) -> Capture:
         """Something that takes rows of an intermediate, whole blocks, and at its commit makes them seen as stored."""
@@ -311,6 +358,7 @@ class Store:
             "placement": self._placement.mode,
             "gamma_min": self.gamma_min,
             "max_nbytes": self.max_nbytes,
+            "index_share": self.index_share,
         }
         # Not the options: they may hold credentials. A worker takes them from its environment, as TileDB does.
         return partial(open, **arguments), (self.uri,)
@@ -465,6 +513,7 @@ def open(
     placement: str = "auto",
     gamma_min: float = DEFAULT_GAMMA_MIN,
     max_nbytes: int | None = None,
+    index_share: float = DEFAULT_INDEX_SHARE,
 ) -> Store:
     """A store at a URI, made when there is none.
 
@@ -491,6 +540,9 @@ def open(
     max_nbytes : int, optional
         What the store may take: chunks in use and kept models. What saves least a byte is no longer stored, and is
         recomputed when it is asked for; never what is pinned, nor the last road to an answer.
+    index_share : float, default 0.2
+        A layer of which a few units are asked for often gets an index that takes no more than this share of its values
+        as float32; 0: none but those that `mistique.index` makes.
 
     Returns
     -------
@@ -525,6 +577,7 @@ def open(
         placement=placement,
         gamma_min=gamma_min,
         max_nbytes=max_nbytes,
+        index_share=index_share,
     )
 
 

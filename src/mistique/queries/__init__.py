@@ -6,6 +6,7 @@ from mistique.queries.col_dist import ColDist, col_dist
 from mistique.queries.drift import Drift, drift
 from mistique.queries.explain import explain
 from mistique.queries.get import Part, get
+from mistique.queries.index import Indexed, index
 from mistique.queries.row_diff import RowDiff, row_diff
 from mistique.queries.slices import Slices, slices
 from mistique.queries.topk import TopK, topk
@@ -16,6 +17,7 @@ __all__ = [
     "ColDiff",
     "ColDist",
     "Drift",
+    "Indexed",
     "Part",
     "RowDiff",
     "Slices",
@@ -27,6 +29,7 @@ __all__ = [
     "drift",
     "explain",
     "get",
+    "index",
     "row_diff",
     "slices",
     "topk",

@@ -104,7 +104,14 @@ def topk(
             raise QueryError(f"{intermediate.name} has {what}: say which with unit= or column=")
         column = 0
     columns = select_columns(intermediate, column, unit)
-    values, plan = execute(store, capture, intermediate, columns=columns, exact=exact)
+    values, plan = execute(
+        store,
+        capture,
+        intermediate,
+        columns=columns,
+        exact=exact,
+        of_largest=unit is not None and reduce == "max",
+    )
     table = values.to_numpy().reshape(intermediate.n_rows, -1)
     if table.dtype.kind not in "iufb" and table.dtype.name != "bfloat16":
         raise QueryError(f"{intermediate.name} column {column!r} holds {values.names()} that are not numbers")
