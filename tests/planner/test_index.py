@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import mistique
 from mistique.codecs import Codec, KBit, LowPrecision, Pool, Power, Raw, Threshold, within
 from mistique.errors import (
+    BudgetError,
     IndexTooLargeError,
     IntermediateNotFoundError,
     MistiqueError,
@@ -24,9 +25,12 @@ from mistique.errors import (
     StoreReadOnlyError,
 )
 from mistique.planner import index_layout
+from mistique.planner.budget import in_use_nbytes
 from mistique.planner.choose import choose
 from mistique.planner.execute import follow, question_of
 from mistique.planner.plan import Plan
+from mistique.planner.values import Values
+from mistique.queries.disk_usage import disk_usage
 from mistique.store import Store
 from tests.capturing import put, put_layer
 
@@ -61,12 +65,25 @@ def by_road(
     of_largest: bool = False,
 ) -> tuple[np.ndarray, Plan]:
     """The cells that one road gives, whatever it costs."""
+    values, done = values_by_road(store, key, road, rows=rows, columns=columns, of_largest=of_largest)
+    return np.asarray(values.parts), done
+
+
+def values_by_road(
+    store: Store,
+    key: str,
+    road: Callable[[Any], bool],
+    *,
+    rows: np.ndarray | None = None,
+    columns: np.ndarray | None = None,
+    of_largest: bool = False,
+) -> tuple[Values, Plan]:
+    """What one road gives, whatever it costs."""
     capture, node = store.catalog.find(key)
     question = question_of(store, capture, node, rows=rows, columns=columns, of_largest=of_largest)
     plan = choose(question, store.calibration)
     (chosen,) = [candidate for candidate in plan.candidates if road(candidate)]
-    values, done = follow(store, capture, question, replace(plan, chosen=chosen))
-    return np.asarray(values.parts), done
+    return follow(store, capture, question, replace(plan, chosen=chosen))
 
 
 def assert_alike(store: Store, key: str, *, rows: np.ndarray | None = None, columns: np.ndarray | None = None) -> None:
@@ -83,10 +100,11 @@ def largest_alike(store: Store, key: str, unit: int) -> None:
     """The largest of a unit's positions is what all of its positions say."""
     _, node = store.catalog.find(key)
     columns = np.arange(unit * node.positions, (unit + 1) * node.positions)
-    found, _ = by_road(store, key, lambda c: c.is_index, columns=columns, of_largest=True)
+    found = values_by_road(store, key, lambda c: c.is_index, columns=columns, of_largest=True)[0]
     expected, _ = by_road(store, key, lambda c: c.reads_target, columns=columns)
     numbers = expected.reshape(node.n_rows, -1)
-    np.testing.assert_array_equal(found.reshape(-1), numbers.max(axis=1))
+    np.testing.assert_array_equal(np.asarray(found.parts).reshape(-1), numbers.max(axis=1))
+    np.testing.assert_array_equal(np.asarray(found.places).reshape(-1), numbers.argmax(axis=1))
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -326,3 +344,26 @@ def test_nothing_is_indexed_by_itself_where_that_is_not_wanted(store: Store, how
 def test_a_share_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="index_share"):
         mistique.open("/nowhere/s.mistique", index_share=-1)
+
+
+def test_indexes_are_counted_and_are_the_first_to_go(store: Store) -> None:
+    key = put_layer(store, activations(3000, (70,)), codec=Power())
+    without = in_use_nbytes(store)
+    made = mistique.index(store, key)
+    assert in_use_nbytes(store) == without + made.nbytes
+    (used,) = [one for one in disk_usage(store).used if one.index_nbytes]
+    assert (used.key, used.index_nbytes) == (key, made.nbytes)
+    assert "indexes: " in repr(store)
+    assert store.evict(max_nbytes=int(without + made.nbytes)) == []
+    assert disk_usage(store).index_nbytes == made.nbytes
+    assert store.evict(max_nbytes=int(without + made.nbytes) - 1) == []
+    assert disk_usage(store).index_nbytes == 0
+    assert store.catalog.find(key)[0].stored
+
+
+def test_a_budget_that_cannot_be_held_takes_no_index(store: Store) -> None:
+    key = put_layer(store, activations(3000, (70,)), codec=Power())
+    mistique.index(store, key)
+    with pytest.raises(BudgetError):
+        store.evict(max_nbytes=10)
+    assert disk_usage(store).index_nbytes > 0

@@ -22,7 +22,7 @@ from mistique.planner.index_layout import (
     keeps_maxima,
     spans_of,
 )
-from mistique.planner.index_read import pack_heads
+from mistique.planner.index_read import pack_heads, pack_maxima
 from mistique.planner.reading import read
 from mistique.planner.values import Values
 from mistique.schema import Index, Intermediate
@@ -207,37 +207,41 @@ class IndexBuilder:
                 values, error = read(self._segments, stored, np.arange(low, high), columns)
                 self._worst = max(self._worst, error)
                 assert isinstance(values.parts, np.ndarray)
-                cells = values.parts.reshape(high - low, stored.positions, -1).transpose(2, 1, 0)
-                yield self._piece(span, first // stored.positions, list(cells), len(columns) * (high - low))
+                cells = list(values.parts.reshape(high - low, stored.positions, -1).transpose(2, 1, 0))
+                payloads = self._spread(self._raw, cells)
+                shapes = [unit.shape for unit in cells]
+                yield _Piece(span, first // stored.positions, payloads, shapes, len(columns) * (high - low))
+
+    def _raw(self, unit: np.ndarray) -> np.ndarray:
+        return Raw().encode(np.ascontiguousarray(unit), self._stored.types[0])
 
     def _maxima(self) -> Iterator[_Piece]:
-        """The largest of the positions of each unit, in each row: NaN where one is."""
+        """The largest of the positions of each unit, in each row, NaN where one is, and where that is."""
         stored = self._stored
         step = max(_CELLS_AT_ONCE // (stored.block_rows * stored.n_columns * 4), 1) * stored.block_rows
         for span, (low, high) in enumerate(spans_of(stored)):
             found = np.empty((stored.n_units, high - low), stored.types[0].cell)
+            places = np.empty((stored.n_units, high - low), np.int64)
             for top in range(low, high, step):
                 rows = np.arange(top, min(top + step, high))
                 values, error = read(self._segments, stored, rows, np.arange(stored.n_columns))
                 self._worst = max(self._worst, error)
-                found[:, top - low : top - low + len(rows)] = _largest(values).T
-            yield self._piece(span, 0, [unit[None] for unit in found], (high - low) * stored.n_columns)
-
-    def _piece(self, span: int, first: int, units: list[np.ndarray], n_cells: int) -> _Piece:
-        kind = self._stored.types[0]
-        payloads = self._spread(lambda unit: Raw().encode(np.ascontiguousarray(unit), kind), units)
-        return _Piece(span, first, payloads, [unit.shape for unit in units], n_cells)
+                here = slice(top - low, top - low + len(rows))
+                found[:, here], places[:, here] = _largest(values)
+            units = list(zip(found, places, strict=True))
+            payloads = self._spread(lambda unit: pack_maxima(*unit, stored), units)
+            yield _Piece(span, 0, payloads, [(1, high - low)] * len(units), (high - low) * stored.n_columns)
 
     def _spread(self, function: Callable[[T], R], work: list[T]) -> list[R]:
         futures = self._segments.spread(lambda part: [function(item) for item in part], work)
         return [result for future in futures for result in future.result()]
 
 
-def _largest(values: Values) -> np.ndarray:
-    """The largest of the positions of each unit, in cells: (n_rows, n_units)."""
+def _largest(values: Values) -> tuple[np.ndarray, np.ndarray]:
+    """The largest of the positions of each unit, in cells, and the first position where it is: (n_units, n_rows)."""
     cells = np.asarray(values.parts)
     numbers = values.to_numpy().reshape(cells.shape)
     # NumPy knows no order of bfloat16 and of 8-bit floats; every one of them is a float32.
     wide = numbers if numbers.dtype.kind in "iufb" else numbers.astype(np.float32)
-    largest: np.ndarray = wide.max(axis=1).astype(numbers.dtype).view(cells.dtype)
-    return largest
+    places = wide.argmax(axis=1)
+    return np.take_along_axis(cells, places[:, None], axis=1)[:, 0].T, places.T

@@ -58,7 +58,7 @@ def index_beside(store: Store, capture: Capture, question: Question, plan: Plan)
     The rule: once the questions of this session that read whole columns of few units of a layer took together as long
     as reading all of it and writing the index is predicted to take. So no more is ever spent on an index than was lost
     by not having it. A layer of less than 16 MiB as float32 is left alone, and so is one whose index would take more
-    than the store's `index_share`.
+    than the store's `index_share`, or find no room in its budget.
     """
     target = question.target
     if question.index is not None or plan.chosen.road != "read" or not _asks_few_units(question):
@@ -68,6 +68,8 @@ def index_beside(store: Store, capture: Capture, question: Question, plan: Plan)
         return ""
     store.column_reads.seconds[order] += plan.seconds or 0.0
     if store.column_reads.seconds[order] < _building_seconds(store, question):
+        return ""
+    if not store.has_room(store.index_share * float32_nbytes(target), 0.0, question.key):
         return ""
     try:
         index = build_index(store, capture, target, max_share=store.index_share)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections import defaultdict
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
 from mistique.codecs import CodedCodec, Raw, codec_from_config, stored_form, zstd
 from mistique.codecs.entropy import decode_codes
-from mistique.codecs.payload import PayloadReader, damaged
+from mistique.codecs.payload import PayloadReader, damaged, joined
 from mistique.errors import ChunkCorruptError
 from mistique.kernels.transpose import turn
 from mistique.planner.cost import ReadWork
@@ -18,7 +18,7 @@ from mistique.planner.index_layout import CODES, MAXIMA, IndexPlaces, group_of, 
 from mistique.planner.question import Question, distinct
 from mistique.planner.summary import read_whole_shape, stored_columns
 from mistique.planner.values import Values, array_places
-from mistique.schema import Index, Intermediate
+from mistique.schema import ColumnType, Index, Intermediate
 from mistique.storage.segments import SegmentReader
 
 _MAX_HEADS_NBYTES = 2**28
@@ -46,9 +46,12 @@ def read_index(
         shape, order = array_places(stored, columns)
         cell = np.dtype(stored.types[0].cell)
         out = np.empty((len(columns), len(rows)), cell)
-        for low, high, cells in _spans(segments, places, stored, rows, distinct(units).tolist()):
-            asked = rows[low:high] % places.index.span_rows
-            for unit, of_unit in cells.items():
+        wanted = distinct(units).tolist()
+        numbers = places.numbers(stored, wanted)
+        for span, low, high, n_rows in _spans_of(places, stored, rows):
+            asked = rows[low:high] - span * places.index.span_rows
+            payloads = _payloads(segments, places, span, numbers)
+            for unit, of_unit in _cells(places.index, stored, payloads, wanted, n_rows).items():
                 here = np.flatnonzero(units == unit)
                 out[order[here], low:high] = of_unit[np.ix_(positions[here], asked)]
         bits = np.dtype(f"u{cell.itemsize}")
@@ -62,14 +65,18 @@ def read_index(
 def read_maxima(
     segments: SegmentReader, places: IndexPlaces, node: Intermediate, rows: np.ndarray, columns: np.ndarray
 ) -> tuple[Values, float]:
-    """The largest of the positions of each unit, in place of its positions: of the first of its columns."""
+    """The largest of the positions of each unit, in place of its positions, and where it is."""
     stored = stored_form(node)
     units = distinct(columns // node.positions)
     out = np.empty((len(rows), len(units)), stored.types[0].cell)
-    for low, high, cells in _spans(segments, places, stored, rows, units.tolist()):
+    where = np.empty((len(rows), len(units)), np.int64)
+    for span, low, high, n_rows in _spans_of(places, stored, rows):
+        asked = rows[low:high] - span * places.index.span_rows
+        payloads = _payloads(segments, places, span, units.tolist())
         for i, unit in enumerate(units.tolist()):
-            out[low:high, i] = cells[unit][0, rows[low:high] % places.index.span_rows]
-    return Values(node, units * node.positions, out), places.index.max_abs_error + node.summary_error
+            cells, found = unpack_maxima(payloads[unit], n_rows, stored)
+            out[low:high, i], where[low:high, i] = cells[asked], found[asked]
+    return Values(node, units * node.positions, out, where), places.index.max_abs_error + node.summary_error
 
 
 def index_work(question: Question, index: Index) -> ReadWork:
@@ -87,17 +94,12 @@ def index_work(question: Question, index: Index) -> ReadWork:
     return ReadWork(n_ranges, index.encoded_nbytes * n_ranges // n_all, n_cells, n_opened)
 
 
-def _spans(
-    segments: SegmentReader, places: IndexPlaces, stored: Intermediate, rows: np.ndarray, units: list[int]
-) -> Any:
-    """Of each span that holds some rows: which of them, and the cells (n_positions, n_rows) of each unit."""
+def _spans_of(places: IndexPlaces, stored: Intermediate, rows: np.ndarray) -> Iterator[tuple[int, int, int, int]]:
+    """Each span that holds some rows: its number, which of them it holds, and how many it has."""
     span_rows = places.index.span_rows
-    numbers = places.numbers(stored, units)
     for span in distinct(rows // span_rows).tolist():
         low, high = np.searchsorted(rows, [span * span_rows, (span + 1) * span_rows]).tolist()
-        n_rows = min(span_rows, stored.n_rows - span * span_rows)
-        payloads = _payloads(segments, places, span, numbers)
-        yield low, high, _cells(places.index, stored, payloads, units, n_rows)
+        yield span, low, high, min(span_rows, stored.n_rows - span * span_rows)
 
 
 def _cells(
@@ -105,8 +107,7 @@ def _cells(
 ) -> dict[int, np.ndarray]:
     kind = stored.types[0]
     if index.form != CODES:
-        width = 1 if index.form == MAXIMA else stored.positions
-        return {unit: Raw().decode(payloads[unit], (width, n_rows), kind) for unit in units}
+        return {unit: Raw().decode(payloads[unit], (stored.positions, n_rows), kind) for unit in units}
     codec = codec_from_config(stored.codec)
     assert isinstance(codec, CodedCodec)
     n_blocks = -(-n_rows // stored.block_rows)
@@ -121,6 +122,26 @@ def _cells(
         codes = decode_codes(PayloadReader(payloads[index.n_heads + unit]), (stored.positions, n_rows))
         found[unit] = tables.reshape(-1).take(codes + block_of)
     return found
+
+
+def pack_maxima(cells: np.ndarray, places: np.ndarray, stored: Intermediate) -> np.ndarray:
+    """The largest of a unit's positions in each row, (n_rows,), and the position where it is, as one payload."""
+    first = Raw().encode(cells[None], stored.types[0])
+    kind = _places_type(stored)
+    second = Raw().encode(places.astype(kind.cell)[None], kind)
+    return joined(struct.pack("<I", first.nbytes), first, second)
+
+
+def unpack_maxima(payload: np.ndarray, n_rows: int, stored: Intermediate) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse of `pack_maxima`."""
+    reader = PayloadReader(payload)
+    cells = Raw().decode(reader.take(*reader.unpack("<I")), (1, n_rows), stored.types[0])
+    return cells[0], Raw().decode(reader.rest(), (1, n_rows), _places_type(stored))[0]
+
+
+def _places_type(stored: Intermediate) -> ColumnType:
+    n_bytes = 1 if stored.positions <= 2**8 else 2 if stored.positions <= 2**16 else 4
+    return ColumnType(f"uint{8 * n_bytes}", np.dtype(f"u{n_bytes}").str)
 
 
 def pack_heads(heads: list[bytes]) -> np.ndarray:
