@@ -24,6 +24,7 @@ PUBLIC = {
         "class_means",
         "col_diff",
         "col_dist",
+        "dead_units",
         "drift",
         "errors",
         "explain",

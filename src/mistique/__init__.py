@@ -11,7 +11,19 @@ from importlib.metadata import version as _version
 
 from mistique import errors
 from mistique.codecs import KBit, LowPrecision, Pool, Power, Raw, Threshold, within
-from mistique.queries import class_means, col_diff, col_dist, drift, explain, get, row_diff, slices, topk, trace
+from mistique.queries import (
+    class_means,
+    col_diff,
+    col_dist,
+    dead_units,
+    drift,
+    explain,
+    get,
+    row_diff,
+    slices,
+    topk,
+    trace,
+)
 from mistique.schema import Key
 from mistique.store import Store, open
 
@@ -30,6 +42,7 @@ __all__ = [
     "class_means",
     "col_diff",
     "col_dist",
+    "dead_units",
     "drift",
     "errors",
     "explain",
