@@ -23,6 +23,7 @@
         UntrustedArtifactError
       CaptureError                 (ValueError)
       QueryError                   (ValueError)
+      MissingExtraError            (ImportError)
     MistiqueWarning                (UserWarning)
       CaptureWarning
 
@@ -179,6 +180,13 @@ class CaptureError(MistiqueError, ValueError):
 
 class QueryError(MistiqueError, ValueError):
     """A question that makes no sense for the intermediate it was asked of."""
+
+
+class MissingExtraError(MistiqueError, ImportError):
+    """A library that is needed for what was asked is not installed."""
+
+    def __init__(self, *, what: str, package: str, extra: str) -> None:
+        super().__init__(f'{what} needs {package}, which is not installed: pip install "mistique[{extra}]"')
 
 
 class MistiqueWarning(UserWarning):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -40,6 +40,8 @@ class DeadUnits(Plotted):
     threshold : float
         A value above it fires.
     """
+
+    _dims: ClassVar[tuple[str, ...]] = ("layer", "figure")
 
     layers: np.ndarray
     versions: np.ndarray
