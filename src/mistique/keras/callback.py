@@ -43,8 +43,9 @@ class MistiqueCallback(keras.callbacks.Callback):
         Capture every so many epochs; the last one always.
     codec : str, Codec or Policy, default "auto"
         As in `capture`.
-    keep : {"all", "none"}, default "all"
-        ``"none"`` declares the layers, to be recomputed when they are asked for.
+    keep : {"all", "none", "auto"}, default "all"
+        ``"none"`` declares the layers, to be recomputed when they are asked for; ``"auto"`` stores those that take long
+        to recompute for their bytes.
     batch_size : int, default 256
         Rows of one forward pass.
     row_labels : ndarray or Index, optional

@@ -12,6 +12,7 @@ import keras
 
 from mistique.codecs import Codec, Policy
 from mistique.errors import CaptureError
+from mistique.ingest.capture import KEEP
 from mistique.keras.batches import Batches
 from mistique.keras.filing import Filing
 from mistique.keras.network import Network
@@ -36,8 +37,8 @@ class Request:
     on_error: str = "raise"
 
     def __post_init__(self) -> None:
-        if self.keep not in ("all", "none"):
-            raise CaptureError(f'keep: expected "all" or "none", got {self.keep!r}')
+        if self.keep not in KEEP:
+            raise CaptureError(f'keep: expected "all", "none" or "auto", got {self.keep!r}')
         if isinstance(self.layers, str):
             raise CaptureError(f"layers: expected a list of names, got {self.layers!r}; write [{self.layers!r}]")
 
@@ -79,8 +80,9 @@ def capture(
         For the layers; input, target and prediction are kept exactly. ``"auto"``: floats by ``"power"`` with 5 bits,
         and pooled, flattened, permuted or dropped-out layers not at all where the layer before is stored, from which
         they follow. ``"raw"``: every bit of every layer.
-    keep : {"all", "none"}, default "all"
-        ``"none"`` declares the layers, to be recomputed when they are asked for. What cannot be recomputed is
+    keep : {"all", "none", "auto"}, default "all"
+        ``"none"`` declares the layers, to be recomputed when they are asked for; ``"auto"`` stores those that take long
+        to recompute for their bytes. What cannot be recomputed is
         stored.
     batch_size : int, default 256
         Rows of one forward pass. The outputs of all layers for so many rows are held in memory.
@@ -155,11 +157,11 @@ def capture_net(
         batch_rows=batches.batch_rows,
         codec=request.codec,
         on_error=request.on_error,
-        environment={**_environment(), PASS: network.kind},
+        environment={**environment(), PASS: network.kind},
     )
     try:
         with taken:
-            Filing(network, taken, keep=request.keep == "all").take_all(batches, first, reading)
+            Filing(network, taken, keep=KEEP[request.keep]).take_all(batches, first, reading)
     finally:
         network.release()
     if taken.committed is not None:
@@ -175,7 +177,8 @@ def capture_net(
     return taken
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Versions that a network may depend on."""
     backend = keras.backend.backend()
     found = {"keras": keras.__version__, "keras_backend": backend}
     with contextlib.suppress(PackageNotFoundError):  # a nightly build goes by another name

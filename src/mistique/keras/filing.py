@@ -36,11 +36,11 @@ class Filing:
     ----------
     network : Network
     taken : Capture
-    keep : bool
-        False: layers are declared only, if they can be recomputed.
+    keep : bool or "auto"
+        False: layers are declared only, if they can be recomputed. "auto": those that pay are stored.
     """
 
-    def __init__(self, network: Network, taken: Capture, *, keep: bool) -> None:
+    def __init__(self, network: Network, taken: Capture, *, keep: bool | str) -> None:
         self._network, self._taken, self._keep = network, taken, keep
         self._names = [output.names[0] for output in network.outputs]
         self._n_rows = 0
@@ -111,7 +111,8 @@ class Filing:
 
     def _declare(self, output: Output, lineage: str) -> None:
         """With no rows yet, so that intermediates come in the order of the network whatever is run first."""
-        facts = {**self._facts(output), "lineage": lineage, "keep": self._keep}
+        seconds = self._network.seconds_per_row.get(output.names[0], 0.0)  # of a sample, so far
+        facts = {**self._facts(output), "lineage": lineage, "keep": self._keep, "forward_seconds_per_row": seconds}
         self._taken.append(output.names[0], output.tensor, **facts)
 
     def _append(self, batch: Batch, new: list[Output], targets: Mapping[str, str]) -> None:

@@ -48,6 +48,22 @@ class Values:
         ]
         return Values(self.intermediate, self.columns, parts)
 
+    def joined(self, other: Values) -> Values:
+        """Its rows, and below them those of another with the same columns."""
+        if isinstance(self.parts, np.ndarray):
+            assert isinstance(other.parts, np.ndarray)
+            return Values(self.intermediate, self.columns, np.concatenate([self.parts, other.parts]))
+        assert isinstance(other.parts, list)
+        parts = [
+            Column(
+                np.concatenate([a.cells, b.cells]),
+                None if a.valid is None or b.valid is None else np.concatenate([a.valid, b.valid]),
+                a.type,
+            )
+            for a, b in zip(self.parts, other.parts, strict=True)
+        ]
+        return Values(self.intermediate, self.columns, parts)
+
     def reorder(self, columns: np.ndarray) -> Values:
         """The same with its columns in this order."""
         order = np.searchsorted(self.columns, columns)
