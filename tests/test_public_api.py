@@ -23,6 +23,7 @@ PUBLIC = {
         "__version__",
         "col_diff",
         "col_dist",
+        "diff",
         "errors",
         "explain",
         "get",

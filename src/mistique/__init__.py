@@ -11,7 +11,7 @@ from importlib.metadata import version as _version
 
 from mistique import errors
 from mistique.codecs import KBit, LowPrecision, Pool, Power, Raw, Threshold, within
-from mistique.queries import col_diff, col_dist, explain, get, topk
+from mistique.queries import col_diff, col_dist, diff, explain, get, topk
 from mistique.schema import Key
 from mistique.store import Store, open
 
@@ -29,6 +29,7 @@ __all__ = [
     "__version__",
     "col_diff",
     "col_dist",
+    "diff",
     "errors",
     "explain",
     "get",
