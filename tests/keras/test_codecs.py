@@ -53,6 +53,8 @@ def net() -> keras.Model:
             layers.Flatten(name="flatten"),
             layers.Dense(40, activation="relu", name="dense"),
             layers.Dense(10, activation="softmax", name="classes"),
+            # Code of the user's: nobody else runs a network that has it.
+            layers.Lambda(lambda probabilities: probabilities, name="code"),
         ]
     )
 

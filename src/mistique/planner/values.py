@@ -78,7 +78,7 @@ class Values:
             if together is not None and all(column.base is together for column in columns):
                 rows = [column.ctypes.data for column in columns]
                 if together.ndim == 2 and rows == [row.ctypes.data for row in together]:
-                    return together.T
+                    return together.view(columns[0].dtype).T
             return np.stack(columns, axis=1)
         table = np.empty((self.n_rows, len(columns)), object)
         for i, column in enumerate(columns):
