@@ -25,6 +25,7 @@ PUBLIC = {
         "col_diff",
         "col_dist",
         "dead_units",
+        "diff",
         "drift",
         "errors",
         "explain",

@@ -14,6 +14,7 @@ from rich.table import Table
 
 import mistique
 from mistique.errors import MistiqueError
+from mistique.queries.history import log_lines
 from mistique.queries.listing import facts_of, listing
 
 app = typer.Typer(
@@ -22,6 +23,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _Uri = Annotated[str, typer.Argument(help="A store: a local path, s3://, gs:// or azure://.")]
+
+
+_Version = Annotated[str, typer.Argument(help="project/model@version: a number, run.epoch, latest, or a tag.")]
 
 
 def _version(is_asked: bool) -> None:
@@ -47,6 +51,12 @@ def _one_line_errors() -> Iterator[None]:
     except MistiqueError as error:
         typer.echo(f"mistique: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def _existing(uri: str) -> mistique.Store:
+    """A store to be written; one that is not there is not made."""
+    mistique.open(uri, mode="r").close()
+    return mistique.open(uri)
 
 
 @app.command()
@@ -79,6 +89,71 @@ def show(uri: _Uri, key: Annotated[str, typer.Argument(help="project/model@versi
 
 
 @app.command()
+def log(
+    uri: _Uri, model: Annotated[str | None, typer.Argument(help="One model; all of them when left out.")] = None
+) -> None:
+    """What came from what: each version, how it differs from the one before it, its tags, notes and links."""
+    with _one_line_errors(), mistique.open(uri, mode="r") as store:
+        typer.echo("\n".join(log_lines(store, model)))
+
+
+@app.command()
+def diff(uri: _Uri, version: _Version, other: _Version) -> None:
+    """How the second of two versions differs from the first: parameters, stages, weights, libraries."""
+    with _one_line_errors(), mistique.open(uri, mode="r") as store:
+        typer.echo(repr(mistique.diff(store, version, other=other)))
+
+
+@app.command()
+def tag(
+    uri: _Uri,
+    version: _Version,
+    name: Annotated[str, typer.Argument(help="Stands for the version in keys: homes/ridge@best/...")],
+    remove: Annotated[bool, typer.Option("--remove", help="Take it away.")] = False,
+) -> None:
+    """Give a version a tag."""
+    with _one_line_errors(), _existing(uri) as store:
+        store.tag(version, name, remove=remove)
+
+
+@app.command()
+def note(uri: _Uri, version: _Version, text: str) -> None:
+    """Add a note to a version."""
+    with _one_line_errors(), _existing(uri) as store:
+        store.note(version, text)
+
+
+@app.command()
+def link(
+    uri: _Uri,
+    version: _Version,
+    tool: Annotated[str, typer.Argument(help="mlflow, wandb, ...")],
+    run: Annotated[str, typer.Argument(help="Its id of the run.")],
+) -> None:
+    """Note what another tool calls a version."""
+    with _one_line_errors(), _existing(uri) as store:
+        store.link(version, **{tool: run})
+
+
+@app.command()
+def rename(uri: _Uri, model: str, to: str) -> None:
+    """Give a model another name."""
+    with _one_line_errors(), _existing(uri) as store:
+        store.rename(model, to=to)
+
+
+@app.command()
+def delete(
+    uri: _Uri,
+    version: _Version,
+    dataset: Annotated[str | None, typer.Option(help="Only what was captured over it.")] = None,
+) -> None:
+    """Delete a version; what others share with it stays, the rest goes when the store is compacted."""
+    with _one_line_errors(), _existing(uri) as store:
+        store.delete(version, dataset=dataset)
+
+
+@app.command()
 def compact(
     uri: _Uri,
     grace_seconds: Annotated[
@@ -86,10 +161,8 @@ def compact(
     ] = 3600,
 ) -> None:
     """Merge small segments, keep once what was stored twice, and remove what nothing refers to."""
-    with _one_line_errors():
-        mistique.open(uri, mode="r").close()  # a store that is not there is not made
-        with mistique.open(uri) as store:
-            typer.echo(store.compact(grace_seconds=grace_seconds).line())
+    with _one_line_errors(), _existing(uri) as store:
+        typer.echo(store.compact(grace_seconds=grace_seconds).line())
 
 
 @app.command()

@@ -387,6 +387,14 @@ class Version:
         Rows of one forward pass at capture; 0: the whole dataset at once.
     environment : mapping
         Versions of Python and of the libraries at capture.
+    params : mapping of str to str
+        What it was made with, as text.
+    source : mapping of str to str
+        What it belongs to: ``fold``, ``candidate`` and ``searched`` of a search.
+    states : mapping of str to str
+        Digest of what each stage or layer has learned, by name, where it is known.
+    began : str
+        When its run began, ISO 8601, by the clock of that machine. For people: nothing is ordered by it.
     """
 
     model: str
@@ -399,3 +407,7 @@ class Version:
     load_seconds: float = 0.0
     batch_rows: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    source: Mapping[str, str] = field(default_factory=dict)
+    states: Mapping[str, str] = field(default_factory=dict)
+    began: str = ""

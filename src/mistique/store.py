@@ -10,6 +10,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar
@@ -43,9 +44,10 @@ from mistique.storage.references import added_blocks
 from mistique.storage.remains import Remains
 from mistique.storage.segments import SegmentReader, SegmentWriter
 from mistique.storage.usage import UsageLog
+from mistique.versions import Versions
 
 
-class Store:
+class Store(Versions):
     """A store of intermediates at one URI. Made by `mistique.open`.
 
     Threads may share one. A pickled store is its URI and opens again where it is unpickled. A process that was forked
@@ -120,7 +122,7 @@ class Store:
         return self._learned()[1]
 
     @property
-    def models(self) -> Models:
+    def runnable(self) -> Models:
         """The models that were loaded to be run again."""
         self._check()
         return self._models
@@ -142,6 +144,8 @@ class Store:
         codec: str | Codec | Policy = "auto",
         on_error: str = "raise",
         environment: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        source: Mapping[str, str] | None = None,
     ) -> Capture:
         """A capture of one model version over one dataset, to be filled by a framework's hook.
 
@@ -160,6 +164,8 @@ class Store:
         on_error : {"raise", "warn"}, default "raise"
         environment : mapping, optional
             Versions of the libraries that ran the model.
+        params, source : mapping, optional
+            As in `mistique.schema.Version`.
         """
         self._check_writable(f"capture {model}")
         for what, name in (("model", model), ("dataset", dataset)):
@@ -167,7 +173,15 @@ class Store:
                 raise CaptureError(f"{what}: expected a name such as 'homes/ridge' or 'train', got {name!r}")
         versions = {"python": ".".join(map(str, sys.version_info[:3])), **(environment or {})}
         version = Version(
-            model, run_id or secrets.token_hex(16), epoch, framework, batch_rows=batch_rows, environment=versions
+            model,
+            run_id or secrets.token_hex(16),
+            epoch,
+            framework,
+            batch_rows=batch_rows,
+            environment=versions,
+            params=params or {},
+            source=source or {},
+            began=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         return Capture(_StoreSink(self), version, dataset, codec=codec, on_error=on_error)
 

@@ -165,7 +165,7 @@ class Compactor:
                     forgotten=forgotten,
                     unix_seconds=time.time(),
                 )
-                self._catalog.move(record)
+                self._catalog.say(record)
             return _Moved(len(parts), len(made), rewriter.n_twins)
 
     def _unused(self, found: Survey) -> frozenset[str]:

@@ -40,7 +40,7 @@ def question_of(
     exact: bool = False,
 ) -> Question:
     """A question of rows and columns (by position; None: all) of an intermediate."""
-    stages, version, models = store.graph(capture), capture.version, store.models
+    stages, version, models = store.graph(capture), capture.version, store.runnable
     graph = stages.nodes
     return Question(
         key=str(Key(version.model, capture.number, capture.dataset, intermediate.name)),

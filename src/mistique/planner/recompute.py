@@ -72,7 +72,7 @@ def recompute(
     byproduct : Byproduct
     """
     target, version = question.target, capture.version
-    recomputer, model = store.models.get(version, took=took, calibration=store.calibration)
+    recomputer, model = store.runnable.get(version, took=took, calibration=store.calibration)
     running = running_rows(question, np.union1d(rows, byproduct.rows))
     run = run_cost(question, sources, store.calibration)
     stages: dict[str, float] = {}
@@ -119,7 +119,7 @@ def recompute(
     if setup_seconds:
         n_stages = len(ancestors_that_run(question.graph, target.name, sources))
         store.calibration.add(Observation("setup", question.model, (float(n_stages),), 0.0, setup_seconds))
-    store.models.note_set_up(version, target.name, sources)
+    store.runnable.note_set_up(version, target.name, sources)
     took.run_seconds += run_seconds
     took.setup_seconds += setup_seconds
     values = found[0]

@@ -7,6 +7,7 @@ from mistique.queries.dead_units import DeadUnits, dead_units
 from mistique.queries.drift import Drift, drift
 from mistique.queries.explain import explain
 from mistique.queries.get import Part, get
+from mistique.queries.history import Difference, diff
 from mistique.queries.row_diff import RowDiff, row_diff
 from mistique.queries.slices import Slices, slices
 from mistique.queries.topk import TopK, topk
@@ -17,6 +18,7 @@ __all__ = [
     "ColDiff",
     "ColDist",
     "DeadUnits",
+    "Difference",
     "Drift",
     "Part",
     "RowDiff",
@@ -27,6 +29,7 @@ __all__ = [
     "col_diff",
     "col_dist",
     "dead_units",
+    "diff",
     "drift",
     "explain",
     "get",

@@ -26,11 +26,13 @@ from mistique.storage.facts import (
     fact_of,
     intermediate_body,
     references_of,
+    saying_of,
     to_json,
 )
 from mistique.storage.move_records import MOVED, REMOVED, REMOVING, removed_record, removing_record
 from mistique.storage.moves import Moves
 from mistique.storage.records import Order, Record, RecordLog
+from mistique.storage.version_records import RunId
 
 _SEAL = "record"
 # How often a capture looks again whether what it uses was removed, 0.01 s apart, then twice as long each time: 10 s.
@@ -137,15 +139,15 @@ class Catalog:
 
     def pin(self, capture: Capture, name: str, *, is_pinned: bool) -> None:
         """Write that an intermediate is to stay stored, or no longer."""
-        body = {"of": capture.id, "name": name, "is_pinned": is_pinned}
-        self._log.append([Record(PIN, to_json(body))])
-        self._is_loaded = False
-        self.refresh()
+        self.say(Record(PIN, to_json({"of": capture.id, "name": name, "is_pinned": is_pinned})))
 
     def drop(self, capture: Capture, name: str) -> None:
         """Forget where an intermediate is stored; it can still be recomputed."""
-        body = {"of": capture.id, "name": name}
-        self._log.append([Record("drop", to_json(body))])
+        self.say(Record("drop", to_json({"of": capture.id, "name": name})))
+
+    def say(self, record: Record) -> None:
+        """Write something about what was captured before."""
+        self._log.append([record])
         self._is_loaded = False
         self.refresh()
 
@@ -163,14 +165,7 @@ class Catalog:
 
     def find_capture(self, key: Key) -> Capture:
         """The capture that a key names: of ``latest``, the newest version that has the dataset."""
-        captures = self.captures()
-        of_model = [c for c in captures if c.version.model == key.model]
-        if not of_model:
-            raise IntermediateNotFoundError(what="model", name=key.model, known=[c.version.model for c in captures])
-        of_version = [c for c in of_model if key.version in (LATEST, c.number, c.number.partition(".")[0])]
-        if not of_version:
-            known = [f"{key.model}@{c.number}" for c in of_model]
-            raise IntermediateNotFoundError(what="version", name=f"{key.model}@{key.version}", known=known)
+        of_version = self._of_version(key)
         found = [c for c in of_version if c.dataset == key.dataset]
         if not found:
             known = [c.dataset for c in of_version]
@@ -240,11 +235,36 @@ class Catalog:
         """Every segment and artifact that some record names or named."""
         return self._moves.mentioned.union(*(fact.uses for fact in self._facts.values()))
 
-    def move(self, record: Record) -> None:
-        """Write that chunks were moved."""
-        self._log.append([record])
-        self._is_loaded = False
+    def find_versions(self, text: str) -> list[Capture]:
+        """The captures of the version that a text names, ``homes/ridge@2``; of ``latest``, of the newest alone.
+
+        Raises
+        ------
+        InvalidKeyError, IntermediateNotFoundError
+        """
+        found = self._of_version(Key.parse(f"{text}/-/-"))
+        return [capture for capture in found if capture.number == found[-1].number]
+
+    def runs_of(self, model: str) -> list[RunId]:
+        """Every run that was captured as a model of that name, those that are deleted included."""
         self.refresh()
+        facts = self._sorted_facts()
+        saying = saying_of(facts)
+        runs = {fact.of[:2]: None for _, fact in facts if fact.version is not None}
+        return [run for run in runs if saying.name_of(run) == model]
+
+    def _of_version(self, key: Key) -> list[Capture]:
+        """The captures of a version, or of a run of them, by number, ``latest`` or tag."""
+        captures = self.captures()
+        of_model = [c for c in captures if c.version.model == key.model]
+        if not of_model:
+            raise IntermediateNotFoundError(what="model", name=key.model, known=[c.version.model for c in captures])
+        found = [c for c in of_model if key.version in (LATEST, c.number, c.number.partition(".")[0])]
+        found = found or [c for c in of_model if key.version in c.about.tags]
+        if not found:
+            known = [f"{key.model}@{c.number}" for c in of_model]
+            raise IntermediateNotFoundError(what="version", name=f"{key.model}@{key.version}", known=known)
+        return found
 
     def announce(self, names: frozenset[str]) -> Order:
         """Write that these are to be removed, and see what others wrote before they could know."""
