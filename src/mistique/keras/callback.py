@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -12,7 +11,9 @@ from mistique.codecs import Codec, Policy
 from mistique.errors import CaptureError, CaptureWarning
 from mistique.keras.batches import Batches
 from mistique.keras.capture import Request, capture_net
+from mistique.keras.choice import Layers
 from mistique.keras.network import Network
+from mistique.keras.rows import Rows
 from mistique.keras.versions import weights_digest
 
 if TYPE_CHECKING:
@@ -28,19 +29,22 @@ class MistiqueCallback(keras.callbacks.Callback):
     Parameters
     ----------
     store : Store
-    x : array, list or dict of arrays, DataFrame, or finite tf.data.Dataset
-        Rows to run through the network, validation rows for example. A data set yields ``x``, ``(x, y)`` or
-        ``(x, y, weights)``, in the same order each time.
+    x : array, list or dict of arrays, DataFrame, tf.data.Dataset, keras.utils.PyDataset or generator
+        Rows to run through the network, validation rows for example. The last three yield batches of ``x``, ``(x, y)``
+        or ``(x, y, weights)``, in the same order each time; a generator is read once and held, and is not the one
+        that ``fit`` reads.
     y : array, list or dict of arrays, optional
         Their targets.
     model : str
         Name of the model in keys: ``fashion/cnn``.
     dataset : str, default "valid"
         Name of these rows in keys.
-    layers : sequence of str, optional
-        Names of the layers to store, ``inner/dense_1`` within a nested model. None: all.
+    layers : str, type, callable, or list of them, optional
+        The layers to store: names, globs, classes of layers, functions of a layer, as in `capture`. None: all.
     every : int, default 1
         Capture every so many epochs; the last one always.
+    n_rows, seed, stratify, steps
+        Which of the rows, as in `capture`; the same ones after each epoch.
     codec : str, Codec or Policy, default "auto"
         As in `capture`.
     keep : {"all", "none"}, default "all"
@@ -55,7 +59,7 @@ class MistiqueCallback(keras.callbacks.Callback):
     Raises
     ------
     CaptureError
-        `every`, `keep`, `layers` or `on_error` is nothing that they can be.
+        `every`, `keep`, `layers`, `n_rows`, `steps` or `on_error` is nothing that they can be.
 
     Notes
     -----
@@ -88,8 +92,12 @@ class MistiqueCallback(keras.callbacks.Callback):
         *,
         model: str,
         dataset: str = "valid",
-        layers: Sequence[str] | None = None,
+        layers: Layers | None = None,
         every: int = 1,
+        n_rows: int | None = None,
+        seed: int = 0,
+        stratify: bool = False,
+        steps: int | None = None,
         codec: str | Codec | Policy = "auto",
         keep: str = "all",
         batch_size: int = 256,
@@ -103,7 +111,7 @@ class MistiqueCallback(keras.callbacks.Callback):
             raise CaptureError(f'on_error: expected "warn" or "raise", got {on_error!r}')
         self._request = Request(store, model, dataset, layers, codec, keep, on_error)
         self._x, self._y, self._batch_size, self._row_labels = x, y, batch_size, row_labels
-        self._every = every
+        self._every, self._rows = every, Rows(n_rows, seed, stratify, steps)
         self._batches: Batches | None = None
         self._network: Network | None = None
         self._forget()
@@ -118,7 +126,9 @@ class MistiqueCallback(keras.callbacks.Callback):
         """Begin a run; rows that cannot be captured are told now, not after an epoch."""
         self._forget()
         try:
-            self._batches = Batches(self._x, self._y, self._batch_size, self._row_labels)
+            self._batches = Batches(self._x, self._y, self._batch_size, self._row_labels, self._rows)
+            if self._batches.must_be_read:
+                self._x = self._batches.x
         except CaptureError as error:
             self._batches = None
             self._failed(error, "epochs of this fit")

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from mistique.keras.content import content_digest
-from mistique.keras.forward import to_numpy
+from mistique.keras.tensors import to_numpy
 
 
 @dataclass(frozen=True, slots=True)
