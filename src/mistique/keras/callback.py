@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from mistique.codecs import Codec, Policy
-from mistique.errors import CaptureError, CaptureWarning
+from mistique.errors import CaptureError, CaptureWarning, MistiqueError
 from mistique.keras.batches import Batches
 from mistique.keras.capture import Request, capture_net
 from mistique.keras.choice import Layers
 from mistique.keras.network import Network
 from mistique.keras.rows import Rows
-from mistique.keras.versions import weights_digest
+from mistique.keras.versions import run_to_continue, weights_digest
 
 if TYPE_CHECKING:
     from mistique.store import Store
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 class MistiqueCallback(keras.callbacks.Callback):
     """Stores what every layer makes of `x`, after each epoch of a ``fit``.
 
-    Epochs of one ``fit`` are one run: ``model@2.1``, ``model@2.2``, ... Training ends in the same weights and
-    history, bit for bit, with and without it.
+    Epochs of one ``fit`` are one run: ``model@2.1``, ``model@2.2``, ... A ``fit`` that goes on with the weights of an
+    earlier run's last epoch (``initial_epoch``, ``BackupAndRestore``) goes on with that run, in whatever process.
+    Training ends in the same weights and history, bit for bit, with and without it.
 
     Parameters
     ----------
@@ -119,6 +120,7 @@ class MistiqueCallback(keras.callbacks.Callback):
     def _forget(self) -> None:
         self.captured: list[str] = []
         self._run_id: str | None = None
+        self._has_begun = False
         self._has_warned = False
         self._skipped: tuple[int, str] | None = None
 
@@ -132,6 +134,19 @@ class MistiqueCallback(keras.callbacks.Callback):
         except CaptureError as error:
             self._batches = None
             self._failed(error, "epochs of this fit")
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Go on with the run that this training was interrupted in, if the store has it; else begin one."""
+        # Not at the beginning of the training: `BackupAndRestore`, later in the list, may put the weights back there.
+        if self._has_begun:
+            return
+        self._has_begun = True
+        if epoch > 0 and self._batches is not None:
+            request, weights = self._request, weights_digest(self.model)
+            try:
+                self._run_id = run_to_continue(request.store, request.model, epoch=epoch, weights=weights)
+            except MistiqueError as error:
+                self._failed(error, "the run to go on with")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Capture the epoch, if it is its turn."""

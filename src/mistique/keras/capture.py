@@ -17,7 +17,7 @@ from mistique.keras.filing import Filing
 from mistique.keras.network import Network
 from mistique.keras.rows import Rows
 from mistique.keras.tracing import PASS
-from mistique.keras.versions import has_versions, remember, same_version, weights_digest
+from mistique.keras.versions import WEIGHTS, has_versions, remember, same_version, weights_digest
 
 if TYPE_CHECKING:
     from mistique.ingest.capture import Capture
@@ -160,6 +160,7 @@ def capture_net(
     reading = iter(batches)
     first = next(reading)
     network.prepare(first, batches.batch_rows)
+    weights = weights_digest(network.net)
     taken = request.store.capture(
         model=request.model,
         dataset=request.dataset,
@@ -169,7 +170,7 @@ def capture_net(
         batch_rows=batches.batch_rows,
         codec=request.codec,
         on_error=request.on_error,
-        environment={**_environment(), PASS: network.kind},
+        environment={**_environment(), PASS: network.kind, WEIGHTS: weights},
     )
     try:
         with taken:
@@ -183,7 +184,7 @@ def capture_net(
             request.model,
             run_id=taken.run_id,
             epoch=epoch,
-            weights=weights_digest(network.net),
+            weights=weights,
             dataset=request.dataset,
         )
     return taken
