@@ -15,10 +15,10 @@ import pytest
 import mistique.keras
 from mistique.keras.batches import Batches
 from mistique.keras.examples import fashion_cnn
-from mistique.keras.forward import as_tensors
 from mistique.keras.network import Network
 from mistique.keras.recomputer import recomputer
 from mistique.keras.recorder import record_batch
+from mistique.keras.tensors import as_tensors
 from mistique.planner.measured import Took
 
 if TYPE_CHECKING:
