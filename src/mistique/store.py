@@ -9,6 +9,7 @@ import secrets
 import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar
@@ -27,13 +28,17 @@ from mistique.planner.recomputer import Recomputer, Trust
 from mistique.schema import Intermediate, Key, Version
 from mistique.storage.artifacts import Artifact, Artifacts
 from mistique.storage.catalog import Catalog
+from mistique.storage.checking import look_through
+from mistique.storage.damage import Health
 from mistique.storage.digest_index import DigestIndex, Place
 from mistique.storage.digests import content_key
 from mistique.storage.facts import Capture as Committed
+from mistique.storage.fragments import random_timestamp
 from mistique.storage.layout import open_layout
 from mistique.storage.options import StorageOptions
-from mistique.storage.records import Order, RecordLog, random_timestamp
+from mistique.storage.records import Order, RecordLog
 from mistique.storage.remains import Remains
+from mistique.storage.repair import repair as repair_store
 from mistique.storage.segments import SegmentReader, SegmentWriter
 from mistique.storage.usage import UsageLog
 
@@ -76,9 +81,13 @@ class Store:
         self._closed = ""
         self._ctx = options.context()
         self._layout = open_layout(uri, ctx=self._ctx, create=mode == "a")
+        self._open_rooms()
+        Store._all.add(self)
+
+    def _open_rooms(self) -> None:
         self.segments = SegmentReader(self._layout, self._ctx)
-        self._catalog = Catalog(RecordLog(self._layout.catalog, self._ctx, options))
-        self._usage = UsageLog(RecordLog(self._layout.usage, self._ctx, options), is_writable=mode == "a")
+        self._catalog = Catalog(RecordLog(self._layout.catalog, self._ctx, self._options))
+        self._usage = UsageLog(RecordLog(self._layout.usage, self._ctx, self._options), is_writable=self.mode == "a")
         self._digests = DigestIndex(self._layout.digests, self._ctx)
         self._dedup = ExactDedup(self._digests, self.segments, self._follow)
         self._n_moves = 0
@@ -86,7 +95,6 @@ class Store:
         self._calibration: Calibration | None = None
         self._models: dict[str, Any] = {}
         self.labels: dict[Order, Any] = {}
-        Store._all.add(self)
 
     @property
     def catalog(self) -> Catalog:
@@ -178,18 +186,68 @@ class Store:
         0
         """
         self._check_writable("compact")
-        compactor = Compactor(
-            self._catalog,
-            self.segments,
-            self._digests,
-            Remains(self._layout, self._ctx),
-            make_writer=self._make_writer,
-            placement=Placement(),
-        )
         self._usage.compact()
-        done = compactor.run(self.uri, grace_seconds=grace_seconds)
+        done = self._compactor().run(self.uri, grace_seconds=grace_seconds)
         self._notice_moves()
         return done
+
+    def gc(self, *, grace_seconds: float = 3600) -> Compaction:
+        """Remove what no record refers to, and write nothing again.
+
+        What captures left that were killed, and what was dropped, goes when it is older than the grace period; what
+        another process is writing is younger. A first call finds what is out of use, one after the grace period
+        removes it.
+
+        Parameters
+        ----------
+        grace_seconds : float, default 3600
+            As in `compact`.
+
+        Raises
+        ------
+        StoreReadOnlyError
+
+        Examples
+        --------
+        >>> import mistique, tempfile
+        >>> mistique.open(tempfile.mkdtemp() + "/homes.mistique").gc().n_segments_removed
+        0
+        """
+        self._check_writable("gc")
+        done = self._compactor().collect(self.uri, grace_seconds=grace_seconds)
+        self._notice_moves()
+        return done
+
+    def check(self, *, repair: bool = False) -> Health:
+        """Read all of the store and say what is damaged, what that costs, and what is whole.
+
+        Parameters
+        ----------
+        repair : bool, default False
+            Drop what is damaged, and nothing else, so that the rest opens and reads.
+
+        Raises
+        ------
+        StoreReadOnlyError
+            It was opened to look only, and is to be repaired.
+
+        Examples
+        --------
+        >>> import mistique, tempfile
+        >>> mistique.open(tempfile.mkdtemp() + "/homes.mistique").check().is_whole
+        True
+        """
+        self._check()
+        if repair:
+            self._check_writable("repair")
+        self._usage.flush()
+        found = look_through(self._layout, self._ctx)
+        if found.health.is_whole or not repair:
+            return found.health
+        repair_store(found, self._layout, self._ctx, self._options)
+        self.segments.close()
+        self._open_rooms()
+        return replace(found.health, is_repaired=True)
 
     def model(self, version: Version) -> tuple[Recomputer, Any]:
         """The recomputer of a version's framework, and its model, loaded once.
@@ -244,6 +302,16 @@ class Store:
         from mistique.queries.listing import listing
 
         return listing(self)._repr_html_()
+
+    def _compactor(self) -> Compactor:
+        return Compactor(
+            self._catalog,
+            self.segments,
+            self._digests,
+            Remains(self._layout, self._ctx),
+            make_writer=self._make_writer,
+            placement=Placement(),
+        )
 
     def _make_writer(self) -> SegmentWriter:
         self._check()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from mistique.errors import StoreError
 from mistique.storage.records import Record, RecordLog
@@ -51,7 +53,7 @@ class UsageLog:
         """All that were made on this host, oldest first: another machine's costs say nothing here."""
         self._log.refresh()
         bodies = [json.loads(record.body) for _, record in self._log.records()]
-        return [Observation(**item) for body in bodies if body["host"] == self._host for item in body["observations"]]
+        return [item for body in bodies if body["host"] == self._host for item in observations_of(body)]
 
     def observe(self, observation: Observation) -> None:
         """Take one more."""
@@ -71,3 +73,8 @@ class UsageLog:
         """Merge what the log consists of."""
         self.flush()
         self._log.compact()
+
+
+def observations_of(body: Mapping[str, Any]) -> list[Observation]:
+    """The observations that a record holds."""
+    return [Observation(**item) for item in body["observations"]]
