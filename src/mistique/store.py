@@ -39,7 +39,8 @@ from mistique.storage.options import StorageOptions
 from mistique.storage.records import Order, RecordLog
 from mistique.storage.remains import Remains
 from mistique.storage.repair import repair as repair_store
-from mistique.storage.segments import SegmentReader, SegmentWriter
+from mistique.storage.segment_writer import SegmentWriter
+from mistique.storage.segments import SegmentReader
 from mistique.storage.usage import UsageLog
 
 _RECOMPUTERS = {"sklearn": "mistique.sklearn.recomputer", "keras": "mistique.keras.recomputer"}
@@ -89,7 +90,8 @@ class Store:
         self._catalog = Catalog(RecordLog(self._layout.catalog, self._ctx, self._options))
         self._usage = UsageLog(RecordLog(self._layout.usage, self._ctx, self._options), is_writable=self.mode == "a")
         self._digests = DigestIndex(self._layout.digests, self._ctx)
-        self._dedup = ExactDedup(self._digests, self.segments, self._follow)
+        # Not a method of this store: a store that nobody holds should go at once, not when the garbage is collected.
+        self._dedup = ExactDedup(self._digests, self.segments, partial(_follow, self._catalog))
         self._n_moves = 0
         self._artifacts = Artifacts(self._layout, self._ctx)
         self._calibration: Calibration | None = None
@@ -317,15 +319,6 @@ class Store:
         self._check()
         return SegmentWriter(self._layout, self._ctx, self._options)
 
-    def _follow(self, place: Place) -> Place | None:
-        """Where a chunk lies that the index names; None: nobody should begin to use it."""
-        moves = self._catalog.moves
-        if not moves.n_records:
-            return place
-        names, points = moves.follow(place.segment, np.array([place.unit]), np.array([place.place]))
-        number, unit, at = points[0].tolist()
-        return None if moves.is_gone(names[number]) else Place(names[number], unit, at)
-
     def _notice_moves(self) -> None:
         """Forget where chunks lay if a compaction, here or elsewhere, has moved some."""
         self._catalog.refresh()
@@ -444,10 +437,21 @@ def open(
     )
 
 
+def _follow(catalog: Catalog, place: Place) -> Place | None:
+    """Where a chunk lies that the index names; None: nobody should begin to use it."""
+    moves = catalog.moves
+    if not moves.n_records:
+        return place
+    names, points = moves.follow(place.segment, np.array([place.unit]), np.array([place.place]))
+    number, unit, at = points[0].tolist()
+    return None if moves.is_gone(names[number]) else Place(names[number], unit, at)
+
+
 def _after_fork_in_child() -> None:
     # TileDB gives parent and child the same fragment names and hangs or loses writes: the child must open for itself.
     for store in Store._all:
         store._closed = "it was opened before this process was forked off"
+        store.segments.abandon()
 
 
 def _at_exit() -> None:

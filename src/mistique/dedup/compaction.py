@@ -19,7 +19,8 @@ from mistique.storage.move_records import move_record, pack_chunks
 from mistique.storage.options import damage_as_error
 from mistique.storage.references import unpack_references
 from mistique.storage.remains import Remains
-from mistique.storage.segments import SegmentReader, SegmentWriter
+from mistique.storage.segment_writer import SegmentWriter
+from mistique.storage.segments import SegmentReader
 
 
 @dataclass(frozen=True, repr=False)
