@@ -69,8 +69,9 @@ class ChunkCorruptError(StoreError):
 
     def __init__(self, *, where: str, expected: str, got: str) -> None:
         super().__init__(
-            f"damaged store: {where}: expected {expected}, got {got}. Restore it from a copy, or drop "
-            "the intermediate and capture it again; other intermediates can still be read"
+            f"damaged store: {where}: expected {expected}, got {got}. Restore it from a copy, or let "
+            "`mistique check URI --repair` drop what is damaged and capture that again; other intermediates can still "
+            "be read"
         )
 
 

@@ -10,7 +10,10 @@ import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+<<<<<<< HEAD
 from datetime import UTC, datetime
+=======
+>>>>>>> w-safe
 from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar
@@ -33,16 +36,27 @@ from mistique.planner.worth import DEFAULT_GAMMA_MIN, Worth
 from mistique.schema import Intermediate, Key, Version
 from mistique.storage.artifacts import Artifact, Artifacts
 from mistique.storage.catalog import Catalog
+from mistique.storage.checking import look_through
+from mistique.storage.damage import Health
 from mistique.storage.digest_index import DigestIndex, Place
 from mistique.storage.digests import content_key
 from mistique.storage.facts import Capture as Committed
+<<<<<<< HEAD
 from mistique.storage.facts import CaptureId
 from mistique.storage.layout import open_layout
 from mistique.storage.options import StorageOptions
 from mistique.storage.records import Order, RecordLog, random_timestamp
 from mistique.storage.references import added_blocks
+=======
+from mistique.storage.fragments import random_timestamp
+from mistique.storage.layout import open_layout
+from mistique.storage.options import StorageOptions
+from mistique.storage.records import Order, RecordLog
+>>>>>>> w-safe
 from mistique.storage.remains import Remains
-from mistique.storage.segments import SegmentReader, SegmentWriter
+from mistique.storage.repair import repair as repair_store
+from mistique.storage.segment_writer import SegmentWriter
+from mistique.storage.segments import SegmentReader
 from mistique.storage.usage import UsageLog
 from mistique.versions import Versions
 
@@ -92,18 +106,22 @@ class Store(Versions):
         self._closed = ""
         self._ctx = options.context()
         self._layout = open_layout(uri, ctx=self._ctx, create=mode == "a")
+        self._open_rooms()
+        Store._all.add(self)
+
+    def _open_rooms(self) -> None:
         self.segments = SegmentReader(self._layout, self._ctx)
-        self._catalog = Catalog(RecordLog(self._layout.catalog, self._ctx, options))
-        self._usage = UsageLog(RecordLog(self._layout.usage, self._ctx, options), is_writable=mode == "a")
+        self._catalog = Catalog(RecordLog(self._layout.catalog, self._ctx, self._options))
+        self._usage = UsageLog(RecordLog(self._layout.usage, self._ctx, self._options), is_writable=self.mode == "a")
         self._digests = DigestIndex(self._layout.digests, self._ctx)
-        self._dedup = ExactDedup(self._digests, self.segments, self._follow)
+        # Not a method of this store: a store that nobody holds should go at once, not when the garbage is collected.
+        self._dedup = ExactDedup(self._digests, self.segments, partial(_follow, self._catalog))
         self._n_moves = 0
         self._artifacts = Artifacts(self._layout, self._ctx)
         self._known: tuple[Calibration, Worth] | None = None
         self._models = Models(self._artifacts, trust=trust)
         self._graphs: dict[CaptureId, StageGraph] = {}
         self.labels: dict[Order, Any] = {}
-        Store._all.add(self)
 
     @property
     def catalog(self) -> Catalog:
@@ -262,19 +280,12 @@ class Store(Versions):
         0
         """
         self._check_writable("compact")
-        compactor = Compactor(
-            self._catalog,
-            self.segments,
-            self._digests,
-            Remains(self._layout, self._ctx),
-            make_writer=self._make_writer,
-            placement=Placement(),
-        )
         self._usage.compact()
-        done = compactor.run(self.uri, grace_seconds=grace_seconds)
+        done = self._compactor().run(self.uri, grace_seconds=grace_seconds)
         self._notice_moves()
         return done
 
+<<<<<<< HEAD
     def graph(self, capture: Committed) -> StageGraph:
         """The intermediates of a capture, with references of those that are stored; kept until that changes."""
         known = self._graphs.get(capture.id)
@@ -285,6 +296,68 @@ class Store(Versions):
             }
             known = self._graphs[capture.id] = StageGraph(capture, self._catalog.moves.n_records, nodes)
         return known
+=======
+    def gc(self, *, grace_seconds: float = 3600) -> Compaction:
+        """Remove what no record refers to, and write nothing again.
+
+        What captures left that were killed, and what was dropped, goes when it is older than the grace period; what
+        another process is writing is younger. A first call finds what is out of use, one after the grace period
+        removes it.
+
+        Parameters
+        ----------
+        grace_seconds : float, default 3600
+            As in `compact`.
+
+        Raises
+        ------
+        StoreReadOnlyError
+
+        Examples
+        --------
+        >>> import mistique, tempfile
+        >>> mistique.open(tempfile.mkdtemp() + "/homes.mistique").gc().n_segments_removed
+        0
+        """
+        self._check_writable("gc")
+        done = self._compactor().collect(self.uri, grace_seconds=grace_seconds)
+        self._notice_moves()
+        return done
+
+    def check(self, *, repair: bool = False) -> Health:
+        """Read all of the store and say what is damaged, what that costs, and what is whole.
+
+        Parameters
+        ----------
+        repair : bool, default False
+            Drop what is damaged, and nothing else, so that the rest opens and reads.
+
+        Raises
+        ------
+        StoreReadOnlyError
+            It was opened to look only, and is to be repaired.
+
+        Examples
+        --------
+        >>> import mistique, tempfile
+        >>> mistique.open(tempfile.mkdtemp() + "/homes.mistique").check().is_whole
+        True
+        """
+        self._check()
+        if repair:
+            self._check_writable("repair")
+        self._usage.flush()
+        found = look_through(self._layout, self._ctx)
+        if found.health.is_whole or not repair:
+            return found.health
+        repair_store(found, self._layout, self._ctx, self._options)
+        self.segments.close()
+        self._open_rooms()
+        return replace(found.health, is_repaired=True)
+
+    def model(self, version: Version) -> tuple[Recomputer, Any]:
+        """The recomputer of a version's framework, and its model, loaded once.
+>>>>>>> w-safe
 
     def taking(self, capture: Committed, node: Intermediate, rows: np.ndarray) -> Capture:
         """Something that takes rows of an intermediate, whole blocks, and at its commit makes them seen as stored."""
@@ -339,6 +412,7 @@ class Store(Versions):
 
         return listing(self)._repr_html_()
 
+<<<<<<< HEAD
     def _learned(self) -> tuple[Calibration, Worth]:
         self._check()
         if self._known is None:
@@ -360,19 +434,21 @@ class Store(Versions):
             evict(self, self.max_nbytes)
         except BudgetError as error:
             warnings.warn(str(error), CaptureWarning, stacklevel=5)
+=======
+    def _compactor(self) -> Compactor:
+        return Compactor(
+            self._catalog,
+            self.segments,
+            self._digests,
+            Remains(self._layout, self._ctx),
+            make_writer=self._make_writer,
+            placement=Placement(),
+        )
+>>>>>>> w-safe
 
     def _make_writer(self) -> SegmentWriter:
         self._check()
         return SegmentWriter(self._layout, self._ctx, self._options)
-
-    def _follow(self, place: Place) -> Place | None:
-        """Where a chunk lies that the index names; None: nobody should begin to use it."""
-        moves = self._catalog.moves
-        if not moves.n_records:
-            return place
-        names, points = moves.follow(place.segment, np.array([place.unit]), np.array([place.place]))
-        number, unit, at = points[0].tolist()
-        return None if moves.is_gone(names[number]) else Place(names[number], unit, at)
 
     def _notice_moves(self) -> None:
         """Forget where chunks lay if a compaction, here or elsewhere, has moved some."""
@@ -542,10 +618,21 @@ def open(
     )
 
 
+def _follow(catalog: Catalog, place: Place) -> Place | None:
+    """Where a chunk lies that the index names; None: nobody should begin to use it."""
+    moves = catalog.moves
+    if not moves.n_records:
+        return place
+    names, points = moves.follow(place.segment, np.array([place.unit]), np.array([place.place]))
+    number, unit, at = points[0].tolist()
+    return None if moves.is_gone(names[number]) else Place(names[number], unit, at)
+
+
 def _after_fork_in_child() -> None:
     # TileDB gives parent and child the same fragment names and hangs or loses writes: the child must open for itself.
     for store in Store._all:
         store._closed = "it was opened before this process was forked off"
+        store.segments.abandon()
 
 
 def _at_exit() -> None:

@@ -149,9 +149,9 @@ def follow(store: Store, capture: Capture, question: Question, plan: Plan) -> tu
 
 
 def row_labels(store: Store, capture: Capture) -> Any:
-    """The labels of all rows: a pandas index, or None where rows are merely numbered."""
+    """The labels of all rows: a pandas index, or None where rows are merely numbered, or their labels were dropped."""
     node = capture.intermediates.get(ROW_LABEL)
-    if node is None:
+    if node is None or ROW_LABEL not in capture.stored:
         return None
     cached = store.labels.get(capture.orders[ROW_LABEL])
     if cached is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from threading import RLock
 from time import sleep
@@ -141,13 +141,13 @@ class Catalog:
         """Write that an intermediate is to stay stored, or no longer."""
         self.say(Record(PIN, to_json({"of": capture.id, "name": name, "is_pinned": is_pinned})))
 
-    def drop(self, capture: Capture, name: str) -> None:
-        """Forget where an intermediate is stored; it can still be recomputed."""
-        self.say(Record("drop", to_json({"of": capture.id, "name": name})))
+    def drop(self, capture: Capture, *names: str) -> None:
+        """Forget where intermediates are stored; they can still be recomputed."""
+        self.say(*(Record("drop", to_json({"of": capture.id, "name": name})) for name in names))
 
-    def say(self, record: Record) -> None:
+    def say(self, *records: Record) -> None:
         """Write something about what was captured before."""
-        self._log.append([record])
+        self._log.append(records)
         self._is_loaded = False
         self.refresh()
 
@@ -212,6 +212,11 @@ class Catalog:
                 if order not in self._translated:
                     self._translated[order] = self._moves.translate(references)
             return {name: self._translated[capture.orders[name]] for name in capture.stored}
+
+    def references_of(self, capture: Capture, name: str) -> References:
+        """Where the chunks of one stored intermediate lie, whatever is wrong with the others of its capture."""
+        with self._lock:
+            return self._moves.translate(self._raw_references(capture, [name])[name])
 
     def in_use(self) -> tuple[list[References], frozenset[str]]:
         """What no compaction may take away: references as they were written, and artifacts.
@@ -300,8 +305,9 @@ class Catalog:
     def _sorted_facts(self) -> list[tuple[Order, Fact]]:
         return sorted(self._facts.items(), key=lambda item: item[0])
 
-    def _raw_references(self, capture: Capture) -> dict[str, References]:
-        missing = [name for name in capture.stored if capture.orders[name] not in self._references]
+    def _raw_references(self, capture: Capture, names: Iterable[str] | None = None) -> dict[str, References]:
+        names = capture.stored if names is None else names
+        missing = [name for name in names if capture.orders[name] not in self._references]
         contents = self._log.attachments([capture.orders[name] for name in missing]) if missing else []
         for name, content in zip(missing, contents, strict=True):
             try:
@@ -310,7 +316,7 @@ class Catalog:
             except (KeyError, TypeError, ValueError) as error:
                 where = f"references of {capture.prefix}/{name}"
                 raise ChunkCorruptError(where=where, expected="runs of chunks", got=str(error)) from error
-        return {name: self._references[capture.orders[name]] for name in capture.stored}
+        return {name: self._references[capture.orders[name]] for name in names}
 
     def _is_sealed(self, order: Order, attachment: bytes) -> bool:
         """Whether this user's key sealed that record, with that attachment, as they were written."""
