@@ -10,10 +10,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-<<<<<<< HEAD
 from datetime import UTC, datetime
-=======
->>>>>>> w-safe
 from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar
@@ -41,18 +38,12 @@ from mistique.storage.damage import Health
 from mistique.storage.digest_index import DigestIndex, Place
 from mistique.storage.digests import content_key
 from mistique.storage.facts import Capture as Committed
-<<<<<<< HEAD
 from mistique.storage.facts import CaptureId
-from mistique.storage.layout import open_layout
-from mistique.storage.options import StorageOptions
-from mistique.storage.records import Order, RecordLog, random_timestamp
-from mistique.storage.references import added_blocks
-=======
 from mistique.storage.fragments import random_timestamp
 from mistique.storage.layout import open_layout
 from mistique.storage.options import StorageOptions
 from mistique.storage.records import Order, RecordLog
->>>>>>> w-safe
+from mistique.storage.references import added_blocks
 from mistique.storage.remains import Remains
 from mistique.storage.repair import repair as repair_store
 from mistique.storage.segment_writer import SegmentWriter
@@ -119,7 +110,7 @@ class Store(Versions):
         self._n_moves = 0
         self._artifacts = Artifacts(self._layout, self._ctx)
         self._known: tuple[Calibration, Worth] | None = None
-        self._models = Models(self._artifacts, trust=trust)
+        self._models = Models(self._artifacts, trust=self.trust)
         self._graphs: dict[CaptureId, StageGraph] = {}
         self.labels: dict[Order, Any] = {}
 
@@ -285,18 +276,6 @@ class Store(Versions):
         self._notice_moves()
         return done
 
-<<<<<<< HEAD
-    def graph(self, capture: Committed) -> StageGraph:
-        """The intermediates of a capture, with references of those that are stored; kept until that changes."""
-        known = self._graphs.get(capture.id)
-        if known is None or known.capture is not capture or known.n_moves != self._catalog.moves.n_records:
-            references = self.catalog.references(capture)
-            nodes = {
-                name: replace(node, references=references.get(name)) for name, node in capture.intermediates.items()
-            }
-            known = self._graphs[capture.id] = StageGraph(capture, self._catalog.moves.n_records, nodes)
-        return known
-=======
     def gc(self, *, grace_seconds: float = 3600) -> Compaction:
         """Remove what no record refers to, and write nothing again.
 
@@ -355,9 +334,16 @@ class Store(Versions):
         self._open_rooms()
         return replace(found.health, is_repaired=True)
 
-    def model(self, version: Version) -> tuple[Recomputer, Any]:
-        """The recomputer of a version's framework, and its model, loaded once.
->>>>>>> w-safe
+    def graph(self, capture: Committed) -> StageGraph:
+        """The intermediates of a capture, with references of those that are stored; kept until that changes."""
+        known = self._graphs.get(capture.id)
+        if known is None or known.capture is not capture or known.n_moves != self._catalog.moves.n_records:
+            references = self.catalog.references(capture)
+            nodes = {
+                name: replace(node, references=references.get(name)) for name, node in capture.intermediates.items()
+            }
+            known = self._graphs[capture.id] = StageGraph(capture, self._catalog.moves.n_records, nodes)
+        return known
 
     def taking(self, capture: Committed, node: Intermediate, rows: np.ndarray) -> Capture:
         """Something that takes rows of an intermediate, whole blocks, and at its commit makes them seen as stored."""
@@ -412,7 +398,6 @@ class Store(Versions):
 
         return listing(self)._repr_html_()
 
-<<<<<<< HEAD
     def _learned(self) -> tuple[Calibration, Worth]:
         self._check()
         if self._known is None:
@@ -434,7 +419,7 @@ class Store(Versions):
             evict(self, self.max_nbytes)
         except BudgetError as error:
             warnings.warn(str(error), CaptureWarning, stacklevel=5)
-=======
+
     def _compactor(self) -> Compactor:
         return Compactor(
             self._catalog,
@@ -444,7 +429,6 @@ class Store(Versions):
             make_writer=self._make_writer,
             placement=Placement(),
         )
->>>>>>> w-safe
 
     def _make_writer(self) -> SegmentWriter:
         self._check()

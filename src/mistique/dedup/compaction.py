@@ -133,9 +133,7 @@ class Compactor:
         self._catalog.refresh()
         forgotten = self._there_unused(self._used())
         if forgotten:
-            self._catalog.move(
-                move_record([], [], made=(), generation=1, forgotten=forgotten, unix_seconds=time.time())
-            )
+            self._catalog.say(move_record([], [], made=(), generation=1, forgotten=forgotten, unix_seconds=time.time()))
         removed = self._remove(grace_seconds)
         retired = self._catalog.moves.retired.keys() & self._remains.names()
         return Compaction(

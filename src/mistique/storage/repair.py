@@ -45,7 +45,7 @@ def repair(found: Findings, layout: Layout, ctx: tiledb.Ctx, options: StorageOpt
         catalog.drop(capture, *names)
     if found.bad_segments:
         facts = {"made": (), "generation": 1, "forgotten": found.bad_segments, "unix_seconds": time.time()}
-        catalog.move(move_record([], [], **facts))  # type: ignore[arg-type]
+        catalog.say(move_record([], [], **facts))  # type: ignore[arg-type]
     if found.bad_models:
         order = catalog.announce(found.bad_models)
         catalog.remove(order, found.bad_models)
