@@ -11,7 +11,7 @@ from scipy import stats
 
 import mistique
 from mistique.errors import IntermediateNotFoundError, QueryError
-from mistique.queries.distances import distance
+from mistique.queries.two_samples import distance
 from mistique.store import Store
 from tests.capturing import capturing, put, put_layer
 from tests.reference import diagnosis as oracle

@@ -12,12 +12,12 @@ from mistique.errors import QueryError
 from mistique.planner.execute import execute
 from mistique.planner.plan import Plan
 from mistique.queries.answer import Plotted, format_value
-from mistique.queries.distances import distance
 from mistique.queries.patterns import find_dataset, is_dataset
 from mistique.queries.plans import joined_plan
 from mistique.queries.portions import Portions
 from mistique.queries.selection import select_columns
 from mistique.queries.significance import adjusted
+from mistique.queries.two_samples import distance
 from mistique.schema import ROW_LABEL, TARGET, Intermediate, Key
 from mistique.storage.facts import Capture
 
@@ -144,7 +144,7 @@ def drift(
     -----
     Rows need not be the same, nor as many. Columns are matched by name. p is corrected by Holm's method for all columns
     that were compared. With thousands of rows every column differs by more than chance; the sizes tell. How they are
-    computed is in `mistique.queries.distances`.
+    computed is in `mistique.queries.two_samples`.
 
     Examples
     --------
