@@ -26,6 +26,7 @@ PUBLIC = {
         "col_dist",
         "dead_units",
         "drift",
+        "epochs",
         "errors",
         "explain",
         "get",

@@ -5,6 +5,7 @@ from mistique.queries.col_diff import ColDiff, col_diff
 from mistique.queries.col_dist import ColDist, col_dist
 from mistique.queries.dead_units import DeadUnits, dead_units
 from mistique.queries.drift import Drift, drift
+from mistique.queries.epochs import Epochs, epochs
 from mistique.queries.explain import explain
 from mistique.queries.get import Part, get
 from mistique.queries.row_diff import RowDiff, row_diff
@@ -18,6 +19,7 @@ __all__ = [
     "ColDist",
     "DeadUnits",
     "Drift",
+    "Epochs",
     "Part",
     "RowDiff",
     "Slices",
@@ -28,6 +30,7 @@ __all__ = [
     "col_dist",
     "dead_units",
     "drift",
+    "epochs",
     "explain",
     "get",
     "row_diff",
