@@ -70,7 +70,8 @@ def draw_epochs(answer: Epochs, ax: Any = None) -> Any:
         ax, list(answer.columns), {str(layer): row for layer, row in zip(answer.rows, answer.values, strict=True)}
     )
     ax.axhline(answer.threshold, color="0.5", linewidth=0.8, linestyle=":")
-    ax.set_ylim(min(0.0, float(np.nanmin(answer.values, initial=0.0))), 1.03)
+    lowest = float(np.nanmin(answer.values, initial=1.0))
+    ax.set_ylim(lowest - 0.05 * (1.0 - lowest) - 0.01, 1.0 + 0.05 * (1.0 - lowest) + 0.01)
     ax.set_xlabel("version")
     ax.set_ylabel(f"similarity to {answer.columns[-1]} (CKA)")
     hidden = f" (the first {_MAX_LINES} of {len(answer)} layers)" if len(answer) > _MAX_LINES else ""
