@@ -27,6 +27,7 @@ PUBLIC = {
         "dead_units",
         "diff",
         "drift",
+        "epochs",
         "errors",
         "explain",
         "get",

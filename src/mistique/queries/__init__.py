@@ -5,6 +5,7 @@ from mistique.queries.col_diff import ColDiff, col_diff
 from mistique.queries.col_dist import ColDist, col_dist
 from mistique.queries.dead_units import DeadUnits, dead_units
 from mistique.queries.drift import Drift, drift
+from mistique.queries.epochs import Epochs, epochs
 from mistique.queries.explain import explain
 from mistique.queries.get import Part, get
 from mistique.queries.history import Difference, diff
@@ -20,6 +21,7 @@ __all__ = [
     "DeadUnits",
     "Difference",
     "Drift",
+    "Epochs",
     "Part",
     "RowDiff",
     "Slices",
@@ -31,6 +33,7 @@ __all__ = [
     "dead_units",
     "diff",
     "drift",
+    "epochs",
     "explain",
     "get",
     "row_diff",

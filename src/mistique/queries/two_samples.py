@@ -24,15 +24,20 @@ class Distance:
         Difference of the means in standard deviations of the first; NaN for texts.
     p : float
         That they come from one distribution; not corrected.
+    certain_ks : float
+        What `ks` is at least, whatever the errors of the values within their bounds; NaN for texts.
     """
 
     ks: float
     psi: float
     shift: float
     p: float
+    certain_ks: float
 
 
-def distance(first: np.ndarray, second: np.ndarray, *, bins: int = 10) -> Distance:
+def distance(
+    first: np.ndarray, second: np.ndarray, *, bins: int = 10, bounds: tuple[float, float] = (0.0, 0.0)
+) -> Distance:
     """How far two samples lie apart.
 
     Parameters
@@ -41,6 +46,8 @@ def distance(first: np.ndarray, second: np.ndarray, *, bins: int = 10) -> Distan
         Numbers, dates, or anything else as texts. Nulls and NaN count in `psi` alone, as a bin of their own.
     bins : int, default 10
         Between quantiles of the first, for `psi`.
+    bounds : tuple of float, default (0.0, 0.0)
+        Largest absolute errors of the values of either: quantized values have steps that are no drift.
 
     Notes
     -----
@@ -59,33 +66,41 @@ def distance(first: np.ndarray, second: np.ndarray, *, bins: int = 10) -> Distan
     (0.4, 1.01, 1.06, True)
     """
     if _is_number(first) and _is_number(second):
-        return _of_numbers(_as_numbers(first), _as_numbers(second), bins)
+        return _of_numbers(_as_numbers(first), _as_numbers(second), bins, bounds)
     texts = [np.array([None if _is_null(v) else str(v) for v in sample], object) for sample in (first, second)]
     counts = _counts_of_texts(*texts)
-    return Distance(np.nan, _psi(*counts), np.nan, _chi_squared_p(*counts))
+    return Distance(np.nan, _psi(*counts), np.nan, _chi_squared_p(*counts), np.nan)
 
 
-def _of_numbers(first: np.ndarray, second: np.ndarray, bins: int) -> Distance:
+def _of_numbers(first: np.ndarray, second: np.ndarray, bins: int, bounds: tuple[float, float]) -> Distance:
     a, b = np.sort(first[~np.isnan(first)]), np.sort(second[~np.isnan(second)])
     counts = [_counts_of_numbers(a, sample, bins) for sample in (a, b)]
     for count, sample, known in ((counts[0], first, a), (counts[1], second, b)):
         count[-1] = len(sample) - len(known)
     psi = _psi(*counts)
     if not len(a) or not len(b):
-        return Distance(np.nan, psi, np.nan, _chi_squared_p(*counts))
-    where = np.concatenate([a, b])
-    gaps = np.searchsorted(a, where, side="right") / len(a) - np.searchsorted(b, where, side="right") / len(b)
-    ks = float(np.abs(gaps).max())
+        return Distance(np.nan, psi, np.nan, _chi_squared_p(*counts), np.nan)
+    ks = max(_gap(a, b), _gap(b, a))
+    # A value that was read is off by its bound at most, so all of them may lie that much nearer to the others.
+    slack = bounds[0] + bounds[1]
+    certain_ks = ks if not slack else max(_gap(a, b, slack), _gap(b, a, slack), 0.0)
     finite_a, finite_b = a[np.isfinite(a)], b[np.isfinite(b)]
     spread = finite_a.std() if len(finite_a) else 0.0
     moved = finite_b.mean() - finite_a.mean() if len(finite_a) and len(finite_b) else 0.0
     shift = float(moved / spread) if spread else float(np.copysign(np.inf, moved)) if moved else 0.0
     # Columns may also part in what is missing, of which the distribution functions know nothing.
     is_missing = [np.array([count[:-1].sum(), count[-1]]) for count in counts]
-    p = _kolmogorov_p(ks, len(a), len(b))
-    return Distance(
-        ks, psi, shift, min(1.0, 2 * min(p, _chi_squared_p(*is_missing))) if counts[0][-1] or counts[1][-1] else p
-    )
+    p = _kolmogorov_p(certain_ks, len(a), len(b))
+    if counts[0][-1] or counts[1][-1]:
+        p = min(1.0, 2 * min(p, _chi_squared_p(*is_missing)))
+    return Distance(ks, psi, shift, p, certain_ks)
+
+
+def _gap(first: np.ndarray, second: np.ndarray, slack: float = 0.0) -> float:
+    """By how much the share of the first that is not above some value exceeds that of the second, `slack` above it."""
+    # The share of the first steps up at its values: nowhere between them is the gap wider.
+    below = np.arange(1, len(first) + 1) / len(first)
+    return float((below - np.searchsorted(second, first + slack, side="right") / len(second)).max())
 
 
 def _counts_of_numbers(reference: np.ndarray, sample: np.ndarray, bins: int) -> np.ndarray:
