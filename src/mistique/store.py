@@ -32,6 +32,7 @@ from mistique.storage.checking import look_through
 from mistique.storage.damage import Health
 from mistique.storage.digest_index import DigestIndex, Place
 from mistique.storage.digests import content_key
+from mistique.storage.encryption import KeySource
 from mistique.storage.facts import Capture as Committed
 from mistique.storage.fragments import random_timestamp
 from mistique.storage.layout import open_layout
@@ -80,7 +81,7 @@ class Store:
         self._options, self._max_buffer_nbytes = options, max_buffer_nbytes
         self._placement = Placement(placement)
         self._closed = ""
-        self._ctx = options.context()
+        self._ctx = options.context(uri)
         self._layout = open_layout(uri, ctx=self._ctx, create=mode == "a")
         self._open_rooms()
         Store._all.add(self)
@@ -291,8 +292,10 @@ class Store:
             "trust": self.trust,
             "max_buffer_nbytes": self._max_buffer_nbytes,
             "placement": self._placement.mode,
+            "key": self._options.key,
         }
-        # Not the options: they may hold credentials. A worker takes them from its environment, as TileDB does.
+        # Not the options: they may hold credentials. A worker takes them from its environment, as TileDB does. Of a key
+        # it is said where it comes from.
         return partial(open, **arguments), (self.uri,)
 
     def __repr__(self) -> str:
@@ -382,6 +385,7 @@ def open(
     config: Mapping[str, str] | None = None,
     max_buffer_nbytes: int = 256 * 1024 * 1024,
     placement: str = "auto",
+    key: KeySource | None = None,
 ) -> Store:
     """A store at a URI, made when there is none.
 
@@ -402,6 +406,10 @@ def open(
     placement : {"auto", "on", "off"}, default "auto"
         Whether new columns of tables that resemble one another are encoded together. "auto" does so where they would
         otherwise lie apart; answers are the same.
+    key : str, path or callable, optional
+        Where the key comes from of a store that is encrypted at rest (AES-256-GCM): ``"env:NAME"``, ``"file:PATH"``, a
+        path, or a function that returns it; 16 random bytes at least. It is never stored, pickled or printed. A new
+        store is encrypted if a key is given.
 
     Returns
     -------
@@ -413,6 +421,8 @@ def open(
         Something else is there, or nothing and ``mode="r"``.
     FormatVersionError
         A newer mistique wrote it.
+    StoreKeyError
+        It is encrypted with another key, or with none.
 
     Examples
     --------
@@ -431,7 +441,7 @@ def open(
         text,
         mode=mode,
         trust=trust,
-        options=StorageOptions(config or {}),
+        options=StorageOptions(config or {}, key=key),
         max_buffer_nbytes=max_buffer_nbytes,
         placement=placement,
     )
