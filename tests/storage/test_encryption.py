@@ -42,7 +42,9 @@ def fill(store: Store) -> None:
 def contents_of(path: Path) -> bytes:
     """Every byte of a store, and the names of its files."""
     files = sorted(path.rglob("*"))
-    return b"\n".join([*(str(file).encode() for file in files), *(f.read_bytes() for f in files if f.is_file())])
+    return b"\n".join(
+        [*(str(file.relative_to(path)).encode() for file in files), *(f.read_bytes() for f in files if f.is_file())]
+    )
 
 
 @pytest.fixture
