@@ -12,6 +12,7 @@
         StoreNotFoundError         (LookupError)
         StoreReadOnlyError
         StoreClosedError
+        StoreKeyError
         CaptureLostError
         BudgetError
       CatalogError
@@ -107,6 +108,16 @@ class StoreClosedError(StoreError):
 
     def __init__(self, *, uri: str, reason: str) -> None:
         super().__init__(f"store {uri} is closed: {reason}. Open it again with mistique.open({uri!r})")
+
+
+class StoreKeyError(StoreError):
+    """A store was opened with another key than it was made with, or without one, or with something that is no key."""
+
+    def __init__(self, *, uri: str, expected: str, got: str) -> None:
+        super().__init__(
+            f"{uri}: expected {expected}, got {got}. Give the key that it was made with: "
+            'mistique.open(uri, key="env:NAME"), key="file:PATH", or a function that returns it'
+        )
 
 
 class CaptureLostError(StoreError):

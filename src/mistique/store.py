@@ -37,6 +37,7 @@ from mistique.storage.checking import look_through
 from mistique.storage.damage import Health
 from mistique.storage.digest_index import DigestIndex, Place
 from mistique.storage.digests import content_key
+from mistique.storage.encryption import KeySource
 from mistique.storage.facts import Capture as Committed
 from mistique.storage.facts import CaptureId
 from mistique.storage.fragments import random_timestamp
@@ -95,7 +96,7 @@ class Store(Versions):
         self._options, self._max_buffer_nbytes = options, max_buffer_nbytes
         self._placement = Placement(placement)
         self._closed = ""
-        self._ctx = options.context()
+        self._ctx = options.context(uri)
         self._layout = open_layout(uri, ctx=self._ctx, create=mode == "a")
         self._open_rooms()
         Store._all.add(self)
@@ -384,8 +385,10 @@ class Store(Versions):
             "placement": self._placement.mode,
             "gamma_min": self.gamma_min,
             "max_nbytes": self.max_nbytes,
+            "key": self._options.key,
         }
-        # Not the options: they may hold credentials. A worker takes them from its environment, as TileDB does.
+        # Not the options: they may hold credentials. A worker takes them from its environment, as TileDB does. Of a key
+        # it is said where it comes from.
         return partial(open, **arguments), (self.uri,)
 
     def __repr__(self) -> str:
@@ -539,6 +542,7 @@ def open(
     placement: str = "auto",
     gamma_min: float = DEFAULT_GAMMA_MIN,
     max_nbytes: int | None = None,
+    key: KeySource | None = None,
 ) -> Store:
     """A store at a URI, made when there is none.
 
@@ -565,6 +569,10 @@ def open(
     max_nbytes : int, optional
         What the store may take: chunks in use and kept models. What saves least a byte is no longer stored, and is
         recomputed when it is asked for; never what is pinned, nor the last road to an answer.
+    key : str, path or callable, optional
+        Where the key comes from of a store that is encrypted at rest (AES-256-GCM): ``"env:NAME"``, ``"file:PATH"``, a
+        path, or a function that returns it; 16 random bytes at least. It is never stored, pickled or printed. A new
+        store is encrypted if a key is given.
 
     Returns
     -------
@@ -576,6 +584,8 @@ def open(
         Something else is there, or nothing and ``mode="r"``.
     FormatVersionError
         A newer mistique wrote it.
+    StoreKeyError
+        It is encrypted with another key, or with none.
 
     Examples
     --------
@@ -594,7 +604,7 @@ def open(
         text,
         mode=mode,
         trust=trust,
-        options=StorageOptions(config or {}),
+        options=StorageOptions(config or {}, key=key),
         max_buffer_nbytes=max_buffer_nbytes,
         placement=placement,
         gamma_min=gamma_min,
