@@ -33,6 +33,7 @@ PUBLIC = {
         "slices",
         "topk",
         "trace",
+        "verify",
         "within",
     ],
     "mistique.sklearn": ["Pipeline", "capture", "make_pipeline"],

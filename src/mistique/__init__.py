@@ -11,7 +11,7 @@ from importlib.metadata import version as _version
 
 from mistique import errors
 from mistique.codecs import KBit, LowPrecision, Pool, Power, Raw, Threshold, within
-from mistique.queries import class_means, col_diff, col_dist, drift, explain, get, row_diff, slices, topk, trace
+from mistique.queries import class_means, col_diff, col_dist, drift, explain, get, row_diff, slices, topk, trace, verify
 from mistique.schema import Key
 from mistique.store import Store, open
 
@@ -39,5 +39,6 @@ __all__ = [
     "slices",
     "topk",
     "trace",
+    "verify",
     "within",
 ]

@@ -263,6 +263,7 @@ class Store:
 
     def graph(self, capture: Committed) -> StageGraph:
         """The intermediates of a capture, with references of those that are stored; kept until that changes."""
+        capture = self.catalog.current(capture)
         known = self._graphs.get(capture.id)
         if known is None or known.capture is not capture or known.n_moves != self._catalog.moves.n_records:
             references = self.catalog.references(capture)
@@ -434,7 +435,10 @@ class _LaterSink(_StoreSink):
         self, version: Version, dataset: str, intermediates: Sequence[Intermediate], buffered: Buffered
     ) -> Committed:
         (taken,) = intermediates
-        node, form = self._node, stored_form(self._node)
+        # Somebody may have stored other blocks since the question was asked: a query takes its rows in portions.
+        capture = self._store.catalog.current(self._capture)
+        node = self._store.graph(capture).nodes[self._node.name]
+        form = stored_form(node)
         assert taken.references is not None
         blocks = np.unique(self._rows // form.block_rows)
         n_blocks = -(-node.n_rows // form.block_rows)
@@ -450,9 +454,9 @@ class _LaterSink(_StoreSink):
             stored_nbytes=taken.stored_nbytes + (node.stored_nbytes if before is not None else 0),
         )
         self._store._check()
-        self._store._catalog.add(self._capture, stored)
+        self._store._catalog.add(capture, stored)
         self.remember(buffered)
-        return self._capture
+        return capture
 
 
 def open(

@@ -121,11 +121,10 @@ def follow(store: Store, capture: Capture, question: Question, plan: Plan) -> tu
         kept = rows_to_store(store, capture, question, chosen, missing)
         with stored_beside(store, capture, target, kept) as byproduct:
             index = row_labels(store, capture)
-            values = recompute(
+            values, max_abs_error = recompute(
                 store, capture, question, chosen.sources, missing, index=index, took=took, byproduct=byproduct
             )
         stored, took.write_seconds = byproduct.note, byproduct.seconds
-        max_abs_error = target.recompute_difference or 0.0
         if held.any():
             read_values, error = read_stored(store, target, question.rows[held], question.columns, took=took)
             order = np.argsort(np.concatenate([question.rows[held], missing]))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # What is held at once of sources and target: 64 MB of float32, or one batch of the capture if that is more.
 _CELLS_AT_ONCE = 16 * 1024 * 1024
+# Of the largest value, by bytes of a float.
+_ROUNDING = {2: 1e-2, 4: 1e-5, 8: 1e-12}
 
 
 class Byproduct(Protocol):
@@ -55,8 +57,8 @@ def recompute(
     index: Any,
     took: Took,
     byproduct: Byproduct,
-) -> Values:
-    """The columns asked of some rows, by the model.
+) -> tuple[Values, float]:
+    """The columns asked of some rows, by the model, and how far they may be from what was captured.
 
     Parameters
     ----------
@@ -70,6 +72,11 @@ def recompute(
         Labels of all rows.
     took : Took
     byproduct : Byproduct
+
+    Notes
+    -----
+    What was seen to differ at the capture; where fewer rows run together than did then, sums may be rounded in another
+    order, which is allowed for.
     """
     target, version = question.target, capture.version
     recomputer, model = store.models.get(version, took=took, calibration=store.calibration)
@@ -125,7 +132,21 @@ def recompute(
     values = found[0]
     for more in found[1:]:
         values = values.joined(more)
-    return values
+    error = target.recompute_difference or 0.0
+    if not version.batch_rows and len(running) < target.n_rows:
+        error = max(error, _rounding(values))
+    return values, error
+
+
+def _rounding(values: Values) -> float:
+    """What adding in another order does to floats: by experience, of PCA and of linear models, with a margin."""
+    parts = [values.parts] if isinstance(values.parts, np.ndarray) else [part.cells for part in values.parts]
+    worst = 0.0
+    for cells in parts:
+        if cells.dtype.kind == "f":
+            size = np.abs(cells[np.isfinite(cells)]).max(initial=0.0)
+            worst = max(worst, float(size) * _ROUNDING[cells.itemsize])
+    return worst
 
 
 def _portions_of(question: Question, sources: tuple[str, ...], rows: np.ndarray) -> Iterator[tuple[int, int]]:

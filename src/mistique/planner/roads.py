@@ -67,7 +67,7 @@ def recompute_roads(question: Question, calibration: Calibration) -> list[Candid
         return [Candidate("recompute", sources, False, why_not)]
     rows = running_rows(question, question.rows)
     cuts = [sources]
-    for cut in (_nearest_stored(question, rows), _cheapest(question, rows, calibration)):
+    for cut in (nearest_stored(question), _cheapest(question, rows, calibration)):
         if cut is not None and set(cut) not in map(set, cuts):
             cuts.append(cut)
     return [recompute_from(question, cut, question.rows, calibration) for cut in cuts]
@@ -265,7 +265,7 @@ def _is_usable(node: Intermediate) -> bool:
     return is_whole and (node.role == "input" or not (_is_lossy(node) or node.summary_error > 0))
 
 
-def _nearest_stored(question: Question, rows: np.ndarray) -> tuple[str, ...] | None:
+def nearest_stored(question: Question) -> tuple[str, ...] | None:
     """The nearest stored intermediates that cut the target off from the input; None: the way back is not known."""
     graph = question.graph
     found: dict[str, None] = {}

@@ -85,6 +85,11 @@ class Catalog:
         self.refresh()
         return list(self._captures.values())
 
+    def current(self, capture: Capture) -> Capture:
+        """A capture with what was stored, dropped or pinned of it since it was found; as it is if it was replaced."""
+        found = self._captures.get(capture.id)
+        return found if found is not None and found.order == capture.order else capture
+
     def commit(self, version: Version, dataset: str, intermediates: Sequence[Intermediate]) -> Capture:
         """Make a capture seen, whole and at once.
 
