@@ -42,7 +42,7 @@ from mistique.storage.records import Order, RecordLog, random_timestamp
 from mistique.storage.references import added_blocks
 from mistique.storage.remains import Remains
 from mistique.storage.segments import SegmentReader, SegmentWriter
-from mistique.storage.usage import UsageLog
+from mistique.storage.usage import Observation, UsageLog
 
 
 class Store:
@@ -99,6 +99,7 @@ class Store:
         self._artifacts = Artifacts(self._layout, self._ctx)
         self._known: tuple[Calibration, Worth] | None = None
         self._models = Models(self._artifacts, trust=trust)
+        self._warm: set[str] = set()
         self._graphs: dict[CaptureId, StageGraph] = {}
         self.labels: dict[Order, Any] = {}
         Store._all.add(self)
@@ -339,6 +340,12 @@ class Store:
         capture, intermediate = self._catalog.find(key)
         self._catalog.pin(capture, intermediate.name, is_pinned=is_pinned)
 
+    def is_cold(self, codec: str) -> bool:
+        """Whether nothing by that codec was read yet in this process; asked again, it was."""
+        is_cold = codec not in self._warm
+        self._warm.add(codec)
+        return is_cold
+
     def _hold_budget(self) -> None:
         """After a capture: what is over the budget goes; what cannot go is said."""
         if self.max_nbytes is None:
@@ -414,6 +421,8 @@ class _StoreSink:
         store = self._store
         store._check()
         committed = store._catalog.commit(version, dataset, intermediates)
+        # The seconds of its stages are of this machine.
+        store.calibration.add(Observation("captured", f"{version.model} {version.run_id}", (1.0,), 0.0, 1e-6))
         self.remember(buffered)
         store._hold_budget()
         return committed

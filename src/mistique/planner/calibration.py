@@ -66,6 +66,10 @@ class Calibration:
         self._fits[key] = assumed, cost
         return cost
 
+    def is_known(self, kind: str, subject: str) -> bool:
+        """Whether anything of it was measured on this host."""
+        return bool(self._seen.get((kind, subject)))
+
     def read_cost(self, codec: str) -> Cost:
         """The cost of reading what a codec wrote; amounts are those of `ReadWork`."""
         return self.cost("read", codec, READ_START)

@@ -79,7 +79,8 @@ def why_not_checked(store: Store, capture: Capture, node: Intermediate) -> str:
 
 def stored_rows(store: Store, capture: Capture, node: Intermediate, rows: np.ndarray) -> np.ndarray:
     """Of some rows, those that are stored."""
-    return rows[is_held(question_of(store, capture, node).target, rows)]
+    held: np.ndarray = rows[is_held(question_of(store, capture, node).target, rows)]
+    return held
 
 
 def largest_difference(one: Values, other: Values) -> float:

@@ -13,10 +13,11 @@ from mistique.codecs.floats import float_dtype
 from mistique.errors import StoreError, UntrustedArtifactError
 from mistique.kernels.transpose import turn
 from mistique.planner.byproduct import rows_to_store, stored_beside
-from mistique.planner.choose import can_be_answered_without_running, choose
+from mistique.planner.choose import can_be_answered_without_running, choose, is_choice
 from mistique.planner.descent import Descent, descent_to
 from mistique.planner.measured import Took, read_stored
 from mistique.planner.plan import Plan
+from mistique.planner.probe import calibrate
 from mistique.planner.question import Question, is_held
 from mistique.planner.recompute import portions, recompute
 from mistique.planner.values import Values, array_places, pandas_index
@@ -96,6 +97,8 @@ def _execute(
     runs: bool,
 ) -> tuple[Values, Plan]:
     question = question_of(store, capture, intermediate, rows=rows, columns=columns, exact=exact)
+    if is_choice(question):
+        calibrate(store, capture, question)
     plan = choose(question, store.calibration, runs=runs)
     try:
         values, done = follow(store, capture, question, plan)

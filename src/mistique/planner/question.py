@@ -115,6 +115,12 @@ def is_held(node: Intermediate, rows: np.ndarray) -> np.ndarray:
     return held
 
 
+def held_rows(node: Intermediate) -> np.ndarray:
+    """The rows of an intermediate that are stored."""
+    rows = np.arange(node.n_rows)
+    return rows if node.references is None or node.references.is_whole else rows[is_held(node, rows)]
+
+
 def read_work(
     node: Intermediate, rows: np.ndarray, columns: np.ndarray, *, is_open: Callable[[str], bool] = lambda _: True
 ) -> ReadWork:

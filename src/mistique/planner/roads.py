@@ -149,8 +149,10 @@ def run_cost(question: Question, sources: Sequence[str], calibration: Calibratio
         basis = f"{cost.n_observations} such runs measured"
     elif calibration.n_runs(question.model):
         basis = f"{calibration.n_runs(question.model)} other runs of the model measured"
-    else:
+    elif calibration.is_known("captured", question.model):
         basis = "as measured at capture"
+    else:
+        basis = "as measured at capture on another machine: a guess here"
     return RunCost(cost, Cost((fixed, slope), 0), len(running), basis)
 
 
