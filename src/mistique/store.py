@@ -340,10 +340,10 @@ class Store:
         capture, intermediate = self._catalog.find(key)
         self._catalog.pin(capture, intermediate.name, is_pinned=is_pinned)
 
-    def is_cold(self, codec: str) -> bool:
-        """Whether nothing by that codec was read yet in this process; asked again, it was."""
-        is_cold = codec not in self._warm
-        self._warm.add(codec)
+    def is_cold(self, subject: str) -> bool:
+        """Whether nothing of the kind was read yet in this process; asked again, it was."""
+        is_cold = subject not in self._warm
+        self._warm.add(subject)
         return is_cold
 
     def _hold_budget(self) -> None:

@@ -88,7 +88,8 @@ def test_blocks_that_were_asked_for_are_stored_and_the_rest_is_recomputed(
     roads = {}
     for values, plan in by_every_road(captured, key, rows=np.arange(900, 1100)):
         roads[plan.chosen.road] = values
-    assert set(roads) >= {"read 76 rows, recompute", "recompute"}
+    assert any(road.startswith("read 76 rows, recompute") for road in roads)
+    assert "recompute" in roads
     for values in roads.values():
         assert np.array_equal(values, expected["left"][900:1100])
     # The other blocks were stored on the way.

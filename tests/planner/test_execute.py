@@ -37,7 +37,7 @@ def test_reads_are_measured_and_the_next_process_knows(tmp_path: Path) -> None:
         for _ in range(3):
             mistique.get(store, key)
     with mistique.open(tmp_path / "s", mode="r") as store:
-        assert store.calibration.read_cost("raw").n_observations == 3
+        assert store.calibration.read_cost("raw table").n_observations == 3
         assert "3 reads measured" in repr(mistique.explain(store, key))
 
 
@@ -53,10 +53,10 @@ def test_a_store_that_came_from_another_machine_is_measured_anew_within_the_boun
     with mistique.open(tmp_path / "s") as store:
         captured(store)
         assert "as measured at capture on" not in repr(mistique.explain(store, key))
-        assert store.calibration.read_cost("raw").n_observations > 0
+        assert store.calibration.read_cost("raw table").n_observations > 0
     monkeypatch.setattr("mistique.storage.usage.host", lambda: "elsewhere")
     with mistique.open(tmp_path / "s") as moved:
-        assert moved.calibration.read_cost("raw").n_observations == 0
+        assert moved.calibration.read_cost("raw table").n_observations == 0
         monkeypatch.setattr("mistique.planner.probe.MAX_SECONDS", 0.0)
         plan = mistique.explain(moved, key)
         assert "on another machine: a guess here" in repr(plan)

@@ -11,7 +11,7 @@ from mistique.errors import MistiqueError
 from mistique.planner.byproduct import Beside
 from mistique.planner.calibration import Calibration
 from mistique.planner.measured import Took, read_stored
-from mistique.planner.question import Question, held_rows
+from mistique.planner.question import Question, held_rows, read_subject
 from mistique.planner.reading import read
 from mistique.planner.recompute import recompute
 from mistique.planner.roads import inputs_of, recompute_from, why_not_recomputed
@@ -49,14 +49,14 @@ def calibrate(store: Store, capture: Capture, question: Question) -> None:
 
 
 def _probe_reads(store: Store, node: Intermediate, calibration: Calibration, deadline: float) -> None:
-    codec = str(node.codec["name"])
-    if not store.is_cold(codec):
+    subject = read_subject(node)
+    if not store.is_cold(subject):
         return
     rows, columns = held_rows(node), np.arange(node.n_columns)
     try:
         # The first read of a codec in a process loads what decodes it.
         read(store.segments, node, rows[:1], columns[:1])
-        if calibration.read_cost(codec).n_observations:
+        if calibration.read_cost(subject).n_observations:
             return
         for share in (0.0, 0.1, 1.0):
             n_rows, n_columns = (max(round(len(of) * share), 1) for of in (rows, columns))

@@ -12,7 +12,7 @@ from mistique.ingest.columns import Described, describe, describe_array
 from mistique.planner.measured import Took, read_stored
 from mistique.planner.question import Question, running_rows
 from mistique.planner.recomputer import SETUP
-from mistique.planner.roads import ancestors_that_run, run_amounts, run_cost, run_subject, stage_cost
+from mistique.planner.roads import ancestors_that_run, convert_amounts, run_amounts, run_subject, stage_start
 from mistique.planner.values import Values, values_of
 from mistique.storage.facts import Capture
 from mistique.storage.usage import Observation
@@ -81,7 +81,6 @@ def recompute(
     target, version = question.target, capture.version
     recomputer, model = store.models.get(version, took=took, calibration=store.calibration)
     running = running_rows(question, np.union1d(rows, byproduct.rows))
-    run = run_cost(question, sources, store.calibration)
     stages: dict[str, float] = {}
     setup_seconds = run_seconds = 0.0
     found: list[Values] = []
@@ -118,11 +117,14 @@ def recompute(
     amounts = run_amounts(question, len(running))
     for name, stage_seconds in stages.items():
         if name in question.graph:
-            predicted = stage_cost(question, name, store.calibration).seconds(amounts)
+            predicted = sum(a * s for a, s in zip(amounts, stage_start(question, name), strict=True))
             subject = f"{question.model}\t{name}"
             store.calibration.add(Observation("stage", subject, amounts, predicted, stage_seconds))
     subject = run_subject(question, sources)
-    store.calibration.add(Observation("run", subject, amounts, run.assumed.seconds(amounts), run_seconds))
+    store.calibration.add(Observation("run", subject, amounts, 0.0, run_seconds))
+    around = convert_amounts(question, sources, len(running))
+    convert_seconds = run_seconds - sum(stages.values())
+    store.calibration.add(Observation("convert", version.framework, around, 0.0, convert_seconds))
     if setup_seconds:
         n_stages = len(ancestors_that_run(question.graph, target.name, sources))
         store.calibration.add(Observation("setup", question.model, (float(n_stages),), 0.0, setup_seconds))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from threading import RLock
@@ -44,6 +45,7 @@ class Catalog:
         self._log = log
         self._facts: dict[Order, Fact] = {}
         self._captures: dict[CaptureId, Capture] = {}
+        self._of_model: dict[str, list[Capture]] = {}
         self._of_lineage: dict[str, list[tuple[Capture, str]]] = {}
         self._references: dict[Order, References] = {}
         self._sealed: dict[Order, bool] = {}
@@ -78,6 +80,9 @@ class Catalog:
                 self._sorted_facts(), lambda order, fact: self._moves.is_void(order, fact.uses)
             )
             self._of_lineage = by_lineage(self._captures.values())
+            self._of_model = defaultdict(list)
+            for capture in self._captures.values():
+                self._of_model[capture.version.model].append(capture)
             self._is_loaded = True
 
     def captures(self) -> list[Capture]:
@@ -168,10 +173,10 @@ class Catalog:
 
     def find_capture(self, key: Key) -> Capture:
         """The capture that a key names: of ``latest``, the newest version that has the dataset."""
-        captures = self.captures()
-        of_model = [c for c in captures if c.version.model == key.model]
+        self.refresh()
+        of_model = self._of_model.get(key.model)
         if not of_model:
-            raise IntermediateNotFoundError(what="model", name=key.model, known=[c.version.model for c in captures])
+            raise IntermediateNotFoundError(what="model", name=key.model, known=self._of_model)
         of_version = [c for c in of_model if key.version in (LATEST, c.number, c.number.partition(".")[0])]
         if not of_version:
             known = [f"{key.model}@{c.number}" for c in of_model]

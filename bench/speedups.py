@@ -1,0 +1,1 @@
+def measure_paper(report, scratch): pass
