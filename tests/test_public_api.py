@@ -36,6 +36,7 @@ PUBLIC = {
         "slices",
         "topk",
         "trace",
+        "verify",
         "within",
     ],
     "mistique.sklearn": ["Pipeline", "capture", "make_pipeline"],

@@ -25,6 +25,7 @@ from mistique.queries import (
     slices,
     topk,
     trace,
+    verify,
 )
 from mistique.schema import Key
 from mistique.store import Store, open
@@ -56,5 +57,6 @@ __all__ = [
     "slices",
     "topk",
     "trace",
+    "verify",
     "within",
 ]

@@ -60,10 +60,10 @@ def _one_line_errors() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def _open(uri: str, *, mode: str) -> Store:
+def _open(uri: str, *, mode: str, trust: bool = False) -> Store:
     """A store that is there, with the key that was given before the command."""
     key = _key.get()
-    store = mistique.open(uri, mode="r", key=key)
+    store = mistique.open(uri, mode="r", key=key, trust=trust)
     if mode == "r":
         return store
     store.close()
@@ -162,6 +162,58 @@ def delete(
     """Delete a version; what others share with it stays, the rest goes when the store is compacted."""
     with _one_line_errors(), _open(uri, mode="a") as store:
         store.delete(version, dataset=dataset)
+
+
+@app.command()
+def explain(
+    uri: _Uri,
+    key: Annotated[str, typer.Argument(help="project/model@version/dataset/intermediate")],
+    rows: Annotated[
+        str | None, typer.Option(help="Labels with commas between them, or positions as FROM:TO. Default: all.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Names or numbers with commas between them. Default: all.")
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Never answer with quantized values.")] = False,
+) -> None:
+    """Show every road to an answer, what it is predicted to take, and which would be taken."""
+    with _one_line_errors(), _open(uri, mode="r") as store:
+        plan = mistique.explain(store, key, rows=_rows(rows), columns=_listed(columns), exact=exact)
+        Console(highlight=False).print(repr(plan), markup=False, soft_wrap=True)
+
+
+@app.command()
+def verify(
+    uri: _Uri,
+    key: Annotated[
+        str | None, typer.Argument(help="project/model@version/dataset, or one intermediate. Default: all captures.")
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, help="About how many rows are compared.")] = 256,
+    trust: Annotated[bool, typer.Option("--trust", help="Run models that this user did not sign.")] = False,
+) -> None:
+    """Recompute a sample of what is stored and compare; the exit code is 1 if anything differs."""
+    with _one_line_errors(), _open(uri, mode="r", trust=trust) as store:
+        keys = [key] if key else [capture.prefix for capture in store.catalog.captures()]
+        console = Console(highlight=False)
+        found = []
+        for one in keys:
+            found.append(mistique.verify(store, one, sample=sample))
+            console.print(repr(found[-1]), "", sep="\n", markup=False, soft_wrap=True)
+        if not all(verification.is_sound for verification in found):
+            raise typer.Exit(1)
+
+
+def _rows(text: str | None) -> list[str | int] | slice | None:
+    if text is None or ":" not in text:
+        return _listed(text)
+    first, _, stop = text.partition(":")
+    return slice(int(first) if first else None, int(stop) if stop else None)
+
+
+def _listed(text: str | None) -> list[str | int] | None:
+    if text is None:
+        return None
+    return [int(part) if part.lstrip("-").isdigit() else part for part in text.split(",")]
 
 
 @app.command()

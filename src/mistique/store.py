@@ -49,7 +49,7 @@ from mistique.storage.remains import Remains
 from mistique.storage.repair import repair as repair_store
 from mistique.storage.segment_writer import SegmentWriter
 from mistique.storage.segments import SegmentReader
-from mistique.storage.usage import UsageLog
+from mistique.storage.usage import Observation, UsageLog
 from mistique.versions import Versions
 
 
@@ -112,6 +112,7 @@ class Store(Versions):
         self._artifacts = Artifacts(self._layout, self._ctx)
         self._known: tuple[Calibration, Worth] | None = None
         self._models = Models(self._artifacts, trust=self.trust)
+        self._warm: set[str] = set()
         self._graphs: dict[CaptureId, StageGraph] = {}
         self.labels: dict[Order, Any] = {}
 
@@ -337,6 +338,7 @@ class Store(Versions):
 
     def graph(self, capture: Committed) -> StageGraph:
         """The intermediates of a capture, with references of those that are stored; kept until that changes."""
+        capture = self.catalog.current(capture)
         known = self._graphs.get(capture.id)
         if known is None or known.capture is not capture or known.n_moves != self._catalog.moves.n_records:
             references = self.catalog.references(capture)
@@ -414,6 +416,12 @@ class Store(Versions):
         capture, intermediate = self._catalog.find(key)
         self._catalog.pin(capture, intermediate.name, is_pinned=is_pinned)
 
+    def is_cold(self, subject: str) -> bool:
+        """Whether nothing of the kind was read yet in this process; asked again, it was."""
+        is_cold = subject not in self._warm
+        self._warm.add(subject)
+        return is_cold
+
     def _hold_budget(self) -> None:
         """After a capture: what is over the budget goes; what cannot go is said."""
         if self.max_nbytes is None:
@@ -490,6 +498,8 @@ class _StoreSink:
         store = self._store
         store._check()
         committed = store._catalog.commit(version, dataset, intermediates)
+        # The seconds of its stages are of this machine.
+        store.calibration.add(Observation("captured", f"{version.model} {version.run_id}", (1.0,), 0.0, 1e-6))
         self.remember(buffered)
         store._hold_budget()
         return committed
@@ -511,7 +521,10 @@ class _LaterSink(_StoreSink):
         self, version: Version, dataset: str, intermediates: Sequence[Intermediate], buffered: Buffered
     ) -> Committed:
         (taken,) = intermediates
-        node, form = self._node, stored_form(self._node)
+        # Somebody may have stored other blocks since the question was asked: a query takes its rows in portions.
+        capture = self._store.catalog.current(self._capture)
+        node = self._store.graph(capture).nodes[self._node.name]
+        form = stored_form(node)
         assert taken.references is not None
         blocks = np.unique(self._rows // form.block_rows)
         n_blocks = -(-node.n_rows // form.block_rows)
@@ -527,9 +540,9 @@ class _LaterSink(_StoreSink):
             stored_nbytes=taken.stored_nbytes + (node.stored_nbytes if before is not None else 0),
         )
         self._store._check()
-        self._store._catalog.add(self._capture, stored)
+        self._store._catalog.add(capture, stored)
         self.remember(buffered)
-        return self._capture
+        return capture
 
 
 def open(

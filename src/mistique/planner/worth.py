@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from mistique.planner.cost import gamma
+from mistique.planner.question import read_subject
 from mistique.planner.roads import read_seconds_if_stored
 from mistique.schema import Intermediate
 from mistique.storage.facts import Capture
@@ -86,11 +87,10 @@ class Worth:
         row_nbytes : float
             Of the values of one row.
         """
-        codec = str(node.codec["name"])
-        nbytes = row_nbytes * _SHARES[codec]
+        nbytes = row_nbytes * _SHARES[str(node.codec["name"])]
         # Of many rows: what a read costs once is spread over them.
-        amounts = 0.0, 0.0, nbytes, float(node.n_columns), 0.0
-        reading = self._calibration.read_cost(codec).seconds(amounts)
+        amounts = 0.0, 0.0, 0.0, nbytes, float(node.n_columns), 0.0
+        reading = self._calibration.read_cost(read_subject(node)).seconds(amounts)
         return gamma(row_seconds - reading, nbytes)
 
     def expected_nbytes(self, capture: Capture, node: Intermediate) -> float:

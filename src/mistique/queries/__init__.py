@@ -13,6 +13,7 @@ from mistique.queries.row_diff import RowDiff, row_diff
 from mistique.queries.slices import Slices, slices
 from mistique.queries.topk import TopK, topk
 from mistique.queries.trace import Trace, trace
+from mistique.queries.verify import Verification, verify
 
 __all__ = [
     "ClassMeans",
@@ -27,6 +28,7 @@ __all__ = [
     "Slices",
     "TopK",
     "Trace",
+    "Verification",
     "class_means",
     "col_diff",
     "col_dist",
@@ -40,4 +42,5 @@ __all__ = [
     "slices",
     "topk",
     "trace",
+    "verify",
 ]
