@@ -107,7 +107,7 @@ def _random_questions(report: Report, store: Store) -> None:
         for one in asked
     ]
     report.notes += [
-        "every road is run twice, in turns; its faster run counts, and the first run of the chosen road alone is learned.",
+        "every road is run twice, in turns; its faster run counts; of the chosen road the first run alone is learned.",
         "half of the stages and layers are dropped before the first question.",
     ]
 
