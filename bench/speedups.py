@@ -1,1 +1,2 @@
-def measure_paper(report, scratch): pass
+def measure_paper(report, scratch):
+    pass

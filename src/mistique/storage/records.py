@@ -66,6 +66,7 @@ class RecordLog:
 
     def __init__(self, uri: str, ctx: tiledb.Ctx, options: StorageOptions) -> None:
         self._uri, self._ctx, self._options = uri, ctx, options
+        self._vfs = tiledb.VFS(ctx=ctx)
         self._writer = secrets.token_hex(8)
         # Two threads of one writer must not give two records one place.
         self._lock = RLock()
@@ -161,7 +162,7 @@ class RecordLog:
                     raise
 
     def _commits(self) -> frozenset[str]:
-        return list_commits(self._uri, self._ctx)
+        return list_commits(self._uri, self._ctx, self._vfs)
 
     def _read_new(self, fragments: frozenset[str]) -> list[tuple[Order, Record]]:
         stamps = [fragment_timestamps(name) for name in fragments]
@@ -208,12 +209,12 @@ def random_timestamp() -> int:
     return 1 + secrets.randbelow(1_500_000_000_000)
 
 
-def list_commits(uri: str, ctx: tiledb.Ctx) -> frozenset[str]:
+def list_commits(uri: str, ctx: tiledb.Ctx, vfs: tiledb.VFS | None = None) -> frozenset[str]:
     """Names of an array's commits; TileDB's listing asks for sizes, and fails when a compaction removes one."""
     with translated(uri, "list"):
         for attempt in range(_READ_TRIES):
             try:
-                return frozenset(map(os.path.basename, tiledb.VFS(ctx=ctx).ls(f"{uri}/__commits")))
+                return frozenset(map(os.path.basename, (vfs or tiledb.VFS(ctx=ctx)).ls(f"{uri}/__commits")))
             except tiledb.TileDBError:
                 if attempt == _READ_TRIES - 1:
                     raise
