@@ -541,6 +541,7 @@ class _LaterSink(_StoreSink):
         )
         self._store._check()
         self._store._catalog.add(capture, stored)
+        self._store.worth.note_written(node, taken.raw_nbytes, taken.stored_nbytes)
         self.remember(buffered)
         return capture
 

@@ -34,6 +34,7 @@ class Calibration:
         self._observe = observe
         self._seen: dict[_Subject, deque[Observation]] = defaultdict(lambda: deque(maxlen=_WINDOW))
         self._ratios: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_WINDOW))
+        self._medians: dict[str, float] = {}
         self._n_runs: Counter[str] = Counter()
         self._fits: dict[_Subject, tuple[tuple[float, ...], Cost]] = {}
         for observation in observations:
@@ -85,8 +86,10 @@ class Calibration:
 
     def stage_ratio(self, model: str) -> float:
         """Measured over predicted time of a model's stages: the median of the last 64, 1 before any."""
-        seen = self._ratios.get(model)
-        return float(np.median(seen)) if seen else 1.0
+        if model not in self._medians:
+            seen = self._ratios.get(model)
+            self._medians[model] = float(np.median(seen)) if seen else 1.0
+        return self._medians[model]
 
     def n_runs(self, model: str) -> int:
         """How many runs of a model were seen."""
@@ -103,3 +106,4 @@ class Calibration:
             self._n_runs[model] += 1
         elif observation.kind == "stage" and observation.predicted_seconds > 0:
             self._ratios[model].append(observation.seconds / observation.predicted_seconds)
+            self._medians.pop(model, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -138,14 +139,15 @@ def read_work(
     touched: set[int] = set()
     # Columns of a table are encoded some together, and one is decoded with the others.
     seen: set[tuple[int, int]] = set()
+    listed_blocks, listed_groups = blocks.tolist(), groups.tolist()
     for run in references.runs:
-        n_blocks = _n_within(blocks, run.block, run.n_blocks)
-        low, high = np.searchsorted(groups, (run.group, run.group + run.n_groups)).tolist()
+        n_blocks = _n_within(listed_blocks, run.block, run.n_blocks)
+        low, high = bisect_left(listed_groups, run.group), bisect_left(listed_groups, run.group + run.n_groups)
         if not n_blocks or low == high:
             continue
         touched.add(run.segment)
         if stored.is_table:
-            within = groups[low:high].tolist()
+            within = listed_groups[low:high]
             units = {(run.segment, run.unit + (group - run.group) * run.group_step) for group in within}
             n_new = n_blocks * len(units - seen)
             seen |= units
@@ -159,7 +161,7 @@ def read_work(
         nbytes += n_new * segment.encoded_nbytes / segment.n_units
         n_cells += n_new * per_chunk * (segment.n_chunks / segment.n_units)
     if stored.is_table:
-        asked = set(groups.tolist())
+        asked = set(listed_groups)
         n_values = sum(found.group in asked for found in references.dictionaries)
         n_units += n_values
         # A text becomes an object of Python for each row.
@@ -188,7 +190,6 @@ def distinct(numbers: np.ndarray) -> np.ndarray:
     return numbers[np.flatnonzero(np.diff(numbers, prepend=-1))]
 
 
-def _n_within(numbers: np.ndarray, first: int, n: int) -> int:
+def _n_within(numbers: list[int], first: int, n: int) -> int:
     """How many of some sorted numbers are among the `n` from `first` on."""
-    low, high = np.searchsorted(numbers, (first, first + n))
-    return int(high - low)
+    return bisect_left(numbers, first + n) - bisect_left(numbers, first)

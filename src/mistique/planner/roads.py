@@ -18,6 +18,8 @@ from mistique.planner.question import Question, are_held, is_held, read_subject,
 from mistique.schema import INPUT, Intermediate
 
 _STAGES = ("stage", "prediction")
+# Encoded bytes over those of the values, of what is not stored yet.
+_ENCODED_SHARE = 0.15
 
 
 def read_road(question: Question, calibration: Calibration) -> list[Candidate]:
@@ -209,11 +211,13 @@ def read_seconds(
     return cost.seconds(work.amounts), work.encoded_nbytes, basis
 
 
-def read_seconds_if_stored(question: Question, nbytes: float, calibration: Calibration) -> float:
-    """What this question would take to read, had its target been stored in so many bytes."""
+def read_seconds_if_stored(question: Question, calibration: Calibration) -> float:
+    """What this question would take to read, had its target been stored."""
     target = question.target
     n_rows, n_columns = len(question.rows), len(question.columns)
     share = n_rows * n_columns / max(target.n_rows * target.n_columns, 1)
+    # Shared chunks are read as well: what it would add to the store says nothing here.
+    nbytes = target.raw_nbytes * _ENCODED_SHARE
     n_units = -(-n_rows // target.block_rows) * -(-n_columns // (16 if target.is_table else target.group_columns))
     work = ReadWork(1 if target.is_table else n_units, n_units, int(nbytes * share), n_rows * n_columns)
     return calibration.read_cost(read_subject(target)).seconds(work.amounts)

@@ -66,6 +66,7 @@ class RecordLog:
 
     def __init__(self, uri: str, ctx: tiledb.Ctx, options: StorageOptions) -> None:
         self._uri, self._ctx, self._options = uri, ctx, options
+        self._vfs = tiledb.VFS(ctx=ctx)
         self._writer = secrets.token_hex(8)
         # Two threads of one writer must not give two records one place.
         self._lock = RLock()
@@ -150,7 +151,7 @@ class RecordLog:
         return self._uri
 
     def _commits(self) -> frozenset[str]:
-        return list_commits(self._uri, self._ctx)
+        return list_commits(self._uri, self._ctx, self._vfs)
 
     def _read_new(self, fragments: frozenset[str]) -> list[tuple[Order, Record]]:
         stamps = [fragment_timestamps(name) for name in fragments]
