@@ -9,6 +9,7 @@ import secrets
 import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -20,7 +21,7 @@ from mistique.codecs import Codec, Policy
 from mistique.dedup.compaction import Compaction, Compactor
 from mistique.dedup.exact import ExactDedup
 from mistique.dedup.placement import Placement
-from mistique.errors import CaptureError, StoreClosedError, StoreReadOnlyError
+from mistique.errors import CaptureError, StoreClosedError, StoreError, StoreReadOnlyError
 from mistique.ingest.buffer import Buffered, SegmentBuffer
 from mistique.ingest.capture import Capture
 from mistique.planner.calibration import Calibration
@@ -28,7 +29,7 @@ from mistique.planner.recomputer import Recomputer, Trust
 from mistique.schema import Intermediate, Key, Version
 from mistique.storage.artifacts import Artifact, Artifacts
 from mistique.storage.catalog import Catalog
-from mistique.storage.checking import look_through
+from mistique.storage.checking import look_through, look_twice
 from mistique.storage.damage import Health
 from mistique.storage.digest_index import DigestIndex, Place
 from mistique.storage.digests import content_key
@@ -227,12 +228,15 @@ class Store:
         Parameters
         ----------
         repair : bool, default False
-            Drop what is damaged, and nothing else, so that the rest opens and reads.
+            Drop what is damaged, and nothing else, so that the rest opens and reads. It is looked at twice: what can be
+            read the second time is not damaged.
 
         Raises
         ------
         StoreReadOnlyError
             It was opened to look only, and is to be repaired.
+        StoreError
+            It cannot be reached.
 
         Examples
         --------
@@ -244,7 +248,7 @@ class Store:
         if repair:
             self._check_writable("repair")
         self._usage.flush()
-        found = look_through(self._layout, self._ctx)
+        found = look_twice(self._layout, self._ctx) if repair else look_through(self._layout, self._ctx)
         if found.health.is_whole or not repair:
             return found.health
         repair_store(found, self._layout, self._ctx, self._options)
@@ -371,8 +375,9 @@ class _StoreSink:
         store = self._store
         store._check()
         committed = store._catalog.commit(version, dataset, intermediates)
-        # After the commit: an index that pointed to what was never committed would outlive its segment.
-        store._digests.add(buffered.places, timestamp=random_timestamp())
+        # After the commit: an index that pointed to what was never committed would outlive its segment. It is advice.
+        with suppress(StoreError):
+            store._digests.add(buffered.places, timestamp=random_timestamp())
         store._dedup.remember(buffered.columns)
         return committed
 
