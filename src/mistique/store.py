@@ -367,7 +367,8 @@ class _StoreSink:
 
     def keep(self, artifact: Artifact) -> str:
         self._store._check()
-        return self._store._artifacts.put(artifact)
+        self._store._catalog.refresh()
+        return self._store._artifacts.put(artifact.outside(self._store._catalog.moves.going))
 
     def commit(
         self, version: Version, dataset: str, intermediates: Sequence[Intermediate], buffered: Buffered
