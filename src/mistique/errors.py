@@ -121,12 +121,15 @@ class StoreKeyError(StoreError):
 
 
 class CaptureLostError(StoreError):
-    """A compaction removed what a capture uses while it was committed."""
+    """Nobody can say whether a capture is in the store; if it is seen there, it is whole."""
 
-    def __init__(self, *, model: str, dataset: str) -> None:
+    def __init__(self, *, model: str, dataset: str, why: str = "") -> None:
+        reason = why or (
+            "a compaction removed what it uses while it was committed. Give compact() a longer grace_seconds than "
+            "captures take"
+        )
         super().__init__(
-            f"the capture of {model} over dataset {dataset!r} cannot be relied upon: a compaction removed what it uses "
-            "while it was committed. Capture again, and give compact() a longer grace_seconds than captures take"
+            f"the capture of {model} over dataset {dataset!r} cannot be relied upon; capture again: {reason}"
         )
 
 

@@ -9,6 +9,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +22,7 @@ from mistique.codecs import Codec, Policy, stored_form
 from mistique.dedup.compaction import Compaction, Compactor
 from mistique.dedup.exact import ExactDedup
 from mistique.dedup.placement import Placement
-from mistique.errors import BudgetError, CaptureError, CaptureWarning, StoreClosedError, StoreReadOnlyError
+from mistique.errors import BudgetError, CaptureError, CaptureWarning, StoreClosedError, StoreError, StoreReadOnlyError
 from mistique.ingest.buffer import Buffered, SegmentBuffer
 from mistique.ingest.capture import Capture
 from mistique.planner.budget import evict
@@ -33,7 +34,7 @@ from mistique.planner.worth import DEFAULT_GAMMA_MIN, Worth
 from mistique.schema import Intermediate, Key, Version
 from mistique.storage.artifacts import Artifact, Artifacts
 from mistique.storage.catalog import Catalog
-from mistique.storage.checking import look_through
+from mistique.storage.checking import look_through, look_twice
 from mistique.storage.damage import Health
 from mistique.storage.digest_index import DigestIndex, Place
 from mistique.storage.digests import content_key
@@ -311,12 +312,15 @@ class Store(Versions):
         Parameters
         ----------
         repair : bool, default False
-            Drop what is damaged, and nothing else, so that the rest opens and reads.
+            Drop what is damaged, and nothing else, so that the rest opens and reads. It is looked at twice: what can be
+            read the second time is not damaged.
 
         Raises
         ------
         StoreReadOnlyError
             It was opened to look only, and is to be repaired.
+        StoreError
+            It cannot be reached.
 
         Examples
         --------
@@ -328,7 +332,7 @@ class Store(Versions):
         if repair:
             self._check_writable("repair")
         self._usage.flush()
-        found = look_through(self._layout, self._ctx)
+        found = look_twice(self._layout, self._ctx) if repair else look_through(self._layout, self._ctx)
         if found.health.is_whole or not repair:
             return found.health
         repair_store(found, self._layout, self._ctx, self._options)
@@ -490,7 +494,8 @@ class _StoreSink:
 
     def keep(self, artifact: Artifact) -> str:
         self._store._check()
-        return self._store._artifacts.put(artifact)
+        self._store._catalog.refresh()
+        return self._store._artifacts.put(artifact.outside(self._store._catalog.moves.going))
 
     def commit(
         self, version: Version, dataset: str, intermediates: Sequence[Intermediate], buffered: Buffered
@@ -505,8 +510,9 @@ class _StoreSink:
         return committed
 
     def remember(self, buffered: Buffered) -> None:
-        """After the commit: an index that pointed to what was never committed would outlive its segment."""
-        self._store._digests.add(buffered.places, timestamp=random_timestamp())
+        """After the commit: an index that pointed to what was never committed would outlive its segment. It is advice."""
+        with suppress(StoreError):
+            self._store._digests.add(buffered.places, timestamp=random_timestamp())
         self._store._dedup.remember(buffered.columns)
 
 

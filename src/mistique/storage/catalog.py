@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from threading import RLock
 from time import sleep
 
-from mistique.errors import CaptureLostError, ChunkCorruptError, IntermediateNotFoundError
+from mistique.errors import CaptureLostError, ChunkCorruptError, IntermediateNotFoundError, StoreError
 from mistique.schema import LATEST, Intermediate, Key, References, Version
 from mistique.storage.digests import is_sealed, seal
 from mistique.storage.facts import (
@@ -105,7 +105,8 @@ class Catalog:
         StoreError
             A compaction removed what it uses; nothing was written.
         CaptureLostError
-            The same while it was written: what lies in the store is not seen, or it is seen and right.
+            The same while it was written, or the write failed and may have been done all the same: what lies in the
+            store is not seen, or it is seen and right. So what it refers to must stay.
         """
         self.refresh()
         intermediates = [
@@ -121,10 +122,15 @@ class Catalog:
         records = [Record("capture", to_json(head))]
         capture_id = capture_id_of(version, dataset)
         records += [_record("intermediate", {"of": capture_id}, node) for node in intermediates]
-        order = self._log.append(records)[0]
-        self._is_loaded = False
-        self.refresh()
-        self._confirm(order, frozenset(uses), capture_id)
+        try:
+            order = self._log.append(records)[0]
+            self._is_loaded = False
+            self.refresh()
+            self._confirm(order, frozenset(uses), capture_id)
+        except CaptureLostError:
+            raise
+        except StoreError as error:
+            raise CaptureLostError(model=version.model, dataset=dataset, why=str(error)) from error
         return self._captures[capture_id]
 
     def add(self, capture: Capture, intermediate: Intermediate) -> None:
