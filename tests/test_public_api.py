@@ -27,6 +27,7 @@ PUBLIC = {
         "errors",
         "explain",
         "get",
+        "knn",
         "open",
         "row_diff",
         "topk",

@@ -11,7 +11,7 @@ from importlib.metadata import version as _version
 
 from mistique import errors
 from mistique.codecs import KBit, LowPrecision, Pool, Power, Raw, Threshold, within
-from mistique.queries import class_means, col_diff, col_dist, explain, get, row_diff, topk
+from mistique.queries import class_means, col_diff, col_dist, explain, get, knn, row_diff, topk
 from mistique.schema import Key
 from mistique.store import Store, open
 
@@ -33,6 +33,7 @@ __all__ = [
     "errors",
     "explain",
     "get",
+    "knn",
     "open",
     "row_diff",
     "topk",

@@ -48,3 +48,18 @@ def group_means(rows: Sequence[Sequence[float]], groups: Sequence[object]) -> di
         kept = [[value for value in column if not math.isnan(value)] for column in zip(*members, strict=True)]
         means[group] = [mean(column) if column else math.nan for column in kept]
     return means
+
+
+def distance(first: Sequence[float], second: Sequence[float], kind: str) -> float:
+    """Between two rows, term by term."""
+    gaps = [abs(a - b) for a, b in zip(first, second, strict=True)]
+    if kind == "cosine":
+        sizes = math.hypot(*first) * math.hypot(*second)
+        return 1.0 - math.fsum(a * b for a, b in zip(first, second, strict=True)) / sizes if sizes else 1.0
+    return {"euclidean": math.hypot(*gaps), "manhattan": math.fsum(gaps), "chebyshev": max(gaps)}[kind]
+
+
+def nearest_rows(rows: Sequence[Sequence[float]], query: int, k: int, kind: str) -> list[int]:
+    """The k rows nearest to one of them, which is left out; ties to the earlier row."""
+    others = [i for i in range(len(rows)) if i != query]
+    return sorted(others, key=lambda i: (distance(rows[i], rows[query], kind), i))[:k]

@@ -8,9 +8,9 @@ from typing import Any
 from mistique.plots.bars import draw_bars
 from mistique.plots.heat import draw_class_means
 from mistique.plots.histogram import draw_histogram
-from mistique.plots.images import draw_examples
+from mistique.plots.images import draw_examples, draw_neighbours
 from mistique.plots.rows import draw_row_diff
-from mistique.queries import ClassMeans, ColDiff, ColDist, RowDiff, TopK
+from mistique.queries import ClassMeans, ColDiff, ColDist, Neighbours, RowDiff, TopK
 from mistique.queries.answer import Plotted
 
 __all__ = ["plot"]
@@ -21,6 +21,7 @@ _PICTURES: dict[type[Plotted], Callable[[Any, Any], Any]] = {
     ColDiff: draw_bars,
     RowDiff: draw_row_diff,
     ClassMeans: draw_class_means,
+    Neighbours: draw_neighbours,
 }
 
 

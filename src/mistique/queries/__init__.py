@@ -5,6 +5,7 @@ from mistique.queries.col_diff import ColDiff, col_diff
 from mistique.queries.col_dist import ColDist, col_dist
 from mistique.queries.explain import explain
 from mistique.queries.get import Part, get
+from mistique.queries.knn import Neighbours, knn
 from mistique.queries.row_diff import RowDiff, row_diff
 from mistique.queries.topk import TopK, topk
 
@@ -12,6 +13,7 @@ __all__ = [
     "ClassMeans",
     "ColDiff",
     "ColDist",
+    "Neighbours",
     "Part",
     "RowDiff",
     "TopK",
@@ -20,6 +22,7 @@ __all__ = [
     "col_dist",
     "explain",
     "get",
+    "knn",
     "row_diff",
     "topk",
 ]

@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mistique.errors import QueryError
 from mistique.planner.execute import execute
-from mistique.queries.answer import Plotted
+from mistique.queries.examples import Examples
 from mistique.queries.selection import labels_of, select_columns
-from mistique.schema import INPUT, Key
+from mistique.schema import Key
 
 if TYPE_CHECKING:
     from mistique.store import Store
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TopK(Plotted):
-    """The rows with the largest values, largest first. Made by `topk`.
+class TopK(Examples):
+    """The rows with the largest values, largest first, or the smallest. Made by `topk`.
 
     Parameters
     ----------
-    positions : ndarray of shape (k,), int64
-        Of the rows in the dataset, counted from 0.
+    largest : bool
     """
 
-    positions: np.ndarray
+    largest: bool
 
-    def examples(self) -> np.ndarray | None:
-        """The inputs of these rows; None when the input was not captured."""
-        capture, _ = self._store.catalog.find(self.key)
-        if INPUT not in capture.intermediates:
-            return None
-        values, _ = execute(self._store, capture, capture.intermediates[INPUT], rows=self.positions)
-        return values.to_numpy()
+    @property
+    def order(self) -> str:
+        """What they are: "largest" or "smallest"."""
+        return "largest" if self.largest else "smallest"
 
 
 def topk(
@@ -122,10 +118,7 @@ def topk(
         plan.max_abs_error or 0.0,
         plan,
         order,
+        largest,
         _store=store,
+        _columns=columns,
     )
-
-
-def is_image(examples: Any) -> bool:
-    """Whether inputs can be drawn: grey or colour, of some size."""
-    return bool(isinstance(examples, np.ndarray) and examples.ndim == 4 and examples.shape[-1] in (1, 3))
