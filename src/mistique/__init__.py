@@ -11,7 +11,7 @@ from importlib.metadata import version as _version
 
 from mistique import errors
 from mistique.codecs import KBit, LowPrecision, Pool, Power, Raw, Threshold, within
-from mistique.queries import class_means, col_diff, col_dist, explain, get, knn, row_diff, topk
+from mistique.queries import cka, class_means, col_diff, col_dist, explain, get, knn, row_diff, svcca, topk
 from mistique.schema import Key
 from mistique.store import Store, open
 
@@ -27,6 +27,7 @@ __all__ = [
     "Store",
     "Threshold",
     "__version__",
+    "cka",
     "class_means",
     "col_diff",
     "col_dist",
@@ -36,6 +37,7 @@ __all__ = [
     "knn",
     "open",
     "row_diff",
+    "svcca",
     "topk",
     "within",
 ]

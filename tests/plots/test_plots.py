@@ -124,3 +124,19 @@ def test_knn_without_images_draws_a_bar_for_each_distance(store: Store) -> None:
         capture.add("input", np.arange(8.0).reshape(4, 2), role="input")
     answer = mistique.knn(store, "lab/model@1/train/input", row=0, k=2)
     assert sorted(bar.get_width() for bar in answer.plot().patches) == sorted(answer.values.tolist())
+
+
+def test_cka_draws_a_square_for_each_pair_of_layers(store: Store, key: str) -> None:
+    answer = mistique.cka(store, f"lab/model-0{key}".rstrip("/"), other=[f"lab/model-5{key}maps"])
+    ax = answer.plot()
+    np.testing.assert_allclose(ax.images[0].get_array(), answer.values)
+    assert [text.get_text() for text in ax.texts] == [f"{value:.2f}" for value in answer.values[:, 0]]
+    assert "lab/model-0" in ax.get_title(loc="left")
+    assert "lab/model-5" in ax.get_title(loc="left")
+
+
+def test_svcca_draws_the_correlations_and_their_mean(store: Store, key: str) -> None:
+    answer = mistique.svcca(store, f"lab/model-0{key}table", other=f"lab/model-0{key}maps", reduce="mean")
+    ax = answer.plot()
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), answer.values)
+    assert ax.lines[1].get_ydata()[0] == answer.coefficient

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from mistique.plots.bars import draw_bars
-from mistique.plots.heat import draw_class_means
+from mistique.plots.correlations import draw_correlations
+from mistique.plots.heat import draw_class_means, draw_similarities
 from mistique.plots.histogram import draw_histogram
 from mistique.plots.images import draw_examples, draw_neighbours
 from mistique.plots.rows import draw_row_diff
-from mistique.queries import ClassMeans, ColDiff, ColDist, Neighbours, RowDiff, TopK
+from mistique.queries import Cka, ClassMeans, ColDiff, ColDist, Neighbours, RowDiff, Svcca, TopK
 from mistique.queries.answer import Plotted
 
 __all__ = ["plot"]
@@ -22,6 +23,8 @@ _PICTURES: dict[type[Plotted], Callable[[Any, Any], Any]] = {
     RowDiff: draw_row_diff,
     ClassMeans: draw_class_means,
     Neighbours: draw_neighbours,
+    Cka: draw_similarities,
+    Svcca: draw_correlations,
 }
 
 

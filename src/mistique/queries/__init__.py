@@ -1,5 +1,6 @@
 """Diagnosis: one question a file, over the planner. An answer is a small frozen result."""
 
+from mistique.queries.cka import Cka, cka
 from mistique.queries.class_means import ClassMeans, class_means
 from mistique.queries.col_diff import ColDiff, col_diff
 from mistique.queries.col_dist import ColDist, col_dist
@@ -7,16 +8,20 @@ from mistique.queries.explain import explain
 from mistique.queries.get import Part, get
 from mistique.queries.knn import Neighbours, knn
 from mistique.queries.row_diff import RowDiff, row_diff
+from mistique.queries.svcca import Svcca, svcca
 from mistique.queries.topk import TopK, topk
 
 __all__ = [
+    "Cka",
     "ClassMeans",
     "ColDiff",
     "ColDist",
     "Neighbours",
     "Part",
     "RowDiff",
+    "Svcca",
     "TopK",
+    "cka",
     "class_means",
     "col_diff",
     "col_dist",
@@ -24,5 +29,6 @@ __all__ = [
     "get",
     "knn",
     "row_diff",
+    "svcca",
     "topk",
 ]

@@ -11,7 +11,7 @@ from mistique.errors import QueryError
 from mistique.planner.execute import execute
 from mistique.planner.plan import Plan
 from mistique.queries.answer import Plotted
-from mistique.queries.selection import group_of_rows, in_order, labels_of, select_columns
+from mistique.queries.selection import group_of_rows, in_order, labels_of, matched_rows, select_columns
 from mistique.schema import TARGET, Intermediate, Key
 from mistique.storage.facts import Capture
 
@@ -107,7 +107,7 @@ def col_diff(
     """
     first = _side(store, key, column, unit, exact)
     second = _side(store, other, column, unit, exact)
-    rows, other_rows = _matched(first.labels, second.labels)
+    rows, other_rows = matched_rows(first.labels, second.labels)
     if not len(rows):
         raise QueryError(f"{first.plan.key} and {second.plan.key} have no row label in common")
     if first.target is not None and second.target is not None:
@@ -184,18 +184,6 @@ def _errors(prediction: np.ndarray, target: np.ndarray) -> tuple[str, np.ndarray
         return "error rate", (prediction != truth).astype(np.float64)
     error = np.abs(prediction.astype(np.float64) - truth.astype(np.float64))
     return "absolute error", error if error.ndim == 1 else error.mean(axis=1)
-
-
-def _matched(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the rows that both have, a repeated label matched in order."""
-    if len(left) == len(right) and (left == right).all():
-        return np.arange(len(left)), np.arange(len(right))
-    places: dict[Any, list[int]] = {}
-    for position in range(len(right) - 1, -1, -1):
-        places.setdefault(right[position], []).append(position)
-    pairs = [(i, places[label].pop()) for i, label in enumerate(left) if places.get(label)]
-    matched = np.array(pairs, np.int64).reshape(-1, 2)
-    return matched[:, 0], matched[:, 1]
 
 
 def _compare(first: np.ndarray, second: np.ndarray) -> list[float]:
