@@ -29,6 +29,7 @@ PUBLIC = {
         "explain",
         "get",
         "knn",
+        "netdissect",
         "open",
         "row_diff",
         "svcca",

@@ -11,7 +11,7 @@ from importlib.metadata import version as _version
 
 from mistique import errors
 from mistique.codecs import KBit, LowPrecision, Pool, Power, Raw, Threshold, within
-from mistique.queries import cka, class_means, col_diff, col_dist, explain, get, knn, row_diff, svcca, topk
+from mistique.queries import cka, class_means, col_diff, col_dist, explain, get, knn, netdissect, row_diff, svcca, topk
 from mistique.schema import Key
 from mistique.store import Store, open
 
@@ -35,6 +35,7 @@ __all__ = [
     "explain",
     "get",
     "knn",
+    "netdissect",
     "open",
     "row_diff",
     "svcca",

@@ -140,3 +140,14 @@ def test_svcca_draws_the_correlations_and_their_mean(store: Store, key: str) -> 
     ax = answer.plot()
     np.testing.assert_allclose(ax.lines[0].get_ydata(), answer.values)
     assert ax.lines[1].get_ydata()[0] == answer.coefficient
+
+
+def test_netdissect_draws_a_bar_for_each_unit_named_by_its_concept(store: Store, key: str) -> None:
+    concepts = np.random.default_rng(0).integers(0, 3, (30, 8, 8))
+    layer = f"lab/model-0{key}maps"
+    answer = mistique.netdissect(store, layer, concepts=concepts, names=["sky", "road", "tree"], alpha=0.3)
+    ax = answer.plot()
+    best = answer.values.max(axis=1)
+    assert sorted(bar.get_width() for bar in ax.patches) == sorted(best)
+    first = int(best.argmax())
+    assert ax.get_yticklabels()[0].get_text() == f"unit {first}: {answer.columns[answer.values[first].argmax()]}"

@@ -7,11 +7,12 @@ from typing import Any
 
 from mistique.plots.bars import draw_bars
 from mistique.plots.correlations import draw_correlations
+from mistique.plots.detectors import draw_detectors
 from mistique.plots.heat import draw_class_means, draw_similarities
 from mistique.plots.histogram import draw_histogram
 from mistique.plots.images import draw_examples, draw_neighbours
 from mistique.plots.rows import draw_row_diff
-from mistique.queries import Cka, ClassMeans, ColDiff, ColDist, Neighbours, RowDiff, Svcca, TopK
+from mistique.queries import Cka, ClassMeans, ColDiff, ColDist, Neighbours, NetDissect, RowDiff, Svcca, TopK
 from mistique.queries.answer import Plotted
 
 __all__ = ["plot"]
@@ -25,6 +26,7 @@ _PICTURES: dict[type[Plotted], Callable[[Any, Any], Any]] = {
     Neighbours: draw_neighbours,
     Cka: draw_similarities,
     Svcca: draw_correlations,
+    NetDissect: draw_detectors,
 }
 
 

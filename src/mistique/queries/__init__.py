@@ -7,6 +7,7 @@ from mistique.queries.col_dist import ColDist, col_dist
 from mistique.queries.explain import explain
 from mistique.queries.get import Part, get
 from mistique.queries.knn import Neighbours, knn
+from mistique.queries.netdissect import NetDissect, netdissect
 from mistique.queries.row_diff import RowDiff, row_diff
 from mistique.queries.svcca import Svcca, svcca
 from mistique.queries.topk import TopK, topk
@@ -17,6 +18,7 @@ __all__ = [
     "ColDiff",
     "ColDist",
     "Neighbours",
+    "NetDissect",
     "Part",
     "RowDiff",
     "Svcca",
@@ -28,6 +30,7 @@ __all__ = [
     "explain",
     "get",
     "knn",
+    "netdissect",
     "row_diff",
     "svcca",
     "topk",

@@ -180,8 +180,9 @@ def _combined(numbers: np.ndarray, combine: str) -> np.ndarray:
             return np.asarray(np.sqrt(np.square(numbers).sum(axis=1)))
         if combine == "manhattan":
             return np.asarray(np.abs(numbers).sum(axis=1))
-        reducer = {"sum": np.sum, "mean": np.mean, "max": np.max}[combine]
-        return np.asarray(reducer(numbers, axis=1))
+        if combine == "max":
+            return np.asarray(numbers.max(axis=1))
+        return np.asarray(numbers.sum(axis=1) if combine == "sum" else numbers.mean(axis=1))
 
 
 def _name(node: Intermediate, chosen: np.ndarray, unit: Any, combine: str) -> tuple[str, int]:
