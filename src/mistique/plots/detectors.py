@@ -22,13 +22,11 @@ def draw_detectors(answer: NetDissect, ax: Any = None) -> Any:
     distinct = list(dict.fromkeys(concepts.tolist()))
     for number, concept in enumerate(distinct):
         of = concepts == concept
-        style = {"color": GREYS[number % len(GREYS)], "hatch": HATCHES[number // len(GREYS) % len(HATCHES)]}
+        style = {"color": GREYS[number % len(GREYS)], "hatch": HATCHES[number % len(HATCHES)]}
         ax.barh(places[of], best[order[of]], edgecolor="0.2", label=answer.columns[concept], **style)
     names = [f"unit {unit}: {answer.columns[c]}" for unit, c in zip(answer.rows[order], concepts, strict=True)]
     ax.set_yticks(places, names, fontsize=8)
-    ax.axvline(answer.min_iou, color="0.1", linestyle="--", linewidth=1)
-    at = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom"}
-    ax.annotate(f"{answer.min_iou:g}", (answer.min_iou, 1.0), fontsize=8, **at)
+    ax.axvline(answer.min_iou, color="0.1", linestyle="--", linewidth=1, label=f"detectors: over {answer.min_iou:g}")
     ax.set_xlabel("intersection over union")
     ax.legend(fontsize=8, frameon=False, loc="lower right")
     n_detectors = len(answer.detectors)
