@@ -11,7 +11,27 @@ from importlib.metadata import version as _version
 
 from mistique import errors
 from mistique.codecs import KBit, LowPrecision, Pool, Power, Raw, Threshold, within
-from mistique.queries import class_means, col_diff, col_dist, drift, explain, get, index, row_diff, slices, topk, trace
+from mistique.queries import (
+    cka,
+    class_means,
+    col_diff,
+    col_dist,
+    dead_units,
+    diff,
+    drift,
+    epochs,
+    explain,
+    get,
+    index,
+    knn,
+    netdissect,
+    row_diff,
+    slices,
+    svcca,
+    topk,
+    trace,
+    verify,
+)
 from mistique.schema import Key
 from mistique.store import Store, open
 
@@ -27,18 +47,26 @@ __all__ = [
     "Store",
     "Threshold",
     "__version__",
+    "cka",
     "class_means",
     "col_diff",
     "col_dist",
+    "dead_units",
+    "diff",
     "drift",
+    "epochs",
     "errors",
     "explain",
     "get",
     "index",
+    "knn",
+    "netdissect",
     "open",
     "row_diff",
     "slices",
+    "svcca",
     "topk",
     "trace",
+    "verify",
     "within",
 ]

@@ -28,7 +28,8 @@ from mistique.planner.values import Values
 from mistique.schema import Index, Intermediate
 from mistique.storage.digests import content_key, digest_bytes
 from mistique.storage.references import pack_references, unpack_references
-from mistique.storage.segments import SegmentReader, SegmentWriter
+from mistique.storage.segment_writer import SegmentWriter
+from mistique.storage.segments import SegmentReader
 from mistique.storage.units import Unit, UnitKind, UnitTable
 
 T = TypeVar("T")

@@ -91,7 +91,7 @@ def index_work(question: Question, index: Index) -> ReadWork:
     width = 1 if index.form == MAXIMA else stored.positions
     n_cells = min(n_spans * index.span_rows, stored.n_rows) * len(units) * width
     n_opened = sum(not question.is_open(segment.id) for segment in index.references.segments)
-    return ReadWork(n_ranges, index.encoded_nbytes * n_ranges // n_all, n_cells, n_opened)
+    return ReadWork(n_ranges, n_ranges, index.encoded_nbytes * n_ranges // n_all, n_cells, n_opened)
 
 
 def _spans_of(places: IndexPlaces, stored: Intermediate, rows: np.ndarray) -> Iterator[tuple[int, int, int, int]]:
