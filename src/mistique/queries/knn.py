@@ -147,8 +147,9 @@ def knn(
     for rows, numbers in portions:
         nearest.add(rows.start, numbers.reshape(len(numbers), -1), query, distance, without=at)
     sizes = np.append(nearest.sizes, np.sqrt(query @ query))
+    taken = portions.plan()
     return Neighbours(
-        portions.plan().key,
+        taken.key,
         nearest.distances,
         labels_of(store, capture, node.n_rows, nearest.positions),
         (f"{distance} distance",),
@@ -159,7 +160,7 @@ def knn(
             query_error=query_error,
             sizes=sizes,
         ),
-        portions.plan(),
+        taken,
         nearest.positions,
         label,
         at,
