@@ -15,7 +15,7 @@ import pytest
 import mistique
 from mistique.errors import ModelMismatchError, NoPlanError, QueryError
 from mistique.queries import portions
-from mistique.queries.distances import DISTANCES
+from mistique.queries.row_distances import DISTANCES
 from mistique.store import Store
 from tests.capturing import put, put_layer
 from tests.reference import diagnosis as oracle
