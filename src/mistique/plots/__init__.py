@@ -14,10 +14,11 @@ from mistique.plots.images import draw_examples
 from mistique.plots.overlays import draw_drift
 from mistique.plots.rows import draw_row_diff
 from mistique.plots.stages import draw_trace
+from mistique.plots.unit_images import draw_units, png_of
 from mistique.queries import ClassMeans, ColDiff, ColDist, DeadUnits, Drift, Epochs, RowDiff, Slices, TopK, Trace
 from mistique.queries.answer import Plotted
 
-__all__ = ["plot"]
+__all__ = ["draw_units", "plot", "png_of"]
 
 _PICTURES: dict[type[Plotted], Callable[[Any, Any], Any]] = {
     TopK: draw_examples,
