@@ -16,6 +16,7 @@ from mistique.queries import (
     col_diff,
     col_dist,
     dead_units,
+    diff,
     drift,
     epochs,
     explain,
@@ -24,6 +25,7 @@ from mistique.queries import (
     slices,
     topk,
     trace,
+    verify,
 )
 from mistique.schema import Key
 from mistique.store import Store, open
@@ -44,6 +46,7 @@ __all__ = [
     "col_diff",
     "col_dist",
     "dead_units",
+    "diff",
     "drift",
     "epochs",
     "errors",
@@ -54,5 +57,6 @@ __all__ = [
     "slices",
     "topk",
     "trace",
+    "verify",
     "within",
 ]

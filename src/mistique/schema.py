@@ -227,7 +227,7 @@ class Intermediate:
     ----------
     name : str
         Its path within the model, see `join_path`.
-    role : {"input", "stage", "prediction", "target", "row_label"}
+    role : {"input", "stage", "mask", "prediction", "target", "row_label"}
         What it is to the model.
     n_rows : int
     shape : tuple of int
@@ -262,6 +262,9 @@ class Intermediate:
         lineage, the content of the input. Equal lineage, equal values. Empty: not known.
     derivation : mapping, optional
         How its values follow from those of its one parent by a rule that needs no model: ``{"op": "reshape"}``.
+    is_by_column : bool
+        Its columns, not its rows, lay together in memory: a model that is given it again adds in the same order only
+        if they do so again.
     raw_nbytes : int
         Of the values, as captured.
     stored_nbytes : int
@@ -287,6 +290,7 @@ class Intermediate:
     recompute_note: str = ""
     lineage: str = ""
     derivation: Mapping[str, Any] | None = None
+    is_by_column: bool = False
     raw_nbytes: int = 0
     stored_nbytes: int = 0
     references: References | None = None
@@ -387,6 +391,14 @@ class Version:
         Rows of one forward pass at capture; 0: the whole dataset at once.
     environment : mapping
         Versions of Python and of the libraries at capture.
+    params : mapping of str to str
+        What it was made with, as text.
+    source : mapping of str to str
+        What it belongs to: ``fold``, ``candidate`` and ``searched`` of a search.
+    states : mapping of str to str
+        Digest of what each stage or layer has learned, by name, where it is known.
+    began : str
+        When its run began, ISO 8601, by the clock of that machine. For people: nothing is ordered by it.
     """
 
     model: str
@@ -399,3 +411,7 @@ class Version:
     load_seconds: float = 0.0
     batch_rows: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    source: Mapping[str, str] = field(default_factory=dict)
+    states: Mapping[str, str] = field(default_factory=dict)
+    began: str = ""

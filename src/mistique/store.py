@@ -9,7 +9,9 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar
@@ -20,7 +22,7 @@ from mistique.codecs import Codec, Policy, stored_form
 from mistique.dedup.compaction import Compaction, Compactor
 from mistique.dedup.exact import ExactDedup
 from mistique.dedup.placement import Placement
-from mistique.errors import BudgetError, CaptureError, CaptureWarning, StoreClosedError, StoreReadOnlyError
+from mistique.errors import BudgetError, CaptureError, CaptureWarning, StoreClosedError, StoreError, StoreReadOnlyError
 from mistique.ingest.buffer import Buffered, SegmentBuffer
 from mistique.ingest.capture import Capture
 from mistique.planner.budget import evict
@@ -32,20 +34,27 @@ from mistique.planner.worth import DEFAULT_GAMMA_MIN, Worth
 from mistique.schema import Intermediate, Key, Version
 from mistique.storage.artifacts import Artifact, Artifacts
 from mistique.storage.catalog import Catalog
+from mistique.storage.checking import look_through, look_twice
+from mistique.storage.damage import Health
 from mistique.storage.digest_index import DigestIndex, Place
 from mistique.storage.digests import content_key
+from mistique.storage.encryption import KeySource
 from mistique.storage.facts import Capture as Committed
 from mistique.storage.facts import CaptureId
+from mistique.storage.fragments import random_timestamp
 from mistique.storage.layout import open_layout
 from mistique.storage.options import StorageOptions
-from mistique.storage.records import Order, RecordLog, random_timestamp
+from mistique.storage.records import Order, RecordLog
 from mistique.storage.references import added_blocks
 from mistique.storage.remains import Remains
-from mistique.storage.segments import SegmentReader, SegmentWriter
-from mistique.storage.usage import UsageLog
+from mistique.storage.repair import repair as repair_store
+from mistique.storage.segment_writer import SegmentWriter
+from mistique.storage.segments import SegmentReader
+from mistique.storage.usage import Observation, UsageLog
+from mistique.versions import Versions
 
 
-class Store:
+class Store(Versions):
     """A store of intermediates at one URI. Made by `mistique.open`.
 
     Threads may share one. A pickled store is its URI and opens again where it is unpickled. A process that was forked
@@ -88,20 +97,25 @@ class Store:
         self._options, self._max_buffer_nbytes = options, max_buffer_nbytes
         self._placement = Placement(placement)
         self._closed = ""
-        self._ctx = options.context()
+        self._ctx = options.context(uri)
         self._layout = open_layout(uri, ctx=self._ctx, create=mode == "a")
+        self._open_rooms()
+        Store._all.add(self)
+
+    def _open_rooms(self) -> None:
         self.segments = SegmentReader(self._layout, self._ctx)
-        self._catalog = Catalog(RecordLog(self._layout.catalog, self._ctx, options))
-        self._usage = UsageLog(RecordLog(self._layout.usage, self._ctx, options), is_writable=mode == "a")
+        self._catalog = Catalog(RecordLog(self._layout.catalog, self._ctx, self._options))
+        self._usage = UsageLog(RecordLog(self._layout.usage, self._ctx, self._options), is_writable=self.mode == "a")
         self._digests = DigestIndex(self._layout.digests, self._ctx)
-        self._dedup = ExactDedup(self._digests, self.segments, self._follow)
+        # Not a method of this store: a store that nobody holds should go at once, not when the garbage is collected.
+        self._dedup = ExactDedup(self._digests, self.segments, partial(_follow, self._catalog))
         self._n_moves = 0
         self._artifacts = Artifacts(self._layout, self._ctx)
         self._known: tuple[Calibration, Worth] | None = None
-        self._models = Models(self._artifacts, trust=trust)
+        self._models = Models(self._artifacts, trust=self.trust)
+        self._warm: set[str] = set()
         self._graphs: dict[CaptureId, StageGraph] = {}
         self.labels: dict[Order, Any] = {}
-        Store._all.add(self)
 
     @property
     def catalog(self) -> Catalog:
@@ -120,7 +134,7 @@ class Store:
         return self._learned()[1]
 
     @property
-    def models(self) -> Models:
+    def runnable(self) -> Models:
         """The models that were loaded to be run again."""
         self._check()
         return self._models
@@ -142,6 +156,8 @@ class Store:
         codec: str | Codec | Policy = "auto",
         on_error: str = "raise",
         environment: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        source: Mapping[str, str] | None = None,
     ) -> Capture:
         """A capture of one model version over one dataset, to be filled by a framework's hook.
 
@@ -160,6 +176,8 @@ class Store:
         on_error : {"raise", "warn"}, default "raise"
         environment : mapping, optional
             Versions of the libraries that ran the model.
+        params, source : mapping, optional
+            As in `mistique.schema.Version`.
         """
         self._check_writable(f"capture {model}")
         for what, name in (("model", model), ("dataset", dataset)):
@@ -167,7 +185,15 @@ class Store:
                 raise CaptureError(f"{what}: expected a name such as 'homes/ridge' or 'train', got {name!r}")
         versions = {"python": ".".join(map(str, sys.version_info[:3])), **(environment or {})}
         version = Version(
-            model, run_id or secrets.token_hex(16), epoch, framework, batch_rows=batch_rows, environment=versions
+            model,
+            run_id or secrets.token_hex(16),
+            epoch,
+            framework,
+            batch_rows=batch_rows,
+            environment=versions,
+            params=params or {},
+            source=source or {},
+            began=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         return Capture(_StoreSink(self), version, dataset, codec=codec, on_error=on_error)
 
@@ -248,21 +274,75 @@ class Store:
         0
         """
         self._check_writable("compact")
-        compactor = Compactor(
-            self._catalog,
-            self.segments,
-            self._digests,
-            Remains(self._layout, self._ctx),
-            make_writer=self._make_writer,
-            placement=Placement(),
-        )
         self._usage.compact()
-        done = compactor.run(self.uri, grace_seconds=grace_seconds)
+        done = self._compactor().run(self.uri, grace_seconds=grace_seconds)
         self._notice_moves()
         return done
 
+    def gc(self, *, grace_seconds: float = 3600) -> Compaction:
+        """Remove what no record refers to, and write nothing again.
+
+        What captures left that were killed, and what was dropped, goes when it is older than the grace period; what
+        another process is writing is younger. A first call finds what is out of use, one after the grace period
+        removes it.
+
+        Parameters
+        ----------
+        grace_seconds : float, default 3600
+            As in `compact`.
+
+        Raises
+        ------
+        StoreReadOnlyError
+
+        Examples
+        --------
+        >>> import mistique, tempfile
+        >>> mistique.open(tempfile.mkdtemp() + "/homes.mistique").gc().n_segments_removed
+        0
+        """
+        self._check_writable("gc")
+        done = self._compactor().collect(self.uri, grace_seconds=grace_seconds)
+        self._notice_moves()
+        return done
+
+    def check(self, *, repair: bool = False) -> Health:
+        """Read all of the store and say what is damaged, what that costs, and what is whole.
+
+        Parameters
+        ----------
+        repair : bool, default False
+            Drop what is damaged, and nothing else, so that the rest opens and reads. It is looked at twice: what can be
+            read the second time is not damaged.
+
+        Raises
+        ------
+        StoreReadOnlyError
+            It was opened to look only, and is to be repaired.
+        StoreError
+            It cannot be reached.
+
+        Examples
+        --------
+        >>> import mistique, tempfile
+        >>> mistique.open(tempfile.mkdtemp() + "/homes.mistique").check().is_whole
+        True
+        """
+        self._check()
+        if repair:
+            self._check_writable("repair")
+        self._usage.flush()
+        found = look_twice(self._layout, self._ctx) if repair else look_through(self._layout, self._ctx)
+        if found.health.is_whole or not repair:
+            return found.health
+        repair_store(found, self._layout, self._ctx, self._options)
+        self.segments.close()
+        self._open_rooms()
+        return replace(found.health, is_repaired=True)
+
     def graph(self, capture: Committed) -> StageGraph:
         """The intermediates of a capture, with references of those that are stored; kept until that changes."""
+        capture = self.catalog.current(capture)
         known = self._graphs.get(capture.id)
         if known is None or known.capture is not capture or known.n_moves != self._catalog.moves.n_records:
             references = self.catalog.references(capture)
@@ -311,8 +391,10 @@ class Store:
             "placement": self._placement.mode,
             "gamma_min": self.gamma_min,
             "max_nbytes": self.max_nbytes,
+            "key": self._options.key,
         }
-        # Not the options: they may hold credentials. A worker takes them from its environment, as TileDB does.
+        # Not the options: they may hold credentials. A worker takes them from its environment, as TileDB does. Of a key
+        # it is said where it comes from.
         return partial(open, **arguments), (self.uri,)
 
     def __repr__(self) -> str:
@@ -338,6 +420,12 @@ class Store:
         capture, intermediate = self._catalog.find(key)
         self._catalog.pin(capture, intermediate.name, is_pinned=is_pinned)
 
+    def is_cold(self, subject: str) -> bool:
+        """Whether nothing of the kind was read yet in this process; asked again, it was."""
+        is_cold = subject not in self._warm
+        self._warm.add(subject)
+        return is_cold
+
     def _hold_budget(self) -> None:
         """After a capture: what is over the budget goes; what cannot go is said."""
         if self.max_nbytes is None:
@@ -347,18 +435,19 @@ class Store:
         except BudgetError as error:
             warnings.warn(str(error), CaptureWarning, stacklevel=5)
 
+    def _compactor(self) -> Compactor:
+        return Compactor(
+            self._catalog,
+            self.segments,
+            self._digests,
+            Remains(self._layout, self._ctx),
+            make_writer=self._make_writer,
+            placement=Placement(),
+        )
+
     def _make_writer(self) -> SegmentWriter:
         self._check()
         return SegmentWriter(self._layout, self._ctx, self._options)
-
-    def _follow(self, place: Place) -> Place | None:
-        """Where a chunk lies that the index names; None: nobody should begin to use it."""
-        moves = self._catalog.moves
-        if not moves.n_records:
-            return place
-        names, points = moves.follow(place.segment, np.array([place.unit]), np.array([place.place]))
-        number, unit, at = points[0].tolist()
-        return None if moves.is_gone(names[number]) else Place(names[number], unit, at)
 
     def _notice_moves(self) -> None:
         """Forget where chunks lay if a compaction, here or elsewhere, has moved some."""
@@ -405,7 +494,8 @@ class _StoreSink:
 
     def keep(self, artifact: Artifact) -> str:
         self._store._check()
-        return self._store._artifacts.put(artifact)
+        self._store._catalog.refresh()
+        return self._store._artifacts.put(artifact.outside(self._store._catalog.moves.going))
 
     def commit(
         self, version: Version, dataset: str, intermediates: Sequence[Intermediate], buffered: Buffered
@@ -413,13 +503,16 @@ class _StoreSink:
         store = self._store
         store._check()
         committed = store._catalog.commit(version, dataset, intermediates)
+        # The seconds of its stages are of this machine.
+        store.calibration.add(Observation("captured", f"{version.model} {version.run_id}", (1.0,), 0.0, 1e-6))
         self.remember(buffered)
         store._hold_budget()
         return committed
 
     def remember(self, buffered: Buffered) -> None:
-        """After the commit: an index that pointed to what was never committed would outlive its segment."""
-        self._store._digests.add(buffered.places, timestamp=random_timestamp())
+        """After the commit: an index that pointed to what was never committed would outlive its segment. It is advice."""
+        with suppress(StoreError):
+            self._store._digests.add(buffered.places, timestamp=random_timestamp())
         self._store._dedup.remember(buffered.columns)
 
 
@@ -434,7 +527,10 @@ class _LaterSink(_StoreSink):
         self, version: Version, dataset: str, intermediates: Sequence[Intermediate], buffered: Buffered
     ) -> Committed:
         (taken,) = intermediates
-        node, form = self._node, stored_form(self._node)
+        # Somebody may have stored other blocks since the question was asked: a query takes its rows in portions.
+        capture = self._store.catalog.current(self._capture)
+        node = self._store.graph(capture).nodes[self._node.name]
+        form = stored_form(node)
         assert taken.references is not None
         blocks = np.unique(self._rows // form.block_rows)
         n_blocks = -(-node.n_rows // form.block_rows)
@@ -450,9 +546,10 @@ class _LaterSink(_StoreSink):
             stored_nbytes=taken.stored_nbytes + (node.stored_nbytes if before is not None else 0),
         )
         self._store._check()
-        self._store._catalog.add(self._capture, stored)
+        self._store._catalog.add(capture, stored)
+        self._store.worth.note_written(node, taken.raw_nbytes, taken.stored_nbytes)
         self.remember(buffered)
-        return self._capture
+        return capture
 
 
 def open(
@@ -465,6 +562,7 @@ def open(
     placement: str = "auto",
     gamma_min: float = DEFAULT_GAMMA_MIN,
     max_nbytes: int | None = None,
+    key: KeySource | None = None,
 ) -> Store:
     """A store at a URI, made when there is none.
 
@@ -491,6 +589,10 @@ def open(
     max_nbytes : int, optional
         What the store may take: chunks in use and kept models. What saves least a byte is no longer stored, and is
         recomputed when it is asked for; never what is pinned, nor the last road to an answer.
+    key : str, path or callable, optional
+        Where the key comes from of a store that is encrypted at rest (AES-256-GCM): ``"env:NAME"``, ``"file:PATH"``, a
+        path, or a function that returns it; 16 random bytes at least. It is never stored, pickled or printed. A new
+        store is encrypted if a key is given.
 
     Returns
     -------
@@ -502,6 +604,8 @@ def open(
         Something else is there, or nothing and ``mode="r"``.
     FormatVersionError
         A newer mistique wrote it.
+    StoreKeyError
+        It is encrypted with another key, or with none.
 
     Examples
     --------
@@ -520,7 +624,7 @@ def open(
         text,
         mode=mode,
         trust=trust,
-        options=StorageOptions(config or {}),
+        options=StorageOptions(config or {}, key=key),
         max_buffer_nbytes=max_buffer_nbytes,
         placement=placement,
         gamma_min=gamma_min,
@@ -528,10 +632,21 @@ def open(
     )
 
 
+def _follow(catalog: Catalog, place: Place) -> Place | None:
+    """Where a chunk lies that the index names; None: nobody should begin to use it."""
+    moves = catalog.moves
+    if not moves.n_records:
+        return place
+    names, points = moves.follow(place.segment, np.array([place.unit]), np.array([place.place]))
+    number, unit, at = points[0].tolist()
+    return None if moves.is_gone(names[number]) else Place(names[number], unit, at)
+
+
 def _after_fork_in_child() -> None:
     # TileDB gives parent and child the same fragment names and hangs or loses writes: the child must open for itself.
     for store in Store._all:
         store._closed = "it was opened before this process was forked off"
+        store.segments.abandon()
 
 
 def _at_exit() -> None:

@@ -14,8 +14,8 @@ import mistique.keras
 from mistique.errors import NoPlanError, UntrustedArtifactError
 from mistique.keras.derivations import confirmed_derivations, derivation_of
 from mistique.keras.examples import fashion_cnn
-from mistique.keras.forward import as_tensors
 from mistique.keras.recorder import record_batch
+from mistique.keras.tensors import as_tensors
 from mistique.planner.derive import derive_rows
 
 if TYPE_CHECKING:

@@ -144,7 +144,8 @@ def test_a_model_of_one_intermediate_still_has_every_section(
 def test_datasets_can_be_chosen_and_what_is_unknown_is_named(store: Store, tmp_path: Path) -> None:
     homes_like(store)
     path = tmp_path / "r.html"
-    text = write_report(store, "lab/sqft", path=path, dataset="train", against="valid").read_text(encoding="utf-8")
+    store.tag("lab/sqft@1", "best")
+    text = write_report(store, "lab/sqft@best", path=path, dataset="train", against="valid").read_text(encoding="utf-8")
     assert "Drift from lab/sqft@1/valid to lab/sqft@1/train" in text
     for arguments, says in (
         ({"model": "lab/sqfd"}, "no model 'lab/sqfd'; nearest: lab/sqft"),

@@ -102,7 +102,7 @@ def test_a_strangers_pickle_is_never_loaded_without_trust(
     with elsewhere(store, monkeypatch, tmp_path) as strange:
         with pytest.raises(UntrustedArtifactError, match="cloudpickle"):
             version = replace(strange.catalog.captures()[0].version, artifact=trap)
-            strange.models.get(version, took=Took(), calibration=strange.calibration)
+            strange.runnable.get(version, took=Took(), calibration=strange.calibration)
         with pytest.raises(UntrustedArtifactError, match="cloudpickle"):
             mistique.get(strange, "homes/trap@1/train/double")
     assert not mark.exists()

@@ -222,6 +222,10 @@ class Capture:
         """Whether it stores the values of an intermediate that was declared; if not, `annotate` its rows instead."""
         return name in self._open and self._open[name].keep
 
+    def columns_of(self, name: str) -> tuple[str, ...] | None:
+        """Names of the columns of an intermediate that was taken; None: it has none, or was not."""
+        return self._open[name].intermediate.columns if name in self._open else None
+
     def annotate(self, name: str, **facts: Any) -> None:
         """Change facts of an intermediate that was taken before."""
         if name in self._open:
@@ -238,6 +242,10 @@ class Capture:
                 artifact_nbytes=len(artifact.payload),
                 load_seconds=load_seconds,
             )
+
+    def describe_version(self, **facts: Any) -> None:
+        """Set fields of the version: ``params``, ``source``, ``states``."""
+        self._version = replace(self._version, **facts)
 
     def skip_model(self, note: str) -> None:
         """Say why the model is not kept."""
@@ -339,6 +347,7 @@ class Capture:
             columns=described.columns,
             container=described.container,
             codec=chosen.config(),
+            is_by_column=described.is_by_column,
             raw_nbytes=described.raw_nbytes,
             **{"role": role, **facts},
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -14,10 +13,12 @@ from mistique.codecs import Codec, Policy
 from mistique.errors import CaptureError
 from mistique.ingest.capture import KEEP
 from mistique.keras.batches import Batches
+from mistique.keras.choice import Choice, Layers
 from mistique.keras.filing import Filing
 from mistique.keras.network import Network
+from mistique.keras.rows import Rows
 from mistique.keras.tracing import PASS
-from mistique.keras.versions import has_versions, remember, same_version, weights_digest
+from mistique.keras.versions import WEIGHTS, has_versions, remember, same_version, weights_digest
 
 if TYPE_CHECKING:
     from mistique.ingest.capture import Capture
@@ -31,7 +32,7 @@ class Request:
     store: Store
     model: str
     dataset: str
-    layers: Sequence[str] | None = None
+    layers: Layers | None = None
     codec: str | Codec | Policy = "auto"
     keep: str = "all"
     on_error: str = "raise"
@@ -39,8 +40,7 @@ class Request:
     def __post_init__(self) -> None:
         if self.keep not in KEEP:
             raise CaptureError(f'keep: expected "all", "none" or "auto", got {self.keep!r}')
-        if isinstance(self.layers, str):
-            raise CaptureError(f"layers: expected a list of names, got {self.layers!r}; write [{self.layers!r}]")
+        Choice(self.layers)  # said now if it is nothing to choose by, not after an epoch
 
 
 def capture(
@@ -51,7 +51,11 @@ def capture(
     store: Store,
     model: str,
     dataset: str,
-    layers: Sequence[str] | None = None,
+    layers: Layers | None = None,
+    n_rows: int | None = None,
+    seed: int = 0,
+    stratify: bool = False,
+    steps: int | None = None,
     codec: str | Codec | Policy = "auto",
     keep: str = "all",
     batch_size: int = 256,
@@ -65,17 +69,27 @@ def capture(
     net : keras.Model
         Sequential, functional or subclassed; it runs in inference mode, and nothing of it changes. One that
         was never built is built.
-    x : array, list or dict of arrays, DataFrame, or finite tf.data.Dataset
-        The rows. A data set yields ``x``, ``(x, y)`` or ``(x, y, weights)``.
+    x : array, list or dict of arrays, DataFrame, tf.data.Dataset, keras.utils.PyDataset or generator
+        The rows. The last three yield batches: ``x``, ``(x, y)`` or ``(x, y, weights)``; those of several lengths are
+        padded with zeros to the longest.
     y : array, list or dict of arrays, optional
         Their targets.
     store : Store
     model, dataset : str
         Their names in keys. A network whose present weights were captured before, by the callback or here,
         goes under that version; otherwise, or if that version has this data set already, it begins a new run.
-    layers : sequence of str, optional
-        Names of the layers to store, ``inner/dense_1`` within a nested model; the second call of a shared
-        layer is ``shared:1``. Later layers are not computed. None: all.
+    layers : str, type, callable, or list of them, optional
+        The layers to store: names, ``inner/dense_1`` within a nested model, ``shared:1`` the second call of a shared
+        layer; globs, ``"block*_conv?"``; classes of layers; functions of a layer. Layers after the last of those that
+        are named are not computed. None: all.
+    n_rows : int, optional
+        Draw so many rows, which keep their order, and their positions as labels. None: all.
+    seed : int, default 0
+        Of that draw: equal seeds draw equal rows.
+    stratify : bool, default False
+        Draw each class of `y` as often as it comes, to the nearest row.
+    steps : int, optional
+        Read so many batches of a data set; a generator, or an endless data set, needs it.
     codec : str, Codec or Policy, default "auto"
         For the layers; input, target and prediction are kept exactly. ``"auto"``: floats by ``"power"`` with 5 bits,
         and pooled, flattened, permuted or dropped-out layers not at all where the layer before is stored, from which
@@ -127,7 +141,7 @@ def capture(
     if not isinstance(net, keras.Model):
         raise CaptureError(f"expected a keras.Model, got {type(net).__module__}.{type(net).__qualname__}")
     request = Request(store, model, dataset, layers, codec, keep, on_error)
-    batches = Batches(x, y, batch_size, row_labels)
+    batches = Batches(x, y, batch_size, row_labels, Rows(n_rows, seed, stratify, steps))
     last = None
     if net.built and has_versions(net, store, model):
         last = same_version(net, store, model, weights=weights_digest(net), dataset=dataset)
@@ -148,6 +162,7 @@ def capture_net(
     reading = iter(batches)
     first = next(reading)
     network.prepare(first, batches.batch_rows)
+    weights = weights_digest(network.net)
     taken = request.store.capture(
         model=request.model,
         dataset=request.dataset,
@@ -157,7 +172,7 @@ def capture_net(
         batch_rows=batches.batch_rows,
         codec=request.codec,
         on_error=request.on_error,
-        environment={**environment(), PASS: network.kind},
+        environment={**environment(), PASS: network.kind, WEIGHTS: weights},
     )
     try:
         with taken:
@@ -171,7 +186,7 @@ def capture_net(
             request.model,
             run_id=taken.run_id,
             epoch=epoch,
-            weights=weights_digest(network.net),
+            weights=weights,
             dataset=request.dataset,
         )
     return taken

@@ -11,10 +11,10 @@ import numpy as np
 from mistique.errors import MistiqueError, ModelMismatchError
 from mistique.keras.artifact import load_artifact
 from mistique.keras.capture import environment
-from mistique.keras.forward import to_numpy
 from mistique.keras.inputs import check_inputs, described
 from mistique.keras.replay import Route, replay_batch, structure_of
 from mistique.keras.replay_graph import replay_graph
+from mistique.keras.tensors import to_numpy
 from mistique.keras.tracing import GRAPH, PASS, can_trace
 from mistique.keras.unchanged import unchanged_state
 from mistique.planner.recomputer import Recomputer, Trust

@@ -98,7 +98,7 @@ def _holdings(store: Store) -> Iterator[Holding]:
 
 def _model_nbytes(store: Store) -> int:
     kept = {capture.version.artifact for capture in store.catalog.captures()}
-    return sum(store.models.nbytes(digest) for digest in kept if digest)
+    return sum(store.runnable.nbytes(digest) for digest in kept if digest)
 
 
 def _rank(store: Store, holdings: Holdings, number: int) -> _Rank:
@@ -120,7 +120,7 @@ def _why_not_evicted(store: Store, holding: Holding, spared: str) -> str:
     if name in capture.pinned:
         return "is pinned"
     graph = store.graph(capture).nodes
-    if not store.models.can_run(capture.version) and graph[name].derivation is None:
+    if not store.runnable.can_run(capture.version) and graph[name].derivation is None:
         return "cannot be recomputed here: the model is not this user's, or was not kept"
     without = {**graph, name: replace(graph[name], references=None)}
     for node in (without[name], *_that_follow(without, name)):

@@ -8,16 +8,19 @@ from mistique.queries.drift import Drift, drift
 from mistique.queries.epochs import Epochs, epochs
 from mistique.queries.explain import explain
 from mistique.queries.get import Part, get
+from mistique.queries.history import Difference, diff
 from mistique.queries.row_diff import RowDiff, row_diff
 from mistique.queries.slices import Slices, slices
 from mistique.queries.topk import TopK, topk
 from mistique.queries.trace import Trace, trace
+from mistique.queries.verify import Verification, verify
 
 __all__ = [
     "ClassMeans",
     "ColDiff",
     "ColDist",
     "DeadUnits",
+    "Difference",
     "Drift",
     "Epochs",
     "Part",
@@ -25,10 +28,12 @@ __all__ = [
     "Slices",
     "TopK",
     "Trace",
+    "Verification",
     "class_means",
     "col_diff",
     "col_dist",
     "dead_units",
+    "diff",
     "drift",
     "epochs",
     "explain",
@@ -37,4 +42,5 @@ __all__ = [
     "slices",
     "topk",
     "trace",
+    "verify",
 ]

@@ -112,6 +112,7 @@ def subject_of(store: Store, model: str, *, dataset: str | None, against: str | 
     numbers = {capture.number for capture in of_model} | {c.number.partition(".")[0] for c in of_model}
     if version == LATEST:
         version = of_model[-1].number.partition(".")[0]
+    version = next((c.number for c in of_model if version in c.about.tags), version)
     if version not in numbers:
         known = [f"{name}@{capture.number}" for capture in of_model]
         raise IntermediateNotFoundError(what="version", name=model, known=known)

@@ -21,7 +21,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_memory
 
 from mistique.codecs import Codec, Policy, resolve_codec
-from mistique.sklearn.recording import FitRecording, observed_memory, recording_of
+from mistique.sklearn.recording import FitRecording, recording_of
 from mistique.sklearn.stage_records import CapturedRun, CaptureSettings
 from mistique.store import Store
 
@@ -143,7 +143,7 @@ class Pipeline(sklearn.pipeline.Pipeline):
         self._validate_steps()
         memory = check_memory(self.memory)
         recording.begin(X, y)
-        with observed_memory(self, memory, recording):
+        with recording.observing(memory):
             Xt = super()._fit(X, y, routed_params, raw_params, callback_ctx)
         recording.before_last_step(Xt)
         return Xt

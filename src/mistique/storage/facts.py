@@ -12,6 +12,7 @@ from mistique.errors import IntermediateNotFoundError
 from mistique.schema import ColumnType, Dictionary, Intermediate, Key, References, Run, Version
 from mistique.storage.move_records import MOVED, REMOVED, REMOVING, segment_from
 from mistique.storage.records import Order, Record
+from mistique.storage.version_records import RENAMED, SAID, About, RunId, Said, Saying, said_of
 
 CaptureId = tuple[str, str, int | None, str]  # model, run, epoch, dataset
 SEAL_FIELD = "seal"
@@ -34,12 +35,9 @@ class Capture:
     orders: Mapping[str, Order]
     stored: frozenset[str]
     order: Order
+    id: CaptureId
+    about: About
     pinned: frozenset[str] = frozenset()
-
-    @property
-    def id(self) -> CaptureId:
-        """What tells it from others."""
-        return capture_id_of(self.version, self.dataset)
 
     @property
     def prefix(self) -> str:
@@ -59,17 +57,27 @@ class Capture:
         for intermediate in self.intermediates.values():
             if name in intermediate.aliases:
                 return intermediate
-        steps = [i for i in self.intermediates.values() if i.role in ("input", "stage", "prediction")]
+        steps = self._steps()
         if name.lstrip("-").isdigit() and -len(steps) <= int(name) < len(steps):
             return steps[int(name)]
         aliases = [alias for i in self.intermediates.values() for alias in i.aliases]
         what = f"intermediate in {self.prefix}:"
         raise IntermediateNotFoundError(what=what, name=name, known=[*self.intermediates, *aliases])
 
+    def _steps(self) -> list[Intermediate]:
+        """What a position counts: of a pipeline its steps, not what is inside of them."""
+        found = [i for i in self.intermediates.values() if i.role in ("input", "stage", "prediction")]
+        if self.version.framework != "sklearn" or any(i.parents is None for i in found):
+            return found
+        chain = found[-1:]
+        while chain and chain[0].parents and chain[0].parents[0] in self.intermediates:
+            chain.insert(0, self.intermediates[chain[0].parents[0]])
+        return [i for i in chain if any("/" not in name for name in (i.name, *i.aliases))]
+
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A record, parsed: a version, one of its intermediates, what became of one later, or what `Moves` takes."""
+    """A record, parsed: a version, one of its intermediates, what became of one later, what was said, or `Moves`'."""
 
     of: CaptureId
     version: Version | None = None
@@ -81,6 +89,7 @@ class Fact:
     added_to: Order | None = None
     pinned: str = ""
     unpinned: str = ""
+    said: Said | None = None
 
 
 def fact_of(record: Record) -> Fact:
@@ -92,6 +101,8 @@ def fact_of(record: Record) -> Fact:
         return Fact(capture_id_of(version, body["dataset"]), version=version, uses=uses)
     if record.kind in (MOVED, REMOVING, REMOVED):
         return Fact(("", "", None, ""))
+    if record.kind in (SAID, RENAMED):
+        return Fact(("", "", None, ""), said=said_of(record))
     model, run_id, epoch, dataset = body["of"]
     of = model, run_id, epoch, dataset
     if record.kind == "intermediate":
@@ -115,15 +126,16 @@ def captures_of(facts: list[tuple[Order, Fact]], is_void: Callable[[Order, Fact]
     is_void : callable
         Whether a capture counts for nothing. The numbers of others do not change with it.
     """
-    run_numbers: dict[str, dict[str, int]] = {}
+    saying = saying_of(facts)
+    run_numbers: dict[str, dict[RunId, int]] = {}
     heads: dict[CaptureId, tuple[Order, Version]] = {}
     void: set[tuple[str, CaptureId]] = set()
     counting: list[tuple[Order, Fact]] = []
     for order, fact in facts:
         by = order.writer, fact.of
         if fact.version is not None:
-            runs = run_numbers.setdefault(fact.version.model, {})
-            runs.setdefault(fact.version.run_id, len(runs) + 1)
+            runs = run_numbers.setdefault(saying.name_of(fact.of[:2]), {})
+            runs.setdefault(fact.of[:2], len(runs) + 1)
             if is_void(order, fact):
                 void.add(by)
             else:
@@ -152,23 +164,33 @@ def captures_of(facts: list[tuple[Order, Fact]], is_void: Callable[[Order, Fact]
 
     def age(of: CaptureId) -> tuple[Any, ...]:
         order, version = heads[of]
-        return run_numbers[version.model][version.run_id], version.epoch or 0, order
+        return run_numbers[saying.name_of(of[:2])][of[:2]], version.epoch or 0, order
 
     captures = {}
     for of in sorted(heads, key=age):
-        version = heads[of][1]
-        run = run_numbers[version.model][version.run_id]
+        order, version = heads[of]
+        if saying.is_deleted(of[:3], of[3], order):
+            continue
+        name = saying.name_of(of[:2])
+        run = run_numbers[name][of[:2]]
         captures[of] = Capture(
-            version,
+            replace(version, model=name),
             of[3],
             f"{run}" if version.epoch is None else f"{run}.{version.epoch}",
             {name: intermediate for name, (_, intermediate) in parts[of].items()},
             {name: order for name, (order, _) in parts[of].items()},
             frozenset(stored[of]),
             heads[of][0],
+            of,
+            saying.about(of[:3]),
             frozenset(pinned[of] - {""}),
         )
     return captures
+
+
+def saying_of(facts: list[tuple[Order, Fact]]) -> Saying:
+    """What was said of all versions."""
+    return Saying((order, fact.said) for order, fact in facts if fact.said is not None)
 
 
 def by_lineage(captures: Iterable[Capture]) -> dict[str, list[tuple[Capture, str]]]:

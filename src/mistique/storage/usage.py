@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from mistique.errors import StoreError
 from mistique.storage.facts import CaptureId
@@ -77,7 +79,7 @@ class UsageLog:
         for _, record in self._log.records():
             body = json.loads(record.body)
             if body["host"] == self._host:
-                observations += [Observation(kind, on, tuple(work), *rest) for kind, on, work, *rest in body["seen"]]
+                observations += observations_of(body)
             for (model, run_id, epoch, dataset), name, n_queries, saved_seconds in body["asked"]:
                 _add(demands, ((model, run_id, epoch, dataset), name), n_queries, saved_seconds)
         return observations[-_MAX_OBSERVATIONS:], demands
@@ -116,6 +118,11 @@ class UsageLog:
 def host() -> str:
     """What tells this machine from others, as far as costs go."""
     return f"{platform.node()} {platform.machine()} {os.cpu_count()}"
+
+
+def observations_of(body: Mapping[str, Any]) -> list[Observation]:
+    """The observations that a record holds."""
+    return [Observation(kind, on, tuple(work), *rest) for kind, on, work, *rest in body["seen"]]
 
 
 def _add(demands: dict[Asked, Demand], asked: Asked, n_queries: int, saved_seconds: float) -> None:
