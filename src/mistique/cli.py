@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -97,6 +98,35 @@ def show(uri: _Uri, key: Annotated[str, typer.Argument(help="project/model@versi
         if mistique.Key.parse(key) and "yes" in dict(facts_of(store, key))["stored"]:
             console.print()
             console.print(repr(mistique.get(store, key, rows=slice(0, 5))), markup=False)
+
+
+@app.command()
+def report(
+    uri: _Uri,
+    model: Annotated[str, typer.Argument(help="project/model, the newest run, or project/model@version")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("report.html"),
+    dataset: Annotated[str | None, typer.Option(help="The dataset to diagnose: valid, test, or the newest.")] = None,
+    against: Annotated[str | None, typer.Option(help="The dataset to hold it against: train, or another.")] = None,
+) -> None:
+    """Write a whole diagnosis of a model as one HTML file: errors, drift, units, training."""
+    try:
+        import_module("matplotlib").use("Agg")
+        from mistique.report import write_report
+    except ImportError as error:
+        typer.echo(f'mistique: a report needs matplotlib: pip install "mistique[plots]" ({error})', err=True)
+        raise typer.Exit(1) from None
+    with _one_line_errors(), _open(uri, mode="r") as store:
+        console = Console(stderr=True)
+        with console.status("reading the store") as status:
+            path = write_report(
+                store,
+                model,
+                path=output,
+                dataset=dataset,
+                against=against,
+                on_section=lambda title: status.update(title),
+            )
+        typer.echo(f"{path}: {path.stat().st_size / 1e6:.2g} MB")
 
 
 @app.command()
