@@ -31,8 +31,8 @@ def measure_paper(report: Report, scratch: Scratch) -> None:
         report.add(f"{which}: largest speed-up", best, bar=PAPER[which], is_high_better=True)
         store.close()
     report.notes += [
-        "the paper's query types as far as they are of single stages or layers; its models are loaded for each question,"
-        " ours once.",
+        "the paper's query types as far as they are of single stages or layers; its models are loaded for each"
+        " question, ours once.",
         "stored by the default codec; what is run again is exact.",
     ]
 
