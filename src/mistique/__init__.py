@@ -11,7 +11,7 @@ from importlib.metadata import version as _version
 
 from mistique import errors
 from mistique.codecs import KBit, LowPrecision, Pool, Power, Raw, Threshold, within
-from mistique.queries import col_diff, col_dist, explain, get, topk
+from mistique.queries import class_means, col_diff, col_dist, drift, explain, get, row_diff, slices, topk, trace
 from mistique.schema import Key
 from mistique.store import Store, open
 
@@ -27,12 +27,17 @@ __all__ = [
     "Store",
     "Threshold",
     "__version__",
+    "class_means",
     "col_diff",
     "col_dist",
+    "drift",
     "errors",
     "explain",
     "get",
     "open",
+    "row_diff",
+    "slices",
     "topk",
+    "trace",
     "within",
 ]

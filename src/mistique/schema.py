@@ -203,11 +203,20 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """Where the chunks of an intermediate lie: a view over segments, run-length packed."""
+    """Where the chunks of an intermediate lie: a view over segments, run-length packed.
+
+    `n_blocks_held` is None where all row blocks are stored; else so many of them are, each with all of its groups.
+    """
 
     segments: tuple[Segment, ...]
     runs: tuple[Run, ...]
     dictionaries: tuple[Dictionary, ...] = ()
+    n_blocks_held: int | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Every row can be read."""
+        return self.n_blocks_held is None
 
 
 @dataclass(frozen=True)
@@ -218,7 +227,7 @@ class Intermediate:
     ----------
     name : str
         Its path within the model, see `join_path`.
-    role : {"input", "stage", "mask", "prediction", "target", "row_label"}
+    role : {"input", "stage", "mask", "gradient", "prediction", "target", "weight", "row_label"}
         What it is to the model.
     n_rows : int
     shape : tuple of int
@@ -239,7 +248,8 @@ class Intermediate:
         Name and parameters of the codec asked for.
     summary_error : float
         Largest distance of a finite value from what a summary (`Pool`) keeps in its place, over all rows; infinity
-        where there is no bound. It adds to the error of every answer that is read.
+        where there is no bound. Of what was stored after its capture, `recompute_difference` is in it. It adds to the
+        error of every answer that is read.
     forward_seconds_per_row : float
         Measured at capture, of this stage alone.
     recompute_difference : float, optional

@@ -75,3 +75,25 @@ def test_col_diff_draws_two_bars_a_group_on_the_axes_given(store: Store, key: st
     heights = [bar.get_height() for bar in ax.patches]
     np.testing.assert_allclose(heights, [*answer.values[:, 1], *answer.values[:, 2]])
     assert "lab/model-0" in ax.get_title(loc="left")
+
+
+def test_row_diff_draws_a_ring_and_a_dot_for_each_column(store: Store, key: str) -> None:
+    answer = mistique.row_diff(store, f"lab/model-0{key}table", rows=(3, 8))
+    ax = answer.plot()
+    for side in (0, 1):
+        np.testing.assert_allclose(ax.collections[1 + side].get_offsets()[:, 0], answer.values[:, side])
+    assert [text.get_text() for text in ax.get_yticklabels()] == answer.rows.tolist()
+    assert "3 and 8" in ax.get_title(loc="left")
+
+
+def test_class_means_draws_a_line_of_greys_for_each_group(store: Store, key: str) -> None:
+    answer = mistique.class_means(store, f"lab/model-0{key}maps")
+    ax = answer.plot()
+    np.testing.assert_allclose(ax.images[0].get_array(), answer.values)
+    n_rows = np.bincount(mistique.get(store, f"lab/model-0{key}target").values)
+    assert [text.get_text() for text in ax.get_yticklabels()] == [f"{i} ({n})" for i, n in enumerate(n_rows)]
+
+
+def test_class_means_of_a_table_draws_each_column_on_its_own_scale(store: Store, key: str) -> None:
+    drawn = mistique.class_means(store, f"lab/model-0{key}table").plot().images[0].get_array()
+    np.testing.assert_allclose([drawn.min(axis=0), drawn.max(axis=0)], [[0, 0], [1, 1]])

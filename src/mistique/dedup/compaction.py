@@ -218,6 +218,8 @@ class Compactor:
                 for column in columns:
                     found: Column = []
                     for segment, unit, place in column:
+                        if segment < 0:  # a block that is not stored
+                            continue
                         number = numbers.get(references.segments[segment].id)
                         if number is not None:
                             found.append((number, int(rewritten[number].table.first_chunk[unit]) + place))

@@ -48,6 +48,22 @@ class Values:
         ]
         return Values(self.intermediate, self.columns, parts)
 
+    def joined(self, other: Values) -> Values:
+        """Its rows, and below them those of another with the same columns."""
+        if isinstance(self.parts, np.ndarray):
+            assert isinstance(other.parts, np.ndarray)
+            return Values(self.intermediate, self.columns, np.concatenate([self.parts, other.parts]))
+        assert isinstance(other.parts, list)
+        parts = [
+            Column(
+                np.concatenate([a.cells, b.cells]),
+                None if a.valid is None or b.valid is None else np.concatenate([a.valid, b.valid]),
+                a.type,
+            )
+            for a, b in zip(self.parts, other.parts, strict=True)
+        ]
+        return Values(self.intermediate, self.columns, parts)
+
     def reorder(self, columns: np.ndarray) -> Values:
         """The same with its columns in this order."""
         order = np.searchsorted(self.columns, columns)
@@ -78,7 +94,7 @@ class Values:
             if together is not None and all(column.base is together for column in columns):
                 rows = [column.ctypes.data for column in columns]
                 if together.ndim == 2 and rows == [row.ctypes.data for row in together]:
-                    return together.T
+                    return together.view(columns[0].dtype).T
             return np.stack(columns, axis=1)
         table = np.empty((self.n_rows, len(columns)), object)
         for i, column in enumerate(columns):

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from mistique.plots.bars import draw_bars
+from mistique.plots.error_bars import draw_slices
+from mistique.plots.heat import draw_class_means
 from mistique.plots.histogram import draw_histogram
 from mistique.plots.images import draw_examples
-from mistique.queries import ColDiff, ColDist, TopK
+from mistique.plots.overlays import draw_drift
+from mistique.plots.rows import draw_row_diff
+from mistique.plots.stages import draw_trace
+from mistique.queries import ClassMeans, ColDiff, ColDist, Drift, RowDiff, Slices, TopK, Trace
 from mistique.queries.answer import Plotted
 
 __all__ = ["plot"]
+
+_PICTURES: dict[type[Plotted], Callable[[Any, Any], Any]] = {
+    TopK: draw_examples,
+    ColDist: draw_histogram,
+    ColDiff: draw_bars,
+    RowDiff: draw_row_diff,
+    ClassMeans: draw_class_means,
+    Slices: draw_slices,
+    Drift: draw_drift,
+    Trace: draw_trace,
+}
 
 
 def plot(answer: Plotted, ax: Any = None) -> Any:
@@ -18,7 +35,8 @@ def plot(answer: Plotted, ax: Any = None) -> Any:
 
     Parameters
     ----------
-    answer : TopK, ColDist or ColDiff
+    answer : Plotted
+        Of any question that has a picture.
     ax : Axes, optional
         To draw on; where the picture is a grid, its frame is taken. None: a new figure.
 
@@ -32,12 +50,9 @@ def plot(answer: Plotted, ax: Any = None) -> Any:
     >>> mistique.plots.plot(42)
     Traceback (most recent call last):
     ...
-    TypeError: expected the answer of topk, col_dist or col_diff, got int
+    TypeError: expected an answer that has a picture, got int
     """
-    if isinstance(answer, TopK):
-        return draw_examples(answer, ax)
-    if isinstance(answer, ColDist):
-        return draw_histogram(answer, ax)
-    if isinstance(answer, ColDiff):
-        return draw_bars(answer, ax)
-    raise TypeError(f"expected the answer of topk, col_dist or col_diff, got {type(answer).__name__}")
+    draw = _PICTURES.get(type(answer))
+    if draw is None:
+        raise TypeError(f"expected an answer that has a picture, got {type(answer).__name__}")
+    return draw(answer, ax)

@@ -54,6 +54,27 @@ def select_rows(store: Store, capture: Capture, n_rows: int, rows: Any) -> np.nd
     return np.concatenate(positions) if positions else np.empty(0, np.int64)
 
 
+def one_row(store: Store, capture: Capture, n_rows: int, row: Any, *, is_label: bool = True) -> int:
+    """The position of one row, by its label or, with ``is_label=False``, by position, from the end where negative.
+
+    Raises
+    ------
+    QueryError
+        There is none, or several rows have that label.
+    """
+    if not is_label:
+        is_number = isinstance(row, (int, np.integer)) and not isinstance(row, bool)
+        if not is_number or not -n_rows <= row < n_rows:
+            raise QueryError(f"position: expected a number from {-n_rows} to {n_rows - 1}, got {row!r}")
+        return int(row) % n_rows
+    found = select_rows(store, capture, n_rows, [row])
+    assert found is not None
+    if len(found) > 1:
+        listed = ", ".join(map(str, found[:6].tolist()))
+        raise QueryError(f"{len(found)} rows are labelled {row!r}, at positions {listed}: give a position instead")
+    return int(found[0])
+
+
 def select_columns(intermediate: Intermediate, columns: Any, unit: Any) -> np.ndarray | None:
     """Positions of columns, by name, by number, or all of the columns of units. None: all.
 

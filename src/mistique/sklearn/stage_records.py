@@ -11,7 +11,7 @@ import numpy as np
 import sklearn
 
 from mistique.errors import CaptureError
-from mistique.ingest.capture import Capture
+from mistique.ingest.capture import KEEP, Capture
 from mistique.schema import INPUT, TARGET
 from mistique.sklearn.artifact import keep
 from mistique.sklearn.lineage import Lineages, seen
@@ -41,8 +41,8 @@ class CaptureSettings:
             raise CaptureError(
                 f'expected the name of a model in the store, for example model="homes/ridge"; got {self.model!r}'
             )
-        if self.keep not in ("all", "none"):
-            raise CaptureError(f'expected keep="all" or keep="none", got {self.keep!r}')
+        if self.keep not in KEEP:
+            raise CaptureError(f'expected keep="all", keep="none" or keep="auto", got {self.keep!r}')
         if self.on_error not in ("warn", "raise"):
             raise CaptureError(f'expected on_error="warn" or on_error="raise", got {self.on_error!r}')
 
@@ -91,7 +91,7 @@ class StageRecords:
         self, capture: Capture, settings: CaptureSettings, X: Any, y: Any, *, fit_is_plain: bool = True
     ) -> None:
         self._capture = capture
-        self._is_kept = settings.keep == "all"
+        self._keep = KEEP[settings.keep]
         self._lineages = Lineages(X, y, fit_is_plain=fit_is_plain)
         self._sample = Sample(X)
         self._n_rows = max(count_rows(X) or 1, 1)
@@ -170,8 +170,8 @@ class StageRecords:
         self._lineages.goes_on(lineage, is_foreseen=bool(foreseen))
         self._columns = columns
 
-    def _keeps(self, stage: Stage) -> bool:
-        return self._is_kept or stage.role != "stage"
+    def _keeps(self, stage: Stage) -> bool | str:
+        return self._keep if stage.role == "stage" else True
 
     def _take(
         self,
@@ -180,7 +180,7 @@ class StageRecords:
         *,
         lineage: str,
         columns: tuple[str, ...] | None = None,
-        keep: bool = True,
+        keep: bool | str = True,
         **facts: Any,
     ) -> None:
         """Refer to what the store holds of this lineage; else hand over the value."""

@@ -12,7 +12,11 @@ from mistique.errors import CaptureLostError, ChunkCorruptError, IntermediateNot
 from mistique.schema import LATEST, Intermediate, Key, References, Version
 from mistique.storage.digests import is_sealed, seal
 from mistique.storage.facts import (
+    ADDED_TO,
+    PIN,
     SEAL_FIELD,
+    STORED,
+    USES,
     Capture,
     CaptureId,
     Fact,
@@ -104,21 +108,43 @@ class Catalog:
         head = {"version": asdict(version), "dataset": dataset, "uses": sorted(used)}
         records = [Record("capture", to_json(head))]
         capture_id = capture_id_of(version, dataset)
-        for intermediate in intermediates:
-            body = {"of": capture_id, "is_stored": intermediate.is_stored, **intermediate_body(intermediate)}
-            attachment = to_json(asdict(intermediate.references)) if intermediate.references is not None else b""
-            if intermediate.lineage:
-                body[SEAL_FIELD] = seal(_SEAL, to_json(body), attachment)
-            records.append(Record("intermediate", to_json(body), attachment))
+        records += [_record("intermediate", {"of": capture_id}, node) for node in intermediates]
         order = self._log.append(records)[0]
         self._is_loaded = False
         self.refresh()
         self._confirm(order, frozenset(uses), capture_id)
         return self._captures[capture_id]
 
+    def add(self, capture: Capture, intermediate: Intermediate) -> None:
+        """Make seen that an intermediate of a capture is stored now, whole or some blocks of it.
+
+        Raises
+        ------
+        StoreError
+            A compaction removed what it uses, or somebody replaced the capture: nothing came of it.
+        """
+        self.refresh()
+        assert intermediate.references is not None
+        found = replace(intermediate, references=self._moves.translate(intermediate.references, by_own=True))
+        assert found.references is not None
+        uses = frozenset(segment.id for segment in found.references.segments)
+        self._moves.check(uses)
+        head = {"of": capture.id, ADDED_TO: (capture.order.counter, capture.order.writer), USES: sorted(uses)}
+        order = self._log.append([_record(STORED, head, found)])[0]
+        self._is_loaded = False
+        self.refresh()
+        self._confirm(order, uses, capture.id)
+
+    def pin(self, capture: Capture, name: str, *, is_pinned: bool) -> None:
+        """Write that an intermediate is to stay stored, or no longer."""
+        body = {"of": capture.id, "name": name, "is_pinned": is_pinned}
+        self._log.append([Record(PIN, to_json(body))])
+        self._is_loaded = False
+        self.refresh()
+
     def drop(self, capture: Capture, name: str) -> None:
         """Forget where an intermediate is stored; it can still be recomputed."""
-        body = {"of": capture_id_of(capture.version, capture.dataset), "name": name}
+        body = {"of": capture.id, "name": name}
         self._log.append([Record("drop", to_json(body))])
         self._is_loaded = False
         self.refresh()
@@ -165,7 +191,8 @@ class Catalog:
                 if not self._sealed[capture.orders[name]]:
                     continue
                 references = self._moves.translate(written, by_own=True)
-                if not any(self._moves.is_gone(segment.id) for segment in references.segments):
+                is_gone = any(self._moves.is_gone(segment.id) for segment in references.segments)
+                if references.is_whole and not is_gone:
                     return replace(capture.intermediates[name], references=references)
         return None
 
@@ -270,3 +297,12 @@ class Catalog:
         body = json.loads(self._log.record(order).body)
         found = body.pop(SEAL_FIELD, None)
         return found is not None and is_sealed(found, _SEAL, to_json(body), attachment)
+
+
+def _record(kind: str, head: Mapping[str, object], intermediate: Intermediate) -> Record:
+    """The record of an intermediate, its references attached; sealed where its lineage is known."""
+    body = {**head, "is_stored": intermediate.is_stored, **intermediate_body(intermediate)}
+    attachment = to_json(asdict(intermediate.references)) if intermediate.references is not None else b""
+    if intermediate.lineage:
+        body[SEAL_FIELD] = seal(_SEAL, to_json(body), attachment)
+    return Record(kind, to_json(body), attachment)

@@ -177,6 +177,10 @@ class SegmentReader:
         """
         return self._handle(segment).table
 
+    def is_open(self, segment_id: str) -> bool:
+        """Whether a segment need not be opened to be read."""
+        return segment_id in self._open
+
     def contents(self, segment: Segment) -> np.ndarray:
         """Digests of the values of all chunks, shape (n_chunks, 2), uint64; verified."""
         handle = self._handle(segment)
