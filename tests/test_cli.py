@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,17 @@ def test_compact_says_in_one_line_what_it_did(store: Store) -> None:
     assert mistique.get(store, "lab/2@1/train/stage").values[0] == 2
 
 
+def test_report_writes_one_file_and_says_where(filled: Store, tmp_path: Path) -> None:
+    done = run("report", filled.uri, "homes/a model with quite a long name", "-o", "r.html", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("r.html: ")
+    assert "sqft_living" not in done.stderr
+    assert (tmp_path / "r.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    missing = run("report", filled.uri, "homes/nothing", cwd=tmp_path)
+    assert (missing.returncode, "no model 'homes/nothing'" in missing.stderr) == (1, True)
+    assert not (tmp_path / "report.html").exists()
+
+
 @pytest.mark.parametrize("command", ["ls", "compact"])
 def test_a_command_on_a_missing_store_makes_nothing(tmp_path: Path, command: str) -> None:
     assert run(command, str(tmp_path / "nothing")).returncode == 1
@@ -100,3 +112,16 @@ def test_demo_answers_six_questions_and_saves_pictures_that_are_not_blank(tmp_pa
     for picture in pictures:
         assert picture.name in done.stdout
         assert np.asarray(Image.open(picture).convert("L")).std() > 10
+
+
+def test_check_says_what_is_damaged_and_repair_drops_it(filled: Store) -> None:
+    whole = run("check", filled.uri)
+    assert (whole.returncode, whole.stdout.splitlines()[0][:7]) == (0, "whole: ")
+    (segment,) = (path for path in (Path(filled.uri) / "segments").iterdir() if len(path.name) == 32)
+    shutil.rmtree(segment)
+    damaged = run("check", filled.uri)
+    assert (damaged.returncode, "lost: homes/a%20model%20with" in damaged.stdout) == (1, True)
+    assert run("check", filled.uri, "--repair").returncode == 1
+    assert run("check", filled.uri).returncode == 0
+    assert run("gc", filled.uri).stdout.endswith("models removed: 0\n")
+    assert run("check", "nowhere").returncode == 1

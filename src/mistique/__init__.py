@@ -11,7 +11,26 @@ from importlib.metadata import version as _version
 
 from mistique import errors
 from mistique.codecs import KBit, LowPrecision, Pool, Power, Raw, Threshold, within
-from mistique.queries import cka, class_means, col_diff, col_dist, explain, get, knn, netdissect, row_diff, svcca, topk
+from mistique.queries import (
+    cka,
+    class_means,
+    col_diff,
+    col_dist,
+    dead_units,
+    diff,
+    drift,
+    epochs,
+    explain,
+    get,
+    knn,
+    netdissect,
+    row_diff,
+    slices,
+    svcca,
+    topk,
+    trace,
+    verify,
+)
 from mistique.schema import Key
 from mistique.store import Store, open
 
@@ -31,6 +50,10 @@ __all__ = [
     "class_means",
     "col_diff",
     "col_dist",
+    "dead_units",
+    "diff",
+    "drift",
+    "epochs",
     "errors",
     "explain",
     "get",
@@ -38,7 +61,10 @@ __all__ = [
     "netdissect",
     "open",
     "row_diff",
+    "slices",
     "svcca",
     "topk",
+    "trace",
+    "verify",
     "within",
 ]

@@ -12,7 +12,9 @@
         StoreNotFoundError         (LookupError)
         StoreReadOnlyError
         StoreClosedError
+        StoreKeyError
         CaptureLostError
+        BudgetError
       CatalogError
         IntermediateNotFoundError  (LookupError)
         InvalidKeyError            (ValueError)
@@ -23,15 +25,17 @@
         UntrustedArtifactError
       CaptureError                 (ValueError)
       QueryError                   (ValueError)
+      MissingExtraError            (ImportError)
     MistiqueWarning                (UserWarning)
       CaptureWarning
+      EnvironmentWarning
 
 Each message says what was expected, what came, and what to do next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 
@@ -66,8 +70,9 @@ class ChunkCorruptError(StoreError):
 
     def __init__(self, *, where: str, expected: str, got: str) -> None:
         super().__init__(
-            f"damaged store: {where}: expected {expected}, got {got}. Restore it from a copy, or drop "
-            "the intermediate and capture it again; other intermediates can still be read"
+            f"damaged store: {where}: expected {expected}, got {got}. Restore it from a copy, or let "
+            "`mistique check URI --repair` drop what is damaged and capture that again; other intermediates can still "
+            "be read"
         )
 
 
@@ -105,13 +110,39 @@ class StoreClosedError(StoreError):
         super().__init__(f"store {uri} is closed: {reason}. Open it again with mistique.open({uri!r})")
 
 
-class CaptureLostError(StoreError):
-    """A compaction removed what a capture uses while it was committed."""
+class StoreKeyError(StoreError):
+    """A store was opened with another key than it was made with, or without one, or with something that is no key."""
 
-    def __init__(self, *, model: str, dataset: str) -> None:
+    def __init__(self, *, uri: str, expected: str, got: str) -> None:
         super().__init__(
-            f"the capture of {model} over dataset {dataset!r} cannot be relied upon: a compaction removed what it uses "
-            "while it was committed. Capture again, and give compact() a longer grace_seconds than captures take"
+            f"{uri}: expected {expected}, got {got}. Give the key that it was made with: "
+            'mistique.open(uri, key="env:NAME"), key="file:PATH", or a function that returns it'
+        )
+
+
+class CaptureLostError(StoreError):
+    """Nobody can say whether a capture is in the store; if it is seen there, it is whole."""
+
+    def __init__(self, *, model: str, dataset: str, why: str = "") -> None:
+        reason = why or (
+            "a compaction removed what it uses while it was committed. Give compact() a longer grace_seconds than "
+            "captures take"
+        )
+        super().__init__(
+            f"the capture of {model} over dataset {dataset!r} cannot be relied upon; capture again: {reason}"
+        )
+
+
+class BudgetError(StoreError):
+    """A store cannot be made as small as was asked."""
+
+    def __init__(self, *, uri: str, max_nbytes: int, nbytes: int, reasons: Mapping[str, str]) -> None:
+        shown = [f"{key} {why}" for key, why in list(reasons.items())[:5]]
+        more = [f"and {len(reasons) - 5} more"] if len(reasons) > 5 else []
+        super().__init__(
+            f"{uri} needs {nbytes:,} bytes, more than the {max_nbytes:,} it may take, kept models included, and the "
+            f"rest has to stay: {'; '.join([*shown, *more]) or 'there is nothing else'}. Unpin something, drop what "
+            "nobody needs, or give mistique.open a larger max_nbytes"
         )
 
 
@@ -147,7 +178,8 @@ class NoPlanError(PlanError):
     """Neither reading nor recomputing can answer."""
 
     def __init__(self, *, key: str, reasons: Iterable[str]) -> None:
-        super().__init__(f"nothing can answer {key}: {'; '.join(reasons)}")
+        self.why = "; ".join(reasons)
+        super().__init__(f"nothing can answer {key}: {self.why}")
 
 
 class RecomputeError(MistiqueError):
@@ -181,9 +213,20 @@ class QueryError(MistiqueError, ValueError):
     """A question that makes no sense for the intermediate it was asked of."""
 
 
+class MissingExtraError(MistiqueError, ImportError):
+    """A library that is needed for what was asked is not installed."""
+
+    def __init__(self, *, what: str, package: str, extra: str) -> None:
+        super().__init__(f'{what} needs {package}, which is not installed: pip install "mistique[{extra}]"')
+
+
 class MistiqueWarning(UserWarning):
     """Base of every warning that mistique gives."""
 
 
 class CaptureWarning(MistiqueWarning):
     """Something was not stored; the model went on."""
+
+
+class EnvironmentWarning(MistiqueWarning):
+    """A model is run again by other versions of libraries than it was captured with."""

@@ -203,11 +203,20 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """Where the chunks of an intermediate lie: a view over segments, run-length packed."""
+    """Where the chunks of an intermediate lie: a view over segments, run-length packed.
+
+    `n_blocks_held` is None where all row blocks are stored; else so many of them are, each with all of its groups.
+    """
 
     segments: tuple[Segment, ...]
     runs: tuple[Run, ...]
     dictionaries: tuple[Dictionary, ...] = ()
+    n_blocks_held: int | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Every row can be read."""
+        return self.n_blocks_held is None
 
 
 @dataclass(frozen=True)
@@ -218,7 +227,7 @@ class Intermediate:
     ----------
     name : str
         Its path within the model, see `join_path`.
-    role : {"input", "stage", "prediction", "target", "row_label"}
+    role : {"input", "stage", "mask", "gradient", "prediction", "target", "weight", "row_label"}
         What it is to the model.
     n_rows : int
     shape : tuple of int
@@ -239,7 +248,8 @@ class Intermediate:
         Name and parameters of the codec asked for.
     summary_error : float
         Largest distance of a finite value from what a summary (`Pool`) keeps in its place, over all rows; infinity
-        where there is no bound. It adds to the error of every answer that is read.
+        where there is no bound. Of what was stored after its capture, `recompute_difference` is in it. It adds to the
+        error of every answer that is read.
     forward_seconds_per_row : float
         Measured at capture, of this stage alone.
     recompute_difference : float, optional
@@ -252,6 +262,9 @@ class Intermediate:
         lineage, the content of the input. Equal lineage, equal values. Empty: not known.
     derivation : mapping, optional
         How its values follow from those of its one parent by a rule that needs no model: ``{"op": "reshape"}``.
+    is_by_column : bool
+        Its columns, not its rows, lay together in memory: a model that is given it again adds in the same order only
+        if they do so again.
     raw_nbytes : int
         Of the values, as captured.
     stored_nbytes : int
@@ -277,6 +290,7 @@ class Intermediate:
     recompute_note: str = ""
     lineage: str = ""
     derivation: Mapping[str, Any] | None = None
+    is_by_column: bool = False
     raw_nbytes: int = 0
     stored_nbytes: int = 0
     references: References | None = None
@@ -377,6 +391,14 @@ class Version:
         Rows of one forward pass at capture; 0: the whole dataset at once.
     environment : mapping
         Versions of Python and of the libraries at capture.
+    params : mapping of str to str
+        What it was made with, as text.
+    source : mapping of str to str
+        What it belongs to: ``fold``, ``candidate`` and ``searched`` of a search.
+    states : mapping of str to str
+        Digest of what each stage or layer has learned, by name, where it is known.
+    began : str
+        When its run began, ISO 8601, by the clock of that machine. For people: nothing is ordered by it.
     """
 
     model: str
@@ -389,3 +411,7 @@ class Version:
     load_seconds: float = 0.0
     batch_rows: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    source: Mapping[str, str] = field(default_factory=dict)
+    states: Mapping[str, str] = field(default_factory=dict)
+    began: str = ""

@@ -160,11 +160,17 @@ def test_a_pooled_layer_of_one_lineage_is_recorded_again_by_the_same_pool_alone(
     with capturing(store, codec=Pool(2)) as capture:
         capture.append("layer", MAPS, lineage="of maps")
         capture.append("dense", MAPS[:, 0, 0], lineage="of dense")
-    for codec, is_held in ((Pool(2), True), (Pool(4), False), (Power(), False), ("auto", False)):
+    # The inner codec, power by five bits, kept the dense one: so would power itself; auto keeps dense layers by six.
+    for codec, is_held, is_dense_held in (
+        (Pool(2), True, True),
+        (Pool(4), False, True),
+        (Power(), False, True),
+        ("auto", False, False),
+    ):
         with capturing(store, codec=codec) as capture:
             assert capture.reuse("layer", lineage="of maps") is is_held
-            # The inner codec kept this one: so would power itself.
-            assert capture.reuse("dense", lineage="of dense")
+            assert capture.reuse("dense", lineage="of dense") is is_dense_held
+            capture.append("another", MAPS[:, 0])
     first, again = (mistique.get(store, f"lab/model@{n}/train/layer") for n in (1, 2))
     assert again.values.tobytes() == first.values.tobytes()
     assert again.max_abs_error == first.max_abs_error > 0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from itertools import combinations, pairwise
 
 
 def top_rows(scores: Sequence[float], k: int, *, largest: bool = True) -> list[int]:
@@ -48,6 +48,49 @@ def group_means(rows: Sequence[Sequence[float]], groups: Sequence[object]) -> di
         kept = [[value for value in column if not math.isnan(value)] for column in zip(*members, strict=True)]
         means[group] = [mean(column) if column else math.nan for column in kept]
     return means
+
+
+def slice_means(errors: Sequence[float], columns: Mapping[str, Sequence[object]]) -> dict[frozenset, tuple[int, float]]:
+    """Rows and mean error of every group of one and two columns, by their (column, group) pairs."""
+    members: dict[frozenset, list[float]] = {}
+    for row, error in enumerate(errors):
+        pairs = [(name, str(values[row])) for name, values in columns.items()]
+        for size in (1, 2):
+            for chosen in combinations(pairs, size):
+                members.setdefault(frozenset(chosen), []).append(error)
+    return {condition: (len(found), mean(found)) for condition, found in members.items()}
+
+
+def holm(p: Sequence[float], n_looks: int) -> list[float]:
+    """Corrected p values, by the definition: the i-th smallest times the looks that are left, never falling."""
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    corrected, largest = [0.0] * len(p), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, p[i] * (n_looks - rank)))
+        corrected[i] = largest
+    return corrected
+
+
+def kolmogorov_smirnov(first: Sequence[float], second: Sequence[float]) -> float:
+    """The largest distance between the shares of both that are not above any value."""
+    return max(
+        abs(sum(v <= at for v in first) / len(first) - sum(v <= at for v in second) / len(second))
+        for at in [*first, *second]
+    )
+
+
+def psi(first: Sequence[float], second: Sequence[float], bins: int = 10) -> float:
+    """Population stability over quantiles of the first, with a bin for what is below them and one for what is above."""
+    ordered = sorted(first)
+    ends = sorted({ordered[int(i / bins * (len(ordered) - 1))] for i in range(bins + 1)})
+    places: dict[object, list[int]] = {}
+    for side, sample in enumerate((first, second)):
+        for v in sample:
+            inside = max(1, next((i for i, end in enumerate(ends) if v <= end), 0))
+            place = "below" if v < ends[0] else "above" if v > ends[-1] else inside
+            places.setdefault(place, [0, 0])[side] += 1
+    shares = [[max(n, 0.5) / len(side) for n, side in zip(c, (first, second), strict=True)] for c in places.values()]
+    return math.fsum((q - p) * math.log(q / p) for p, q in shares)
 
 
 def distance(first: Sequence[float], second: Sequence[float], kind: str) -> float:

@@ -163,7 +163,7 @@ def redirect(shared: Store, mine: str, theirs: str) -> None:
     places = np.arange(n_chunks) - table.first_chunk[units]
     part = SegmentMove(source, table.first_chunk, np.zeros(n_chunks, np.int64), units, places)
     facts = {"made": [], "generation": 1, "forgotten": [], "unix_seconds": time.time()}
-    shared.catalog.move(move_record([part], [target], **facts))
+    shared.catalog.say(move_record([part], [target], **facts))
 
 
 def test_a_move_that_another_user_claims_is_not_followed_by_what_i_capture(store: Store) -> None:

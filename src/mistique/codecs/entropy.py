@@ -126,8 +126,8 @@ def _table_bits(n_symbols: int) -> int:
 def _thresholds(codes: np.ndarray, lag: int) -> list[int]:
     """Sums of neighbours at which a context begins: zero apart, the others of about equal size."""
     counts = np.zeros(neighbours.N_SUMS, np.int64)
-    steps = [max(n // 64, 1) for n in codes.shape]
-    neighbours.count_sums(codes, lag, *steps, counts)
+    column_step, row_step = (max(n // 64, 1) for n in codes.shape)
+    neighbours.count_sums(codes, lag, column_step, row_step, counts)
     running = np.cumsum(counts[1:])
     if not running[-1]:
         return []

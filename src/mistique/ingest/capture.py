@@ -30,6 +30,8 @@ from mistique.storage.facts import Capture as Committed
 _RAW = Raw()
 _MASK = ColumnType("uint8", "|u1")
 Asked = str | Codec | Policy
+# What a user says is stored of stages and layers, and what is said of each: "auto" is decided one by one.
+KEEP: Mapping[str, bool | str] = {"all": True, "none": False, "auto": "auto"}
 
 
 class Sink(Protocol):
@@ -43,6 +45,9 @@ class Sink(Protocol):
 
     def derived(self, lineage: str) -> Intermediate | None:
         """An intermediate of that lineage that was not stored as it follows from another."""
+
+    def pays(self, intermediate: Intermediate, *, row_seconds: float, row_nbytes: float) -> bool:
+        """Whether storing it is predicted to pay, if running the model for a row of it takes so long."""
 
     def buffer(self) -> SegmentBuffer:
         """A buffer whose segments lie in the store."""
@@ -136,7 +141,7 @@ class Capture:
             Names for the columns of a value that has none.
         **facts
             Fields of `Intermediate` (``role``, ``parents``, ``detail``, ...), ``codec``, and ``keep``: false declares
-            the intermediate without storing it.
+            the intermediate without storing it, ``"auto"`` stores it if that is predicted to pay.
 
         Raises
         ------
@@ -217,6 +222,10 @@ class Capture:
         """Whether it stores the values of an intermediate that was declared; if not, `annotate` its rows instead."""
         return name in self._open and self._open[name].keep
 
+    def columns_of(self, name: str) -> tuple[str, ...] | None:
+        """Names of the columns of an intermediate that was taken; None: it has none, or was not."""
+        return self._open[name].intermediate.columns if name in self._open else None
+
     def annotate(self, name: str, **facts: Any) -> None:
         """Change facts of an intermediate that was taken before."""
         if name in self._open:
@@ -233,6 +242,10 @@ class Capture:
                 artifact_nbytes=len(artifact.payload),
                 load_seconds=load_seconds,
             )
+
+    def describe_version(self, **facts: Any) -> None:
+        """Set fields of the version: ``params``, ``source``, ``states``."""
+        self._version = replace(self._version, **facts)
 
     def skip_model(self, note: str) -> None:
         """Say why the model is not kept."""
@@ -316,7 +329,7 @@ class Capture:
         name: str,
         described: Described,
         *,
-        keep: bool = True,
+        keep: bool | str = True,
         codec: Asked | None = None,
         **facts: Any,
     ) -> None:
@@ -334,10 +347,32 @@ class Capture:
             columns=described.columns,
             container=described.container,
             codec=chosen.config(),
+            is_by_column=described.is_by_column,
             raw_nbytes=described.raw_nbytes,
             **{"role": role, **facts},
         )
-        self._open[name] = _Open(intermediate, chosen, (keep or role != "stage") and not is_derived, is_derived)
+        is_kept = role != "stage" or (self._pays(intermediate) if keep == "auto" else bool(keep))
+        self._open[name] = _Open(intermediate, chosen, is_kept and not is_derived, is_derived)
+
+    def _pays(self, intermediate: Intermediate) -> bool:
+        """Recomputing it, and all that it is computed from, takes so long that its bytes are worth it."""
+        if intermediate.recompute_difference is None:
+            return True
+        seconds = intermediate.forward_seconds_per_row
+        seen: set[str] = set()
+        waiting = list(intermediate.parents if intermediate.parents is not None else self._open)
+        while waiting:
+            parent = waiting.pop()
+            if parent in seen or parent not in self._open:
+                continue
+            seen.add(parent)
+            node = self._open[parent].intermediate
+            seconds += node.forward_seconds_per_row
+            waiting += node.parents if node.parents is not None else self._open
+        row_nbytes = intermediate.raw_nbytes / max(intermediate.n_rows, 1)
+        if not row_nbytes:
+            row_nbytes = intermediate.n_columns * np.dtype(intermediate.types[0].cell).itemsize
+        return self._sink.pays(intermediate, row_seconds=seconds, row_nbytes=row_nbytes)
 
     def _check_new(self, name: str) -> None:
         if name in self._open:

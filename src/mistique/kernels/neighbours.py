@@ -60,14 +60,16 @@ def count_codes(codes: np.ndarray, lag: int, column_step: int, contexts: np.ndar
 @kernel("int64(Array(uint8, 2, 'C', readonly=True), Array(int64, 1, 'C', readonly=True), int64)")
 def best_lag(codes: np.ndarray, lags: np.ndarray, step: int) -> np.int64:
     """The lag at which a code is likest to the one so many columns before, by every `step`-th row of 16 columns."""
-    best, least = np.int64(1), np.inf
+    best, least = np.int64(1), np.float64(np.inf)
     for lag in lags:
         difference, n_columns = np.int64(0), np.int64(0)
         for column in range(lag, codes.shape[0], max((codes.shape[0] - lag) // 16, 1)):
             n_columns += 1
             for i in range(0, codes.shape[1], step):
-                difference += abs(np.int64(codes[column, i]) - np.int64(codes[column - lag, i]))
-        mean = np.float64(difference) / np.float64(max(n_columns, 1))
-        if n_columns > 0 and mean < least:
+                difference += np.abs(np.int64(codes[column, i]) - np.int64(codes[column - lag, i]))
+        if n_columns == 0:
+            continue
+        mean = np.float64(difference) / np.float64(n_columns)
+        if mean < least:
             best, least = lag, mean
     return best

@@ -71,11 +71,11 @@ def decoding_tables(frequencies: np.ndarray, table_bits: int, tables: np.ndarray
             while np.int64(2) << widths[code] <= following[code]:
                 widths[code] += 1
         for state in range(n_states):
-            code = np.int64(symbols[state])
-            x = following[code]
-            following[code] = x + 1
-            n_bits = table_bits - widths[code] - np.int64(x >= np.int64(2) << widths[code])
-            tables[context, state] = np.uint32(code | n_bits << 8 | ((x << n_bits) - n_states) << 16)
+            symbol = np.int64(symbols[state])
+            x = following[symbol]
+            following[symbol] = x + 1
+            n_bits = table_bits - widths[symbol] - np.int64(x >= np.int64(2) << widths[symbol])
+            tables[context, state] = np.uint32(symbol | n_bits << 8 | ((x << n_bits) - n_states) << 16)
 
 
 @kernel("void(Array(int64, 2, 'C', readonly=True), int64, int64[:, ::1], uint16[:, ::1])")
@@ -108,9 +108,9 @@ def encoding_tables(frequencies: np.ndarray, table_bits: int, steps: np.ndarray,
                 steps[context, code] = (context * n_states + first - frequency) << 32 | (low & _M32)
             first += frequency
         for state in range(n_states):
-            code = np.int64(symbols[state])
-            states[context, place[code]] = n_states + state
-            place[code] += 1
+            symbol = np.int64(symbols[state])
+            states[context, place[symbol]] = n_states + state
+            place[symbol] += 1
 
 
 @kernel("Tuple((int64, int64, int64))(int64, int64, int64, int64, uint16[::1])")
@@ -236,7 +236,7 @@ def decode_tans(
     """
     n = codes.shape[1]
     first_bit = np.int64((n * MAX_TABLE_BITS + 64 + 63) // 64 * 64)  # as `guard_words`
-    window, left = _window(n_bits, words), _WINDOW
+    window, left = _window(np.int64(n_bits), words), _WINDOW
     mask = (np.int64(1) << table_bits) - 1
     left -= table_bits
     a = (window >> left) & mask
@@ -246,7 +246,7 @@ def decode_tans(
     c = (window >> left) & mask
     left -= table_bits
     d = (window >> left) & mask
-    at = n_bits - 4 * table_bits
+    at = np.int64(n_bits - 4 * table_bits)
     sums = np.empty(n, np.uint16)
     for column in range(codes.shape[0]):
         if at < first_bit:

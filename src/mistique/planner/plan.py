@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 from math import isinf
@@ -15,7 +15,7 @@ class Candidate:
     Parameters
     ----------
     road : str
-        ``read``, ``derive from conv1``, ``recompute``, or ``recompute from scale``.
+        ``read``, ``derive from conv1``, ``recompute``, ``recompute from scale``, or ``read 1024 rows, recompute``.
     sources : tuple of str
         Intermediates that it reads: the one asked, the input, or ancestors.
     is_possible : bool
@@ -32,6 +32,16 @@ class Candidate:
     reason: str
     predicted_seconds: float = float("inf")
     predicted_nbytes: int = 0
+
+    @property
+    def runs_model(self) -> bool:
+        """It needs the model."""
+        return "recompute" in self.road.split(" from ")[0]
+
+    @property
+    def reads_target(self) -> bool:
+        """It reads what was asked for, all or some of it."""
+        return self.road.startswith("read")
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,13 @@ class Plan:
         Measured; None before the run.
     max_abs_error : float, optional
         Largest absolute error of the answer; None before the run.
+    took : mapping of str to float, optional
+        Seconds of its parts: ``read``, ``derive``, ``import`` (of the framework), ``load`` (the model), ``setup``,
+        ``run``, ``write`` (of what was stored beside the answer).
+    read_nbytes : int, optional
+        Encoded bytes that were read.
+    stored : str
+        What was stored beside the answer.
     """
 
     key: str
@@ -64,6 +81,9 @@ class Plan:
     reason: str
     seconds: float | None = None
     max_abs_error: float | None = None
+    took: Mapping[str, float] | None = None
+    read_nbytes: int | None = None
+    stored: str = ""
 
     def to_dict(self) -> dict[str, object]:
         """The plan for a program."""
@@ -73,6 +93,9 @@ class Plan:
             "reason": self.reason,
             "seconds": self.seconds,
             "max_abs_error": self.max_abs_error,
+            "took": None if self.took is None else dict(self.took),
+            "bytes": self.read_nbytes,
+            "stored": self.stored,
             "candidates": [dict(zip(("road", "seconds", "bytes", "note"), row, strict=True)) for row in self._rows()],
         }
 
@@ -90,16 +113,28 @@ class Plan:
             lines.append(f"{cells}  {row[4]}".rstrip())
         lines.append(f"chosen: {self.reason}")
         if self.seconds is not None:
-            bound = f", {format_bound(self.max_abs_error)}" if self.max_abs_error else ""
-            lines.append(f"measured: {format_seconds(self.seconds)}{bound}")
+            lines.append(f"measured: {self._measured()}")
         return "\n".join(lines)
+
+    def _measured(self) -> str:
+        """What it really took, in parts, and what it gave."""
+        parts = [f"{name} {format_seconds(seconds)}" for name, seconds in (self.took or {}).items()]
+        total = format_seconds(self.seconds or 0.0)
+        notes = [f"{total} ({', '.join(parts)})" if parts else total]
+        if self.read_nbytes is not None:
+            notes.append(f"{format_nbytes(self.read_nbytes)} read")
+        if self.max_abs_error:
+            notes.append(format_bound(self.max_abs_error))
+        return "; ".join([*notes, *([self.stored] if self.stored else [])])
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{name}</th>" for name in ("", "road", "predicted", "bytes", "note"))
         body = "".join(
             "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in self._cells(c)) + "</tr>" for c in self.candidates
         )
-        return f"<p>{escape(self._title())}</p><table><tr>{head}</tr>{body}</table><p>{escape(str(self))}</p>"
+        said = [f"chosen: {self.reason}", *([f"measured: {self._measured()}"] if self.seconds is not None else [])]
+        foot = "".join(f"<p>{escape(line)}</p>" for line in said)
+        return f"<p>{escape(self._title())}</p><table><tr>{head}</tr>{body}</table>{foot}"
 
     def _title(self) -> str:
         return f"{self.key}: {self.n_rows} of {self.of_rows} rows, {self.n_columns} of {self.of_columns} columns"

@@ -37,11 +37,12 @@ def read_whole_shape(
     -------
     values : Values
     max_abs_error : float
-        Of what was read, and what the summary adds.
+        Of what was read, and what a summary, or having been recomputed, adds.
     """
     pool = pool_of(intermediate)
     if pool is None:
-        return read_stored(intermediate, rows, columns)
+        values, error = read_stored(intermediate, rows, columns)
+        return values, error + intermediate.summary_error
     stored, needed = stored_columns(intermediate, columns)
     values, error = read_stored(stored, rows, needed)
     _, sources = array_places(stored, needed)

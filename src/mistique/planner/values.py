@@ -48,6 +48,22 @@ class Values:
         ]
         return Values(self.intermediate, self.columns, parts)
 
+    def joined(self, other: Values) -> Values:
+        """Its rows, and below them those of another with the same columns."""
+        if isinstance(self.parts, np.ndarray):
+            assert isinstance(other.parts, np.ndarray)
+            return Values(self.intermediate, self.columns, np.concatenate([self.parts, other.parts]))
+        assert isinstance(other.parts, list)
+        parts = [
+            Column(
+                np.concatenate([a.cells, b.cells]),
+                None if a.valid is None or b.valid is None else np.concatenate([a.valid, b.valid]),
+                a.type,
+            )
+            for a, b in zip(self.parts, other.parts, strict=True)
+        ]
+        return Values(self.intermediate, self.columns, parts)
+
     def reorder(self, columns: np.ndarray) -> Values:
         """The same with its columns in this order."""
         order = np.searchsorted(self.columns, columns)
@@ -77,8 +93,9 @@ class Values:
             together = columns[0].base
             if together is not None and all(column.base is together for column in columns):
                 rows = [column.ctypes.data for column in columns]
-                if together.ndim == 2 and rows == [row.ctypes.data for row in together]:
-                    return together.T
+                is_all = together.shape == (len(columns), self.n_rows)
+                if is_all and rows == [row.ctypes.data for row in together]:
+                    return together.view(columns[0].dtype).T
             return np.stack(columns, axis=1)
         table = np.empty((self.n_rows, len(columns)), object)
         for i, column in enumerate(columns):
@@ -103,15 +120,20 @@ class Values:
         """The container that was captured, to run a model on."""
         container = self.intermediate.container
         if container == "frame":
-            return self.to_frame(index)
+            frame = self.to_frame(index)
+            kinds = set(frame.dtypes)
+            # A frame that was made of a matrix keeps it: it lies row by row, where one of columns does not.
+            if not self.intermediate.is_by_column and len(kinds) == 1 and kinds.pop().kind in "biuf":
+                frame = type(frame)(np.ascontiguousarray(frame.to_numpy()), index=index, columns=frame.columns)
+            return frame
         if container == "series":
             return self.to_frame(index).iloc[:, 0]
         if container == "sparse":
             from scipy.sparse import csr_matrix
 
             return csr_matrix(self.to_numpy())
-        # A model may add in another order where rows do not lie together.
-        return np.ascontiguousarray(self.to_numpy())
+        # A model may add in another order where rows, or columns, do not lie together as they did.
+        return (np.asfortranarray if self.intermediate.is_by_column else np.ascontiguousarray)(self.to_numpy())
 
 
 def array_places(intermediate: Intermediate, columns: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:

@@ -23,4 +23,4 @@ def axes_of(ax: Any, *, width: float = 7.0, height: float = 4.0) -> Any:
 
 def title(ax: Any, asked: str, of: str) -> None:
     """What was asked, of which model, over which data."""
-    ax.set_title(f"{fill(asked, 70)}\n{fill(of, 80)}", fontsize=10, loc="left")
+    ax.set_title(f"{fill(asked, 70)}\n{fill(of, 80)}", fontsize=10, loc="left", parse_math=False)

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from textwrap import fill
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from mistique.planner.plan import Plan, format_bound
+from mistique.queries.exchange import to_arrow, to_xarray
 
 _SHOWN_ROWS, _SHOWN_COLUMNS, _SHOWN_CELL, _SHOWN_LABEL = 10, 8, 14, 40
 
@@ -36,6 +37,8 @@ class Answer:
         The road taken, and why.
     """
 
+    _dims: ClassVar[tuple[str, ...]] = ("row", "column")
+
     key: str
     values: np.ndarray
     rows: np.ndarray
@@ -53,6 +56,26 @@ class Answer:
     def to_numpy(self) -> np.ndarray:
         """The values."""
         return self.values
+
+    def to_xarray(self) -> Any:
+        """The values as an `xarray.DataArray`, dimensions named and labelled.
+
+        Raises
+        ------
+        MissingExtraError
+            xarray is not installed.
+        """
+        return to_xarray(self)
+
+    def dimensions(self) -> tuple[tuple[str, ...], tuple[np.ndarray | None, ...]]:
+        """Names of the dimensions of `values`, and the labels along each; None: they are numbered."""
+        names = self._dims[: self.values.ndim]
+        columns = np.array(self.columns, object) if self.values.ndim > 1 else None
+        return names, (self.rows, columns)[: self.values.ndim]
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """The frame for whatever reads Arrow: ``polars.DataFrame(answer)``, ``pyarrow.table(answer)``, DuckDB."""
+        return to_arrow(self).__arrow_c_stream__(requested_schema)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from mistique.errors import QueryError
 from mistique.planner.execute import execute
 from mistique.planner.plan import Plan
 from mistique.queries.answer import Plotted
+from mistique.queries.losses import loss_of_rows
 from mistique.queries.selection import group_of_rows, in_order, labels_of, matched_rows, select_columns
 from mistique.schema import TARGET, Intermediate, Key
 from mistique.storage.facts import Capture
@@ -37,6 +38,8 @@ class ColDiff(Plotted):
     other_plan : Plan
         The road taken for the second.
     """
+
+    _dims: ClassVar[tuple[str, ...]] = ("group", "figure")
 
     other: str
     measure: str
@@ -111,8 +114,8 @@ def col_diff(
     if not len(rows):
         raise QueryError(f"{first.plan.key} and {second.plan.key} have no row label in common")
     if first.target is not None and second.target is not None:
-        measure, measured = _errors(first.values, first.target)
-        _, other_measured = _errors(second.values, second.target)
+        measure, measured = loss_of_rows(first.values, first.target)
+        _, other_measured = loss_of_rows(second.values, second.target)
     else:
         measure, measured, other_measured = "value", first.numbers(), second.numbers()
     measured, other_measured = measured[rows], other_measured[other_rows]
@@ -173,17 +176,6 @@ def _side(store: Store, key: str | Key, column: Any, unit: Any, exact: bool) -> 
             target = execute(store, capture, node)[0].to_numpy().reshape(node.n_rows, -1)
     labels = labels_of(store, capture, intermediate.n_rows, None)
     return _Side(capture, intermediate, array[:, 0] if array.shape[1] == 1 else array, target, labels, plan)
-
-
-def _errors(prediction: np.ndarray, target: np.ndarray) -> tuple[str, np.ndarray]:
-    """The error of each row."""
-    truth = target[:, 0] if target.shape[1] == 1 else target
-    if prediction.ndim == 2 and truth.ndim == 1:
-        return "error rate", (prediction.argmax(axis=1) != truth).astype(np.float64)
-    if prediction.ndim == 1 and (prediction.dtype.kind not in "f" or truth.dtype.kind not in "iufb"):
-        return "error rate", (prediction != truth).astype(np.float64)
-    error = np.abs(prediction.astype(np.float64) - truth.astype(np.float64))
-    return "absolute error", error if error.ndim == 1 else error.mean(axis=1)
 
 
 def _compare(first: np.ndarray, second: np.ndarray) -> list[float]:

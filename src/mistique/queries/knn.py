@@ -12,9 +12,9 @@ from mistique.planner.examples import run_on
 from mistique.planner.execute import execute
 from mistique.planner.plan import Plan, format_bound
 from mistique.planner.values import Values
-from mistique.queries.row_distances import DISTANCES, distance_error, distances_to
 from mistique.queries.examples import Examples
 from mistique.queries.portions import Portions, number_columns, numbers_of
+from mistique.queries.row_distances import DISTANCES, distance_error, distances_to
 from mistique.queries.selection import labels_of, one_row
 from mistique.schema import Key
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-import time
 import warnings
-from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,9 +14,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from mistique.codecs import Codec, Policy
 from mistique.errors import CaptureError, CaptureWarning, ModelMismatchError
+from mistique.sklearn.running import Running
+from mistique.sklearn.search import settings_of
 from mistique.sklearn.stage_records import FEW_ROWS_DIFFER, CapturedRun, CaptureSettings, StageRecords
-from mistique.sklearn.stages import Stage, as_pipeline, stages_of
-from mistique.sklearn.undisturbed import Attempt, attempt, copy_rows, count_rows
+from mistique.sklearn.stages import Stage, as_pipeline, stages_of, steps_of
+from mistique.sklearn.undisturbed import Attempt, attempt, count_rows
 from mistique.store import Store
 
 # The runs of models that have no room for them, which is every model but our own Pipeline, by the hash of
@@ -52,7 +51,8 @@ def capture(
         What the data are called: ``valid``.
     model : str, optional
         Name of the model; by default the one given to `Pipeline.set_capture`.
-    keep : {"all", "none"}, default "all"
+    keep : {"all", "none", "auto"}, default "all"
+        As in `Pipeline.set_capture`.
     codec : str, Codec or Policy, default "auto"
         ``"auto"`` keeps tables exactly.
     on_error : {"raise", "warn"}, default "raise"
@@ -100,57 +100,36 @@ def capture(
 
 def _capture(pipe: Any, X: Any, y: Any, settings: CaptureSettings) -> str | None:
     pipeline = as_pipeline(pipe)
-    if not any(stage.method in ("", "transform", "predict") for stage in stages_of(pipeline)):
+    if not any(stage.method in ("", "transform", "predict") for stage in steps_of(pipeline)):
         raise CaptureError(f"expected a fitted model that can transform or predict, got a {type(pipe).__name__}")
     _check_fitted(pipe, pipeline, settings.model)
     _check_lengths(X, y)
     fingerprint = attempt(lambda: joblib.hash(pipeline)).value or str(id(pipe))
     run = _known_run(pipe, settings, fingerprint)
-    taken = settings.start(run.run_id if run else None)
+    taken = settings.start(run.run_id if run else None, params=settings_of(pipe))
     with taken:
         records = StageRecords(taken, settings, X, y)
-        value, is_copied = X, False
-        held: list[Stage] = []
-        for stage in stages_of(pipeline):
-            if stage.method == "fit_predict":
-                break
-            if records.is_held(stage):
-                held.append(stage)
-                continue
-            if not is_copied:
-                value, is_copied = copy_rows(X), True
-            # What is held has not been run so far, and is only for the sake of a stage after it that is new.
-            for before in held:
-                value, _ = _run(before, value, records, X, pipeline, settings.model)
-                records.passed(before, value)
-            held.clear()
-            value, seconds = _run(stage, value, records, X, pipeline, settings.model)
-            records.add(stage, value, seconds=seconds, label=FEW_ROWS_DIFFER.format(stage.method))
+        stages = [stage for stage in stages_of(pipeline) if stage.method != "fit_predict"]
+        running = Running(X, stages, records.is_quiet)
+        for i, stage in enumerate(stages):
+            # What is held is run for the sake of a stage after it that is new, and only then.
+            if not records.is_held(stage):
+                done = running.run(stage)
+                if done.value is None:
+                    raise _explained(running.failed or stage, done, X, pipeline, settings.model) from done.error
+                value, seconds = done.value
+                records.add(stage, value, seconds=seconds, label=FEW_ROWS_DIFFER.format(stage.method))
+            for name in {stage.name, stage.parent} - {later.parent for later in stages[i + 1 :]}:
+                running.forget(name)
         records.keep_model(pipe)
     if taken.committed is not None and run is None:
         _remember(pipe, fingerprint, CapturedRun(settings.store.uri, settings.model, taken.run_id))
     return taken.committed
 
 
-def _run(stage: Stage, value: Any, records: StageRecords, X: Any, pipeline: Pipeline, model: str) -> tuple[Any, float]:
-    """What a stage gives, and the seconds that it took."""
-    runner = stage
-    if not records.is_quiet(stage):
-        # A copy runs, so that the user's estimator draws no random number and counts no call; one that cannot be
-        # copied runs itself.
-        private = attempt(partial(copy.deepcopy, stage.estimator))
-        runner = stage if private.error is not None else stage.with_estimator(private.value)
-    started = time.perf_counter()
-    outcome = attempt(partial(runner.run, value))
-    seconds = time.perf_counter() - started
-    if outcome.error is not None:
-        raise _explained(stage, outcome, X, pipeline, model) from outcome.error
-    return outcome.value, seconds
-
-
 def _check_fitted(pipe: Any, pipeline: Pipeline, model: str) -> None:
     # Of classes that are not scikit-learn's there is no telling.
-    for estimator in (pipe, *(stage.estimator for stage in stages_of(pipeline))):
+    for estimator in (pipe, *(stage.estimator for stage in steps_of(pipeline))):
         if isinstance(estimator, BaseEstimator):
             try:
                 check_is_fitted(estimator)
@@ -171,7 +150,7 @@ def _check_lengths(X: Any, y: Any) -> None:
 
 def _explained(stage: Stage, outcome: Attempt[Any], X: Any, pipeline: Pipeline, model: str) -> Exception:
     """The error of a model that did not take its data, in the words of the features where these are the cause."""
-    first = next((s.estimator for s in stages_of(pipeline) if s.method), None)
+    first = next((s.estimator for s in steps_of(pipeline) if s.method), None)
     expected_names = getattr(first, "feature_names_in_", None)
     got_names = list(X.columns) if hasattr(X, "columns") else None
     if expected_names is not None and got_names is not None and list(expected_names) != got_names:

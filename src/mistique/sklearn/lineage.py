@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from mistique.schema import INPUT
 from mistique.sklearn.content import combined, content_digest
 from mistique.sklearn.stages import Stage
 from mistique.sklearn.vouched import FittedState, fit_transform_is_transform, fitted_state, surroundings
 
 
 class Lineages:
-    """The lineage of a model's stages over one dataset, one after the other.
+    """The lineage of a model's stages over one dataset, each taken after its parent.
 
     A stage that can be vouched for has the lineage of its input and of its fitted state. What any other gave has the
     digest of its content instead, so that those after it have a lineage again.
@@ -25,14 +26,18 @@ class Lineages:
 
     def __init__(self, X: Any, y: Any, *, fit_is_plain: bool = True) -> None:
         self.of_input, self.of_target = seen(X, None), seen(y, None) if y is not None else combined("no target")
-        self._before = self.of_input
+        self._of = {INPUT: self.of_input}
         self._fit_is_plain = fit_is_plain
         self._surroundings = surroundings()
         self._states: dict[int, tuple[Any, FittedState | None]] = {}
-        self.is_foreseen = bool(self.of_input)
+        self._foreseen = {INPUT: bool(self.of_input)}
+
+    def is_foreseen(self, stage: Stage) -> bool:
+        """What goes into a stage is known without a look at it."""
+        return self._foreseen.get(stage.parent, False)
 
     def after(self, stage: Stage, *, is_fit: bool = False) -> str:
-        """The lineage of what a fitted stage gives for what came before it; empty: that has to be seen.
+        """The lineage of what a fitted stage gives for its parent's output; empty: that has to be seen.
 
         Parameters
         ----------
@@ -40,8 +45,11 @@ class Lineages:
         is_fit : bool, default False
             The output came with the fit, and not of a call of its method afterwards.
         """
-        if not self._before or not stage.method:
-            return self._before
+        before = self._of.get(stage.parent, "")
+        if before and stage.branches:
+            before = combined("branch", before, *((b.columns, b.is_series) for b in stage.branches))
+        if not before or not stage.method:
+            return before
         state = self.state_of(stage.estimator)
         if state is None or not state.is_determined or stage.method == "fit_predict":
             return ""
@@ -51,19 +59,21 @@ class Lineages:
             if not self._fit_is_plain or state.has_chance or not self.of_target:
                 return ""
             how, target = "fit_transform", self.of_target
-        return combined("stage", self._surroundings, self._before, state.digest, how, target)
+        parts = [] if stage.weight is None and stage.output is None else [stage.weight, stage.output]
+        return combined("stage", self._surroundings, before, state.digest, how, target, *parts)
 
-    def goes_on(self, lineage: str, *, is_foreseen: bool) -> None:
-        """The stage after the one that was last asked for has this lineage.
+    def goes_on(self, stage: Stage, lineage: str, *, is_foreseen: bool) -> None:
+        """A stage has this lineage.
 
         Parameters
         ----------
+        stage : Stage
         lineage : str
         is_foreseen : bool
-            It follows from the input's: so do the facts of its recomputation, which is from the input.
+            It follows from its parent's: so do the facts of its recomputation, if its parent's do.
         """
-        self._before = lineage
-        self.is_foreseen = self.is_foreseen and is_foreseen
+        self._of[stage.name] = lineage
+        self._foreseen[stage.name] = is_foreseen and self.is_foreseen(stage)
 
     def state_of(self, estimator: Any) -> FittedState | None:
         """What an estimator has learned, digested once."""

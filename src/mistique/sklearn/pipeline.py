@@ -21,7 +21,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_memory
 
 from mistique.codecs import Codec, Policy, resolve_codec
-from mistique.sklearn.recording import FitRecording, observed_memory, recording_of
+from mistique.sklearn.recording import FitRecording, recording_of
 from mistique.sklearn.stage_records import CapturedRun, CaptureSettings
 from mistique.store import Store
 
@@ -70,9 +70,9 @@ class Pipeline(sklearn.pipeline.Pipeline):
             Its name in the store, such as ``homes/ridge``. Each fit is a new version of it.
         dataset : str, default "train"
             What the training data are called.
-        keep : {"all", "none"}, default "all"
-            What is stored of the stages' outputs; ``"none"`` leaves them to be recomputed. The input, the
-            target and the prediction are stored always.
+        keep : {"all", "none", "auto"}, default "all"
+            What is stored of the stages' outputs; ``"none"`` leaves them to be recomputed, ``"auto"`` stores those
+            that take long to recompute for their bytes. The input, the target and the prediction are stored always.
         codec : str, Codec or Policy, default "auto"
             How stages' outputs are encoded: ``"auto"`` keeps tables exactly.
         on_error : {"warn", "raise"}, default "warn"
@@ -143,7 +143,7 @@ class Pipeline(sklearn.pipeline.Pipeline):
         self._validate_steps()
         memory = check_memory(self.memory)
         recording.begin(X, y)
-        with observed_memory(self, memory, recording):
+        with recording.observing(memory):
             Xt = super()._fit(X, y, routed_params, raw_params, callback_ctx)
         recording.before_last_step(Xt)
         return Xt

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,8 +11,9 @@ import sklearn
 
 from mistique.errors import ModelMismatchError, UntrustedArtifactError
 from mistique.planner.recomputer import Recomputer, Trust
-from mistique.schema import INPUT, Intermediate
+from mistique.schema import Intermediate
 from mistique.sklearn.artifact import load_cloudpickle, load_skops, untrusted_types
+from mistique.sklearn.stage_records import environment
 from mistique.sklearn.stages import Stage, stages_of
 from mistique.sklearn.undisturbed import Attempt, attempt, copy_rows
 from mistique.storage.artifacts import Artifact
@@ -51,6 +52,14 @@ class SklearnRecomputer:
             ) from loaded.error
         return loaded.value
 
+    def environment(self) -> Mapping[str, str]:
+        """Versions of Python, scikit-learn and NumPy."""
+        return environment()
+
+    def sets_up(self, environment: Mapping[str, str]) -> bool:
+        """Never: a pipeline runs as it is loaded."""
+        return False
+
     def run(
         self,
         model: Any,
@@ -73,11 +82,12 @@ class SklearnRecomputer:
         All rows go through a step at once, as they did at capture; `batch_rows` has no meaning here. The
         values given are copied once: a step with ``copy=False`` changes its input in place.
         """
-        steps = _steps_between(model, sources, target)
+        stages = stages_of(model)
+        steps = _steps_between(stages, sources, target)
         (value,) = sources.values()
         value = copy_rows(value)
         seconds: dict[str, float] = {}
-        with sklearn.config_context(transform_output=_output_container(intermediates)):
+        with sklearn.config_context(transform_output=_output_container(stages, intermediates)):
             for stage in steps:
                 started = time.perf_counter()
                 outcome = attempt(partial(stage.run, value))
@@ -104,31 +114,33 @@ class SklearnRecomputer:
             raise UntrustedArtifactError(model=model, kind=artifact.kind, types=missing)
 
 
-def _steps_between(model: Any, sources: Mapping[str, Any], target: str) -> tuple[Stage, ...]:
+def _steps_between(stages: Sequence[Stage], sources: Mapping[str, Any], target: str) -> list[Stage]:
     """The stages after the source, up to and with the target."""
-    stages = stages_of(model)
-    names = [INPUT, *(stage.name for stage in stages)]
-    if target not in names[1:]:
+    by_name = {stage.name: stage for stage in stages}
+    if target not in by_name:
         raise ModelMismatchError(
             model="in the store",
-            expected=f"one of its stages, {', '.join(names[1:])}",
+            expected=f"one of its stages, {', '.join(by_name)}",
             got=target,
             hint="Only stages and the prediction can be recomputed",
         )
-    before = [name for name in sources if name in names[: names.index(target)]]
-    if len(before) != 1 or len(sources) != 1:
+    steps = [by_name[target]]
+    while steps[0].parent in by_name and steps[0].parent not in sources:
+        steps.insert(0, by_name[steps[0].parent])
+    if len(sources) != 1 or steps[0].parent not in sources:
         raise ModelMismatchError(
             model="in the store",
-            expected=f"values of one of {', '.join(names[: names.index(target)])}",
+            expected=f"values of one of {', '.join(step.parent for step in steps)}",
             got=", ".join(sources) or "nothing",
-            hint="A pipeline is a chain: one ancestor is enough",
+            hint="A stage has one way back to the input: one ancestor is enough",
         )
-    return stages[names.index(before[0]) : names.index(target)]
+    return steps
 
 
-def _output_container(intermediates: Mapping[str, Intermediate]) -> str:
+def _output_container(stages: Sequence[Stage], intermediates: Mapping[str, Intermediate]) -> str:
     """pandas, when every transformer gave frames at capture: sklearn.set_config may have asked for it globally."""
-    transformed = {i.container for i in intermediates.values() if i.role == "stage" and i.detail != "passthrough"}
+    names = [stage.name for stage in stages if stage.method == "transform" and stage.name in intermediates]
+    transformed = {intermediates[name].container for name in names}
     return "pandas" if transformed == {"frame"} else "default"
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any
@@ -15,9 +13,12 @@ from sklearn.pipeline import Pipeline
 
 from mistique.errors import CaptureError, CaptureWarning
 from mistique.ingest.capture import Capture
+from mistique.sklearn.running import Running
+from mistique.sklearn.search import settings_of, surrounding
 from mistique.sklearn.stage_records import FEW_ROWS_DIFFER, CapturedRun, CaptureSettings, StageRecords
-from mistique.sklearn.stages import Stage, stages_of
+from mistique.sklearn.stages import Stage, inside, scores_of, steps_of
 from mistique.sklearn.undisturbed import Attempt, attempt, copy_rows
+from mistique.sklearn.watching import ReportingMemory, Seen, is_caching, watched
 
 # Not an attribute of the pipeline: callbacks and joblib copy and pickle a pipeline while it is fitted.
 _running: ContextVar[FitRecording | None] = ContextVar("_running", default=None)
@@ -54,7 +55,11 @@ class FitRecording:
         self._records: StageRecords | None = None
         self._stages: tuple[Stage, ...] = ()
         self._n_done = 0
+        self._seen: Seen = {}
+        self._before: Any = None
         self._before_last: Attempt[Any] = Attempt(None)
+        self._memory: Any = None
+        self._watching = ExitStack()
         self._token: Token[FitRecording | None] | None = None
         self.run: CapturedRun | None = None
 
@@ -62,29 +67,48 @@ class FitRecording:
         """Take the input and the target, before any step can change them. Not yet with an observed memory."""
 
         def start() -> None:
-            self._stages = stages_of(self.pipeline)
-            self._capture = self._settings.start()
+            self._stages = steps_of(self.pipeline)
+            around = surrounding()
+            self._capture = self._settings.start(params=settings_of(self.pipeline), source=around.facts)
             is_plain = self._is_plain and self.pipeline.memory is None
-            self._records = StageRecords(self._capture, self._settings, X, y, fit_is_plain=is_plain)
+            self._records = StageRecords(
+                self._capture, self._settings, X, y, fit_is_plain=is_plain, positions=around.train
+            )
 
         self._guarded(start)
 
     def before_step(self, X: Any) -> None:
         """Take what the steps before an estimator passed on unchanged: `X` is about to go into that estimator."""
         while self._n_done < len(self._stages) and not self._stages[self._n_done].method:
-            self._record(X, None, seconds=0.0)
+            self._record(self._next(None), X, seconds=0.0)
+        self._before = X
+
+    @contextmanager
+    def around_step(self, transformer: Any) -> Iterator[None]:
+        """While a transformer is fitted, see what is inside of it."""
+        if self._records is None or self._n_done == len(self._stages) or is_caching(self._memory):
+            yield
+        else:
+            with watched(transformer, self._stages[self._n_done].name, self._seen):
+                yield
 
     def after_step(self, Xt: Any, transformer: Any, *, seconds: float) -> None:
-        """Take the output of a fitted transformer."""
-        self._record(Xt, transformer, seconds=seconds)
+        """Take the output of a fitted transformer, and before it what is inside of it."""
+        if self._records is not None:
+            stage = self._next(transformer)
+            self._record_inside(stage, Xt)
+            self._record(stage, Xt, seconds=seconds)
 
     def before_last_step(self, Xt: Any) -> None:
         """Keep what goes into the last step: it is run again once fitted, and may change its input in place."""
         self.before_step(Xt)
-        if self._records is None or self._n_done == len(self._stages):
+        if self._records is None:
             return
+        last = self.pipeline.steps[-1][1]
+        if self._method == "fit_transform" and self._n_done < len(self._stages):
+            self._watching.enter_context(watched(last, self._stages[self._n_done].name, self._seen))
         # A copy runs at 8 GB/s, far faster than a fit or an encoding; none is taken when nothing more is to be run.
-        if not self._gives(self._stages[self._n_done]):
+        if last is not None and not isinstance(last, str) and self._method != "fit_predict":
             self._before_last = attempt(lambda: copy_rows(Xt))
 
     def finish(self, result: Any) -> None:
@@ -95,65 +119,103 @@ class FitRecording:
         result : object
             What the fit method gave.
         """
+        self._watching.close()
         if self._records is None:
             return
+        # Only now a model that is made of others knows what it can do (a stack of regressors).
+        self._guarded(self._look_again)
         if self._n_done < len(self._stages):
             stage = self._stages[self._n_done]
-            if self._gives(stage):
-                self._record(result, stage.estimator, seconds=None)
+            if self._method == "fit_transform" and stage.method == "transform":
+                self._record_inside(stage, result)
+                self._record(self._next(stage.estimator), result, seconds=None)
+            elif self._method == "fit_predict" and stage.role == "prediction":
+                self._record(self._next(stage.estimator), result, seconds=None)
             elif stage.method != "fit_predict":
                 self._run_last(stage)
         self._guarded(lambda: self._records.keep_model(self.pipeline) if self._records else None)
 
-    def _gives(self, last: Stage) -> bool:
-        """The fit method itself gives the output of the last step."""
-        if self._method == "fit_transform":
-            return last.method == "transform"
-        return self._method == "fit_predict" and last.role == "prediction"
+    def _look_again(self) -> None:
+        self._stages = (*self._stages[: self._n_done], *steps_of(self.pipeline)[self._n_done :])
 
-    def _run_last(self, stage: Stage) -> None:
-        records = self._records
+    def _next(self, estimator: Any) -> Stage:
+        stage = self._stages[self._n_done].with_estimator(estimator)
+        self._n_done += 1
+        return stage
+
+    def _run_last(self, last: Stage) -> None:
+        """Run the last step, what is inside of it and what it gives beside, on what went into it."""
+        if self._before_last.error is not None:
+            self._failed_to_run(last, self._before_last)
+            return
+        stages = [*inside(last), *scores_of(last), last]
+        running = Running(self._before_last.value, stages, self._is_quiet, start=last.parent)
+        for stage in stages:
+            if self._is_held(stage) or self._records is None:
+                continue
+            done = running.run(stage)
+            if done.value is not None:
+                value, seconds = done.value
+                self._record(stage, value, seconds=seconds, is_fit=False)
+            else:
+                self._failed_to_run(stage, done)
+
+    def _failed_to_run(self, stage: Stage, outcome: Attempt[Any]) -> None:
+        if self._settings.on_error == "raise":
+            raise CaptureError(f"the output of {stage.name!r} was not captured: {outcome.why}") from outcome.error
+        self._warn(f"{stage.name} was not stored: {outcome.why}")
+
+    def _record_inside(self, composite: Stage, given: Any) -> None:
+        """Take what is inside of a composite that was just fitted: as seen, or run again where that is the same."""
+        stages = attempt(lambda: inside(composite)).value or ()
+        seen, self._seen = self._seen, {}
+        if not stages:
+            return
+        seen[composite.name] = given, None
+        running = Running(self._before, stages, self._is_quiet, start=composite.parent)
+        missing: list[str] = []
+        for stage in stages:
+            found = next((seen[name] for name in stage.names if name in seen), None)
+            if found is not None:
+                self._record(stage, found[0], seconds=found[1])
+            elif not self._is_held(stage, is_fit=True) and self._records is not None:
+                done = running.run(stage) if self._records.is_known(stage) else Attempt(None)
+                if done.value is None:
+                    missing.append(stage.name)
+                else:
+                    self._record(stage, done.value[0], seconds=done.value[1])
+        if missing and self._records is not None:
+            self._warn(
+                f"{', '.join(missing)} was not stored: it was computed in another process or found in a cache, and "
+                "what fit_transform gave there cannot be computed again with certainty"
+            )
+
+    def _is_quiet(self, stage: Stage) -> bool:
+        return self._records is not None and self._records.is_quiet(stage)
+
+    def _is_held(self, stage: Stage, *, is_fit: bool = False) -> bool:
         is_held = False
 
         def look() -> None:
             nonlocal is_held
-            is_held = records is not None and records.is_held(stage)
-
-        def run() -> tuple[Any, float]:
-            # A copy: a predictor may draw from a random state of its own, or count its calls.
-            is_quiet = records is not None and records.is_quiet(stage)
-            private = stage if is_quiet else stage.with_estimator(copy.deepcopy(stage.estimator))
-            started = time.perf_counter()
-            return private.run(self._before_last.value), time.perf_counter() - started
+            is_held = self._records is not None and self._records.is_held(stage, is_fit=is_fit)
 
         self._guarded(look)
-        if is_held or self._records is None:
-            return
-        outcome = self._before_last if self._before_last.error is not None else attempt(run)
-        if outcome.value is not None:
-            value, seconds = outcome.value
-            self._record(value, stage.estimator, seconds=seconds, is_fit=False)
-        elif self._settings.on_error == "raise":
-            raise CaptureError(f"the output of {stage.name!r} was not captured: {outcome.why}") from outcome.error
-        else:
-            self._warn(f"{stage.name} was not stored: {outcome.why}")
+        return is_held
 
-    def _record(self, value: Any, estimator: Any, *, seconds: float | None, is_fit: bool = True) -> None:
-        if self._records is None:
+    def _record(self, stage: Stage, value: Any, *, seconds: float | None, is_fit: bool = True) -> None:
+        records = self._records
+        if records is None:
             return
-        records, stage = self._records, self._stages[self._n_done].with_estimator(estimator)
-        self._n_done += 1
         if stage.role == "prediction" and self._method == "fit_predict":
             label = f"fit_predict and {stage.method} differ here"
-        elif stage.role == "prediction":
+        elif not is_fit:
             label = FEW_ROWS_DIFFER.format(stage.method)
         else:
             label = "fit_transform and transform differ here"
 
         def take() -> None:
-            if records.is_held(stage, is_fit=is_fit):
-                records.passed(stage, value)
-            else:
+            if not records.is_held(stage, is_fit=is_fit):
                 records.add(stage, value, seconds=seconds, label=label, is_fit=is_fit)
 
         self._guarded(take)
@@ -182,6 +244,7 @@ class FitRecording:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._watching.close()
         if self._token is not None:
             _running.reset(self._token)
         if error is not None:
@@ -192,39 +255,14 @@ class FitRecording:
             if capture.committed is not None:
                 self.run = CapturedRun(self._settings.store.uri, self._settings.model, capture.run_id)
 
-
-class ObservedMemory:
-    """The memory of a pipeline, reporting each transformer that is fitted through it or found in it."""
-
-    def __init__(self, memory: Any, recording: FitRecording) -> None:
-        self._memory, self._recording = memory, recording
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._memory, name)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return copy.copy, (self._memory,)
-
-    def cache(self, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-        """The function that the memory makes of one, with a report after each call."""
-        cached = self._memory.cache(function, **options)
-
-        def observed(transformer: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
-            self._recording.before_step(X)
-            started = time.perf_counter()
-            Xt, fitted = cached(transformer, X, *args, **kwargs)
-            self._recording.after_step(Xt, fitted, seconds=time.perf_counter() - started)
-            return Xt, fitted
-
-        return observed
-
-
-@contextmanager
-def observed_memory(pipeline: Pipeline, memory: Any, recording: FitRecording) -> Iterator[None]:
-    """Within it, the pipeline's memory reports to a recording; afterwards it is what it was."""
-    before = pipeline.memory
-    pipeline.memory = ObservedMemory(memory, recording)
-    try:
-        yield
-    finally:
-        pipeline.memory = before
+    @contextmanager
+    def observing(self, memory: Any) -> Iterator[None]:
+        """Within it, the pipeline's memory reports what is fitted through it or found in it."""
+        original, self._memory = self.pipeline.memory, memory
+        self.pipeline.memory = ReportingMemory(
+            memory, before=self.before_step, after=self.after_step, around=self.around_step, original=original
+        )
+        try:
+            yield
+        finally:
+            self.pipeline.memory = original

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from mistique.schema import INPUT
 from mistique.sklearn.content import is_matrix
 from mistique.sklearn.stages import Stage
-from mistique.sklearn.undisturbed import Attempt, attempt, count_rows, last_rows
+from mistique.sklearn.undisturbed import Attempt, attempt, copy_rows, count_rows, last_rows
 
 SAMPLE_ROWS = 64
 # Rounding in another batch geometry moves a float64 by 1e-13 of its column's size and a float32 by 1e-7; what
@@ -40,7 +41,7 @@ class Checked:
 
 
 class Sample:
-    """The last rows of the input, carried through the fitted stages one after the other.
+    """The last rows of the input, carried through the fitted stages, each after its parent.
 
     The rows go from stage to stage, as when everything is recomputed from the input. So when one stage cannot
     be recomputed, those after it cannot either.
@@ -59,13 +60,13 @@ class Sample:
     def __init__(self, X: Any) -> None:
         n_rows = count_rows(X) or 0
         self._n_rows = min(SAMPLE_ROWS, n_rows - n_rows // 2)
-        self._carried = attempt(lambda: last_rows(X, self._n_rows))
-        self._note = self._carried.why
-        self._passed_over: list[tuple[Stage, bool]] = []
+        self._carried: dict[str, Attempt[Any]] = {INPUT: attempt(lambda: last_rows(X, self._n_rows))}
+        self._notes = {INPUT: self._carried[INPUT].why}
+        self._passed_over: dict[str, tuple[Stage, bool]] = {}
 
     def pass_over(self, stage: Stage, *, is_quiet: bool) -> None:
         """Leave out a stage of which all is known; its rows are carried through it when a later stage needs them."""
-        self._passed_over.append((stage, is_quiet))
+        self._passed_over[stage.name] = stage, is_quiet
 
     def check(self, stage: Stage, captured: Any, *, label: str, is_quiet: bool = False) -> Checked:
         """How the output of a fitted stage compares with what was captured of it.
@@ -82,40 +83,51 @@ class Sample:
             It is known to leave no trace in its estimator, which need not be copied: of a forest that took
             longer than all else here.
         """
-        passed_over, self._passed_over = self._passed_over, []
-        for skipped, is_known in passed_over:
-            self._carry(skipped, is_known)
-            self._note = self._note or f"{skipped.name!r} before it cannot be run again: {self._carried.why}"
         if stage.method == "fit_predict":
             return Checked(None, f"{stage.detail} has no predict: it finds its output only while it is fitted")
-        rows = self._carried.value
-        if rows is None:
-            return Checked(None, self._note)
+        if self._rows_of(stage.parent) is None:
+            note = self._notes[stage.name] = self._notes[stage.parent]
+            return Checked(None, note)
         seconds = self._carry(stage, is_quiet)
-        if self._carried.value is None:
-            checked = Checked(None, f"it cannot be run again: {self._carried.why or 'it gave None'}")
+        carried = self._carried[stage.name]
+        if carried.value is None:
+            checked = Checked(None, f"it cannot be run again: {carried.why or 'it gave None'}")
         else:
-            checked = self._compared(captured, self._carried.value, label, seconds)
+            checked = self._compared(captured, carried.value, label, seconds)
         if checked.difference is None:
-            self._carried = Attempt(None)
-            self._note = f"{stage.name!r} before it cannot be recomputed: {checked.note}"
+            self._carried[stage.name] = Attempt(None)
+            self._notes[stage.name] = f"{stage.name!r} before it cannot be recomputed: {checked.note}"
         return checked
+
+    def _rows_of(self, name: str) -> Any:
+        """The rows as a stage gave them; None: it did not, and there is a note that says why."""
+        if name not in self._carried and name in self._passed_over:
+            stage, is_quiet = self._passed_over[name]
+            if self._rows_of(stage.parent) is None:
+                self._notes[name] = self._notes[stage.parent]
+            else:
+                self._carry(stage, is_quiet)
+                self._notes[name] = f"{name!r} before it cannot be run again: {self._carried[name].why}"
+        if name not in self._carried:
+            self._notes.setdefault(name, f"{name!r} before it was not seen")
+            return None
+        return self._carried[name].value
 
     def _carry(self, stage: Stage, is_quiet: bool) -> float:
         """Carry the rows through a stage; the seconds that it took."""
-        rows, seconds = self._carried.value, 0.0
-        if rows is None:
-            return seconds
+        rows, seconds = self._carried[stage.parent].value, 0.0
 
         def run() -> Any:
             nonlocal seconds
             private = stage if is_quiet else stage.with_estimator(copy.deepcopy(stage.estimator))
+            # Several stages may begin with the same rows, and one may change them in place.
+            given = copy_rows(rows)
             started = time.perf_counter()
-            found = private.run(rows)
+            found = private.run(given)
             seconds = time.perf_counter() - started
             return found
 
-        self._carried = attempt(run)
+        self._carried[stage.name] = attempt(run)
         return seconds
 
     def _compared(self, captured: Any, again: Any, label: str, seconds: float) -> Checked:

@@ -7,17 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import joblib
 import numpy as np
 import sklearn
 
 from mistique.errors import CaptureError
-from mistique.ingest.capture import Capture
+from mistique.ingest.capture import KEEP, Capture
 from mistique.schema import INPUT, TARGET
 from mistique.sklearn.artifact import keep
 from mistique.sklearn.lineage import Lineages, seen
 from mistique.sklearn.sample import Sample
 from mistique.sklearn.stages import Stage, as_pipeline, names_after, names_of_columns
-from mistique.sklearn.undisturbed import count_rows
+from mistique.sklearn.undisturbed import attempt, count_rows
+from mistique.sklearn.vouched import fit_transform_is_transform
 from mistique.store import Store
 
 FEW_ROWS_DIFFER = "{} differs here between all rows and a few"
@@ -41,15 +43,21 @@ class CaptureSettings:
             raise CaptureError(
                 f'expected the name of a model in the store, for example model="homes/ridge"; got {self.model!r}'
             )
-        if self.keep not in ("all", "none"):
-            raise CaptureError(f'expected keep="all" or keep="none", got {self.keep!r}')
+        if self.keep not in KEEP:
+            raise CaptureError(f'expected keep="all", keep="none" or keep="auto", got {self.keep!r}')
         if self.on_error not in ("warn", "raise"):
             raise CaptureError(f'expected on_error="warn" or on_error="raise", got {self.on_error!r}')
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CaptureSettings:
         return self
 
-    def start(self, run_id: str | None = None) -> Capture:
+    def start(
+        self,
+        run_id: str | None = None,
+        *,
+        params: Mapping[str, str] | None = None,
+        source: Mapping[str, str] | None = None,
+    ) -> Capture:
         """A capture with these settings: of a new run, or of another dataset of an old one."""
         return self.store.capture(
             model=self.model,
@@ -59,6 +67,8 @@ class CaptureSettings:
             codec=self.codec,
             on_error=self.on_error,
             environment=environment(),
+            params=params,
+            source=source,
         )
 
 
@@ -85,19 +95,34 @@ class StageRecords:
     settings : CaptureSettings
     X, y : container
         The input and the target; y may be None.
+    fit_is_plain : bool, default True
+        As in `Lineages`.
+    positions : ndarray, optional
+        Where its rows lie in the whole of which they are a fold: their labels, if they have none.
     """
 
     def __init__(
-        self, capture: Capture, settings: CaptureSettings, X: Any, y: Any, *, fit_is_plain: bool = True
+        self,
+        capture: Capture,
+        settings: CaptureSettings,
+        X: Any,
+        y: Any,
+        *,
+        fit_is_plain: bool = True,
+        positions: Any = None,
     ) -> None:
         self._capture = capture
-        self._is_kept = settings.keep == "all"
+        self._keep = KEEP[settings.keep]
         self._lineages = Lineages(X, y, fit_is_plain=fit_is_plain)
         self._sample = Sample(X)
         self._n_rows = max(count_rows(X) or 1, 1)
-        self._columns = names_of_columns(X)
+        self._columns = {INPUT: names_of_columns(X)}
+        self._states: dict[str, str] = {}
         self._target_columns = names_of_columns(y)
-        capture.set_labels(labels_of(X))
+        labels = labels_of(X)
+        capture.set_labels(
+            positions if labels is None and positions is not None and len(positions) == self._n_rows else labels
+        )
         self._take(INPUT, X, lineage=self._lineages.of_input, role="input", detail=type(X).__name__)
         if y is not None:
             self._take(TARGET, y, lineage=self._lineages.of_target, role="target", detail=type(y).__name__)
@@ -113,22 +138,27 @@ class StageRecords:
         Parameters
         ----------
         stage : Stage
-            Fitted, and the next one.
+            Fitted, its parent taken before.
         is_fit : bool, default False
             Its output comes with its fit.
         """
-        if not self._lineages.is_foreseen or not self._keeps(stage):
+        if not self._lineages.is_foreseen(stage) or not self._keeps(stage):
             return False
         lineage = self._lineages.after(stage, is_fit=is_fit)
         if not lineage or not self._capture.reuse(stage.name, lineage=lineage, **_facts_of(stage)):
             return False
-        self._lineages.goes_on(lineage, is_foreseen=True)
+        self._note_state(stage)
+        self._lineages.goes_on(stage, lineage, is_foreseen=True)
+        self._columns[stage.name] = self._capture.columns_of(stage.name)
         self._sample.pass_over(stage, is_quiet=self.is_quiet(stage))
         return True
 
-    def passed(self, stage: Stage, value: Any) -> None:
-        """See what a stage gave that is held: the names of its columns are those of the next stage's input."""
-        self._columns = names_after(stage, self._columns, value)
+    def is_known(self, stage: Stage) -> bool:
+        """Whether what its fit gave is what running it again gives, by code that can be vouched for."""
+        state = self._lineages.state_of(stage.estimator) if stage.method else None
+        return not stage.method or (
+            state is not None and state.is_determined and fit_transform_is_transform(stage.estimator, state)
+        )
 
     def add(self, stage: Stage, value: Any, *, seconds: float | None, label: str, is_fit: bool = False) -> None:
         """Record what a stage gave.
@@ -150,7 +180,7 @@ class StageRecords:
         # Both are too high: the first holds the fixed cost of a call over few rows, the second the time of
         # the fit.
         per_row = [checked.seconds_per_row, None if seconds is None else seconds / self._n_rows]
-        columns = names_after(stage, self._columns, value)
+        columns = names_after(stage, self._columns.get(stage.parent), value)
         if stage.role == "prediction" and columns is None and self._has_width_of_target(value):
             columns = self._target_columns
         given_columns = None if names_of_columns(value) else columns
@@ -167,11 +197,19 @@ class StageRecords:
             recompute_note=checked.note,
             **_facts_of(stage),
         )
-        self._lineages.goes_on(lineage, is_foreseen=bool(foreseen))
-        self._columns = columns
+        self._note_state(stage)
+        self._lineages.goes_on(stage, lineage, is_foreseen=bool(foreseen))
+        self._columns[stage.name] = columns
 
-    def _keeps(self, stage: Stage) -> bool:
-        return self._is_kept or stage.role != "stage"
+    def _note_state(self, stage: Stage) -> None:
+        if stage.method and not stage.is_score:
+            state = self._lineages.state_of(stage.estimator)
+            # Of code that nobody vouches for the digest is of its pickle, and may be another where nothing changed.
+            digest = state.digest if state is not None else attempt(lambda: joblib.hash(stage.estimator)).value
+            self._states[stage.name] = digest or ""
+
+    def _keeps(self, stage: Stage) -> bool | str:
+        return self._keep if stage.role == "stage" else True
 
     def _take(
         self,
@@ -180,7 +218,7 @@ class StageRecords:
         *,
         lineage: str,
         columns: tuple[str, ...] | None = None,
-        keep: bool = True,
+        keep: bool | str = True,
         **facts: Any,
     ) -> None:
         """Refer to what the store holds of this lineage; else hand over the value."""
@@ -190,6 +228,7 @@ class StageRecords:
 
     def keep_model(self, model: Any) -> None:
         """Keep the model, so that what was not stored can be recomputed; or say why not."""
+        self._capture.describe_version(states=self._states)
         kept = keep(as_pipeline(model))
         if kept.artifact is None:
             self._capture.skip_model(kept.note)

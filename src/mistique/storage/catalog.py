@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from threading import RLock
 from time import sleep
 
-from mistique.errors import CaptureLostError, ChunkCorruptError, IntermediateNotFoundError
+from mistique.errors import CaptureLostError, ChunkCorruptError, IntermediateNotFoundError, StoreError
 from mistique.schema import LATEST, Intermediate, Key, References, Version
 from mistique.storage.digests import is_sealed, seal
 from mistique.storage.facts import (
+    ADDED_TO,
+    PIN,
     SEAL_FIELD,
+    STORED,
+    USES,
     Capture,
     CaptureId,
     Fact,
@@ -22,11 +27,13 @@ from mistique.storage.facts import (
     fact_of,
     intermediate_body,
     references_of,
+    saying_of,
     to_json,
 )
 from mistique.storage.move_records import MOVED, REMOVED, REMOVING, removed_record, removing_record
 from mistique.storage.moves import Moves
 from mistique.storage.records import Order, Record, RecordLog
+from mistique.storage.version_records import RunId
 
 _SEAL = "record"
 # How often a capture looks again whether what it uses was removed, 0.01 s apart, then twice as long each time: 10 s.
@@ -40,6 +47,7 @@ class Catalog:
         self._log = log
         self._facts: dict[Order, Fact] = {}
         self._captures: dict[CaptureId, Capture] = {}
+        self._of_model: dict[str, list[Capture]] = {}
         self._of_lineage: dict[str, list[tuple[Capture, str]]] = {}
         self._references: dict[Order, References] = {}
         self._sealed: dict[Order, bool] = {}
@@ -74,12 +82,20 @@ class Catalog:
                 self._sorted_facts(), lambda order, fact: self._moves.is_void(order, fact.uses)
             )
             self._of_lineage = by_lineage(self._captures.values())
+            self._of_model = defaultdict(list)
+            for capture in self._captures.values():
+                self._of_model[capture.version.model].append(capture)
             self._is_loaded = True
 
     def captures(self) -> list[Capture]:
         """Every capture, oldest run first."""
         self.refresh()
         return list(self._captures.values())
+
+    def current(self, capture: Capture) -> Capture:
+        """A capture with what was stored, dropped or pinned of it since it was found; as it is if it was replaced."""
+        found = self._captures.get(capture.id)
+        return found if found is not None and found.order == capture.order else capture
 
     def commit(self, version: Version, dataset: str, intermediates: Sequence[Intermediate]) -> Capture:
         """Make a capture seen, whole and at once.
@@ -89,7 +105,8 @@ class Catalog:
         StoreError
             A compaction removed what it uses; nothing was written.
         CaptureLostError
-            The same while it was written: what lies in the store is not seen, or it is seen and right.
+            The same while it was written, or the write failed and may have been done all the same: what lies in the
+            store is not seen, or it is seen and right. So what it refers to must stay.
         """
         self.refresh()
         intermediates = [
@@ -104,22 +121,49 @@ class Catalog:
         head = {"version": asdict(version), "dataset": dataset, "uses": sorted(used)}
         records = [Record("capture", to_json(head))]
         capture_id = capture_id_of(version, dataset)
-        for intermediate in intermediates:
-            body = {"of": capture_id, "is_stored": intermediate.is_stored, **intermediate_body(intermediate)}
-            attachment = to_json(asdict(intermediate.references)) if intermediate.references is not None else b""
-            if intermediate.lineage:
-                body[SEAL_FIELD] = seal(_SEAL, to_json(body), attachment)
-            records.append(Record("intermediate", to_json(body), attachment))
-        order = self._log.append(records)[0]
-        self._is_loaded = False
-        self.refresh()
-        self._confirm(order, frozenset(uses), capture_id)
+        records += [_record("intermediate", {"of": capture_id}, node) for node in intermediates]
+        try:
+            order = self._log.append(records)[0]
+            self._is_loaded = False
+            self.refresh()
+            self._confirm(order, frozenset(uses), capture_id)
+        except CaptureLostError:
+            raise
+        except StoreError as error:
+            raise CaptureLostError(model=version.model, dataset=dataset, why=str(error)) from error
         return self._captures[capture_id]
 
-    def drop(self, capture: Capture, name: str) -> None:
-        """Forget where an intermediate is stored; it can still be recomputed."""
-        body = {"of": capture_id_of(capture.version, capture.dataset), "name": name}
-        self._log.append([Record("drop", to_json(body))])
+    def add(self, capture: Capture, intermediate: Intermediate) -> None:
+        """Make seen that an intermediate of a capture is stored now, whole or some blocks of it.
+
+        Raises
+        ------
+        StoreError
+            A compaction removed what it uses, or somebody replaced the capture: nothing came of it.
+        """
+        self.refresh()
+        assert intermediate.references is not None
+        found = replace(intermediate, references=self._moves.translate(intermediate.references, by_own=True))
+        assert found.references is not None
+        uses = frozenset(segment.id for segment in found.references.segments)
+        self._moves.check(uses)
+        head = {"of": capture.id, ADDED_TO: (capture.order.counter, capture.order.writer), USES: sorted(uses)}
+        order = self._log.append([_record(STORED, head, found)])[0]
+        self._is_loaded = False
+        self.refresh()
+        self._confirm(order, uses, capture.id)
+
+    def pin(self, capture: Capture, name: str, *, is_pinned: bool) -> None:
+        """Write that an intermediate is to stay stored, or no longer."""
+        self.say(Record(PIN, to_json({"of": capture.id, "name": name, "is_pinned": is_pinned})))
+
+    def drop(self, capture: Capture, *names: str) -> None:
+        """Forget where intermediates are stored; they can still be recomputed."""
+        self.say(*(Record("drop", to_json({"of": capture.id, "name": name})) for name in names))
+
+    def say(self, *records: Record) -> None:
+        """Write something about what was captured before."""
+        self._log.append(records)
         self._is_loaded = False
         self.refresh()
 
@@ -137,14 +181,7 @@ class Catalog:
 
     def find_capture(self, key: Key) -> Capture:
         """The capture that a key names: of ``latest``, the newest version that has the dataset."""
-        captures = self.captures()
-        of_model = [c for c in captures if c.version.model == key.model]
-        if not of_model:
-            raise IntermediateNotFoundError(what="model", name=key.model, known=[c.version.model for c in captures])
-        of_version = [c for c in of_model if key.version in (LATEST, c.number, c.number.partition(".")[0])]
-        if not of_version:
-            known = [f"{key.model}@{c.number}" for c in of_model]
-            raise IntermediateNotFoundError(what="version", name=f"{key.model}@{key.version}", known=known)
+        of_version = self._of_version(key)
         found = [c for c in of_version if c.dataset == key.dataset]
         if not found:
             known = [c.dataset for c in of_version]
@@ -165,7 +202,8 @@ class Catalog:
                 if not self._sealed[capture.orders[name]]:
                     continue
                 references = self._moves.translate(written, by_own=True)
-                if not any(self._moves.is_gone(segment.id) for segment in references.segments):
+                is_gone = any(self._moves.is_gone(segment.id) for segment in references.segments)
+                if references.is_whole and not is_gone:
                     return replace(capture.intermediates[name], references=references)
         return None
 
@@ -191,6 +229,11 @@ class Catalog:
                     self._translated[order] = self._moves.translate(references)
             return {name: self._translated[capture.orders[name]] for name in capture.stored}
 
+    def references_of(self, capture: Capture, name: str) -> References:
+        """Where the chunks of one stored intermediate lie, whatever is wrong with the others of its capture."""
+        with self._lock:
+            return self._moves.translate(self._raw_references(capture, [name])[name])
+
     def in_use(self) -> tuple[list[References], frozenset[str]]:
         """What no compaction may take away: references as they were written, and artifacts.
 
@@ -213,11 +256,36 @@ class Catalog:
         """Every segment and artifact that some record names or named."""
         return self._moves.mentioned.union(*(fact.uses for fact in self._facts.values()))
 
-    def move(self, record: Record) -> None:
-        """Write that chunks were moved."""
-        self._log.append([record])
-        self._is_loaded = False
+    def find_versions(self, text: str) -> list[Capture]:
+        """The captures of the version that a text names, ``homes/ridge@2``; of ``latest``, of the newest alone.
+
+        Raises
+        ------
+        InvalidKeyError, IntermediateNotFoundError
+        """
+        found = self._of_version(Key.parse(f"{text}/-/-"))
+        return [capture for capture in found if capture.number == found[-1].number]
+
+    def runs_of(self, model: str) -> list[RunId]:
+        """Every run that was captured as a model of that name, those that are deleted included."""
         self.refresh()
+        facts = self._sorted_facts()
+        saying = saying_of(facts)
+        runs = {fact.of[:2]: None for _, fact in facts if fact.version is not None}
+        return [run for run in runs if saying.name_of(run) == model]
+
+    def _of_version(self, key: Key) -> list[Capture]:
+        """The captures of a version, or of a run of them, by number, ``latest`` or tag."""
+        self.refresh()
+        of_model = self._of_model.get(key.model)
+        if not of_model:
+            raise IntermediateNotFoundError(what="model", name=key.model, known=self._of_model)
+        found = [c for c in of_model if key.version in (LATEST, c.number, c.number.partition(".")[0])]
+        found = found or [c for c in of_model if key.version in c.about.tags]
+        if not found:
+            known = [f"{key.model}@{c.number}" for c in of_model]
+            raise IntermediateNotFoundError(what="version", name=f"{key.model}@{key.version}", known=known)
+        return found
 
     def announce(self, names: frozenset[str]) -> Order:
         """Write that these are to be removed, and see what others wrote before they could know."""
@@ -253,8 +321,9 @@ class Catalog:
     def _sorted_facts(self) -> list[tuple[Order, Fact]]:
         return sorted(self._facts.items(), key=lambda item: item[0])
 
-    def _raw_references(self, capture: Capture) -> dict[str, References]:
-        missing = [name for name in capture.stored if capture.orders[name] not in self._references]
+    def _raw_references(self, capture: Capture, names: Iterable[str] | None = None) -> dict[str, References]:
+        names = capture.stored if names is None else names
+        missing = [name for name in names if capture.orders[name] not in self._references]
         contents = self._log.attachments([capture.orders[name] for name in missing]) if missing else []
         for name, content in zip(missing, contents, strict=True):
             try:
@@ -263,10 +332,19 @@ class Catalog:
             except (KeyError, TypeError, ValueError) as error:
                 where = f"references of {capture.prefix}/{name}"
                 raise ChunkCorruptError(where=where, expected="runs of chunks", got=str(error)) from error
-        return {name: self._references[capture.orders[name]] for name in capture.stored}
+        return {name: self._references[capture.orders[name]] for name in names}
 
     def _is_sealed(self, order: Order, attachment: bytes) -> bool:
         """Whether this user's key sealed that record, with that attachment, as they were written."""
         body = json.loads(self._log.record(order).body)
         found = body.pop(SEAL_FIELD, None)
         return found is not None and is_sealed(found, _SEAL, to_json(body), attachment)
+
+
+def _record(kind: str, head: Mapping[str, object], intermediate: Intermediate) -> Record:
+    """The record of an intermediate, its references attached; sealed where its lineage is known."""
+    body = {**head, "is_stored": intermediate.is_stored, **intermediate_body(intermediate)}
+    attachment = to_json(asdict(intermediate.references)) if intermediate.references is not None else b""
+    if intermediate.lineage:
+        body[SEAL_FIELD] = seal(_SEAL, to_json(body), attachment)
+    return Record(kind, to_json(body), attachment)

@@ -12,9 +12,13 @@ from mistique.errors import IntermediateNotFoundError
 from mistique.schema import ColumnType, Dictionary, Intermediate, Key, References, Run, Version
 from mistique.storage.move_records import MOVED, REMOVED, REMOVING, segment_from
 from mistique.storage.records import Order, Record
+from mistique.storage.version_records import RENAMED, SAID, About, RunId, Said, Saying, said_of
 
 CaptureId = tuple[str, str, int | None, str]  # model, run, epoch, dataset
 SEAL_FIELD = "seal"
+# An intermediate that was stored after its capture, and that one is to stay stored.
+STORED, PIN = "stored", "pin"
+ADDED_TO, USES = "capture", "uses"
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,10 @@ class Capture:
     intermediates: Mapping[str, Intermediate]
     orders: Mapping[str, Order]
     stored: frozenset[str]
+    order: Order
+    id: CaptureId
+    about: About
+    pinned: frozenset[str] = frozenset()
 
     @property
     def prefix(self) -> str:
@@ -49,17 +57,27 @@ class Capture:
         for intermediate in self.intermediates.values():
             if name in intermediate.aliases:
                 return intermediate
-        steps = [i for i in self.intermediates.values() if i.role in ("input", "stage", "prediction")]
+        steps = self._steps()
         if name.lstrip("-").isdigit() and -len(steps) <= int(name) < len(steps):
             return steps[int(name)]
         aliases = [alias for i in self.intermediates.values() for alias in i.aliases]
         what = f"intermediate in {self.prefix}:"
         raise IntermediateNotFoundError(what=what, name=name, known=[*self.intermediates, *aliases])
 
+    def _steps(self) -> list[Intermediate]:
+        """What a position counts: of a pipeline its steps, not what is inside of them."""
+        found = [i for i in self.intermediates.values() if i.role in ("input", "stage", "prediction")]
+        if self.version.framework != "sklearn" or any(i.parents is None for i in found):
+            return found
+        chain = found[-1:]
+        while chain and chain[0].parents and chain[0].parents[0] in self.intermediates:
+            chain.insert(0, self.intermediates[chain[0].parents[0]])
+        return [i for i in chain if any("/" not in name for name in (i.name, *i.aliases))]
+
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A record, parsed: a version, one of its intermediates, that one was dropped, or what `Moves` takes."""
+    """A record, parsed: a version, one of its intermediates, what became of one later, what was said, or `Moves`'."""
 
     of: CaptureId
     version: Version | None = None
@@ -67,6 +85,11 @@ class Fact:
     is_stored: bool = False
     dropped: str = ""
     uses: frozenset[str] = frozenset()
+    # Of an intermediate that was stored later: the capture that it belongs to.
+    added_to: Order | None = None
+    pinned: str = ""
+    unpinned: str = ""
+    said: Said | None = None
 
 
 def fact_of(record: Record) -> Fact:
@@ -78,10 +101,18 @@ def fact_of(record: Record) -> Fact:
         return Fact(capture_id_of(version, body["dataset"]), version=version, uses=uses)
     if record.kind in (MOVED, REMOVING, REMOVED):
         return Fact(("", "", None, ""))
+    if record.kind in (SAID, RENAMED):
+        return Fact(("", "", None, ""), said=said_of(record))
     model, run_id, epoch, dataset = body["of"]
     of = model, run_id, epoch, dataset
     if record.kind == "intermediate":
         return Fact(of, intermediate=intermediate_of(body), is_stored=body["is_stored"])
+    if record.kind == STORED:
+        added_to = Order(*body[ADDED_TO])
+        uses = frozenset(body[USES])
+        return Fact(of, intermediate=intermediate_of(body), is_stored=True, uses=uses, added_to=added_to)
+    if record.kind == PIN:
+        return Fact(of, **{"pinned" if body["is_pinned"] else "unpinned": body["name"]})
     return Fact(of, dropped=body["name"])
 
 
@@ -95,51 +126,71 @@ def captures_of(facts: list[tuple[Order, Fact]], is_void: Callable[[Order, Fact]
     is_void : callable
         Whether a capture counts for nothing. The numbers of others do not change with it.
     """
-    run_numbers: dict[str, dict[str, int]] = {}
+    saying = saying_of(facts)
+    run_numbers: dict[str, dict[RunId, int]] = {}
     heads: dict[CaptureId, tuple[Order, Version]] = {}
     void: set[tuple[str, CaptureId]] = set()
     counting: list[tuple[Order, Fact]] = []
     for order, fact in facts:
         by = order.writer, fact.of
         if fact.version is not None:
-            runs = run_numbers.setdefault(fact.version.model, {})
-            runs.setdefault(fact.version.run_id, len(runs) + 1)
+            runs = run_numbers.setdefault(saying.name_of(fact.of[:2]), {})
+            runs.setdefault(fact.of[:2], len(runs) + 1)
             if is_void(order, fact):
                 void.add(by)
             else:
                 void.discard(by)
                 heads[fact.of] = order, fact.version
-        if by not in void or fact.dropped:
+        if by not in void or fact.dropped or fact.added_to is not None or fact.pinned or fact.unpinned:
             counting.append((order, fact))
     parts: dict[CaptureId, dict[str, tuple[Order, Intermediate]]] = {of: {} for of in heads}
     stored: dict[CaptureId, set[str]] = {of: set() for of in heads}
+    pinned: dict[CaptureId, set[str]] = {of: set() for of in heads}
     for order, fact in counting:
         # What came before the newest capture belongs to one that it replaced; so does what another writer says of it.
         if fact.of not in heads or order < heads[fact.of][0]:
             continue
-        if fact.intermediate is not None and order.writer == heads[fact.of][0].writer:
+        head = heads[fact.of][0]
+        is_part = order.writer == head.writer if fact.added_to is None else fact.added_to == head
+        if fact.added_to is not None and is_void(order, fact):
+            continue
+        if fact.intermediate is not None and is_part:
             parts[fact.of][fact.intermediate.name] = order, fact.intermediate
             if fact.is_stored:
                 stored[fact.of].add(fact.intermediate.name)
         stored[fact.of].discard(fact.dropped)
+        pinned[fact.of].add(fact.pinned)
+        pinned[fact.of].discard(fact.unpinned)
 
     def age(of: CaptureId) -> tuple[Any, ...]:
         order, version = heads[of]
-        return run_numbers[version.model][version.run_id], version.epoch or 0, order
+        return run_numbers[saying.name_of(of[:2])][of[:2]], version.epoch or 0, order
 
     captures = {}
     for of in sorted(heads, key=age):
-        version = heads[of][1]
-        run = run_numbers[version.model][version.run_id]
+        order, version = heads[of]
+        if saying.is_deleted(of[:3], of[3], order):
+            continue
+        name = saying.name_of(of[:2])
+        run = run_numbers[name][of[:2]]
         captures[of] = Capture(
-            version,
+            replace(version, model=name),
             of[3],
             f"{run}" if version.epoch is None else f"{run}.{version.epoch}",
             {name: intermediate for name, (_, intermediate) in parts[of].items()},
             {name: order for name, (order, _) in parts[of].items()},
             frozenset(stored[of]),
+            heads[of][0],
+            of,
+            saying.about(of[:3]),
+            frozenset(pinned[of] - {""}),
         )
     return captures
+
+
+def saying_of(facts: list[tuple[Order, Fact]]) -> Saying:
+    """What was said of all versions."""
+    return Saying((order, fact.said) for order, fact in facts if fact.said is not None)
 
 
 def by_lineage(captures: Iterable[Capture]) -> dict[str, list[tuple[Capture, str]]]:
@@ -171,7 +222,9 @@ def intermediate_body(intermediate: Intermediate) -> dict[str, Any]:
 
 def intermediate_of(body: dict[str, Any]) -> Intermediate:
     """The inverse of `intermediate_body`."""
-    fields = {name: value for name, value in body.items() if name not in ("of", "is_stored", SEAL_FIELD)}
+    fields = {
+        name: value for name, value in body.items() if name not in ("of", "is_stored", SEAL_FIELD, ADDED_TO, USES)
+    }
     fields["types"] = tuple(
         ColumnType(**{**kind, "categories": None if kind["categories"] is None else tuple(kind["categories"])})
         for kind in fields["types"]
@@ -190,4 +243,5 @@ def references_of(body: dict[str, Any]) -> References:
         tuple(segment_from(segment) for segment in body["segments"]),
         tuple(Run(**run) for run in body["runs"]),
         tuple(Dictionary(**dictionary) for dictionary in body["dictionaries"]),
+        body.get("n_blocks_held"),
     )

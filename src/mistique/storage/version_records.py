@@ -1,0 +1,127 @@
+"""What is said of a version after it was captured: tags, notes, links to other tools, another name, that it is deleted.
+
+Records like all others: appended, never changed, whole or not there. A run keeps the name that it was captured under in
+all its records; another name is a record of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mistique.storage.records import Order, Record
+
+SAID, RENAMED = "said", "renamed"
+VersionId = tuple[str, str, int | None]  # model as captured, run, epoch
+RunId = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What was said of a version.
+
+    Parameters
+    ----------
+    tags : tuple of str
+    notes : tuple of str
+        Oldest first.
+    links : mapping of str to str
+        Names of other tools, ``mlflow``, to what they call it.
+    """
+
+    tags: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A record of this file, parsed.
+
+    Parameters
+    ----------
+    of : tuple of (str, str, int or None), optional
+        The version. None: it is a rename.
+    action : {"tag", "untag", "note", "link", "delete", "rename"}
+    name : str
+        The tag, the other tool, the dataset that alone is deleted ("": all of them), or the new name.
+    value : str
+        The note, or what the other tool calls it.
+    runs : tuple of (str, str)
+        Those that are renamed.
+    """
+
+    of: VersionId | None
+    action: str
+    name: str = ""
+    value: str = ""
+    runs: tuple[RunId, ...] = ()
+
+
+def said_record(of: VersionId, action: str, *, name: str = "", value: str = "") -> Record:
+    """A record of something said of a version."""
+    return Record(SAID, _json({"of": of, "action": action, "name": name, "value": value}))
+
+
+def renamed_record(runs: Iterable[RunId], to: str) -> Record:
+    """A record of another name for some runs."""
+    return Record(RENAMED, _json({"runs": list(runs), "to": to}))
+
+
+def said_of(record: Record) -> Said:
+    """The inverse of both."""
+    body = json.loads(record.body)
+    if record.kind == RENAMED:
+        return Said(None, "rename", body["to"], runs=tuple((model, run) for model, run in body["runs"]))
+    model, run, epoch = body["of"]
+    return Said((model, run, epoch), body["action"], body["name"], body["value"])
+
+
+class Saying:
+    """All that was said, added up.
+
+    Parameters
+    ----------
+    said : iterable of (Order, Said)
+        Oldest first.
+    """
+
+    def __init__(self, said: Iterable[tuple[Order, Said]]) -> None:
+        self._names: dict[RunId, str] = {}
+        self._about: dict[VersionId, About] = {}
+        self._deleted: dict[tuple[VersionId, str], Order] = {}
+        for order, one in said:
+            if one.of is None:
+                self._names |= dict.fromkeys(one.runs, one.name)
+            elif one.action == "delete":
+                self._deleted[one.of, one.name] = order
+            else:
+                self._about[one.of] = _with(self.about(one.of), one)
+
+    def name_of(self, run: RunId) -> str:
+        """What the model of a run is called now."""
+        return self._names.get(run, run[0])
+
+    def about(self, version: VersionId) -> About:
+        """What was said of a version."""
+        return self._about.get(version, About())
+
+    def is_deleted(self, version: VersionId, dataset: str, order: Order) -> bool:
+        """Whether what was captured at `order` was deleted after it."""
+        last = [self._deleted[version, name] for name in ("", dataset) if (version, name) in self._deleted]
+        return any(order < deleted for deleted in last)
+
+
+def _with(about: About, said: Said) -> About:
+    if said.action == "note":
+        return replace(about, notes=(*about.notes, said.value))
+    if said.action == "link":
+        return replace(about, links={**about.links, said.name: said.value})
+    others = tuple(tag for tag in about.tags if tag != said.name)
+    return replace(about, tags=(*others, said.name) if said.action == "tag" else others)
+
+
+def _json(body: Any) -> bytes:
+    return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
