@@ -510,7 +510,7 @@ class _StoreSink:
         return committed
 
     def remember(self, buffered: Buffered) -> None:
-        """After the commit: an index that pointed to what was never committed would outlive its segment. It is advice."""
+        """After the commit: an index of what was never committed would outlive its segment. It is advice."""
         with suppress(StoreError):
             self._store._digests.add(buffered.places, timestamp=random_timestamp())
         self._store._dedup.remember(buffered.columns)

@@ -14,6 +14,7 @@ from mistique.planner.choose import choose
 from mistique.planner.execute import execute, question_of
 from mistique.planner.plan import Plan
 from mistique.planner.values import Values, numpy_column
+from mistique.queries.progress import tracked
 from mistique.queries.selection import select_columns
 from mistique.schema import ColumnType, Intermediate
 from mistique.storage.facts import Capture
@@ -62,18 +63,23 @@ class Portions:
         height = self.intermediate.block_rows
         return max(CELLS_AT_ONCE // (height * max(self.n_columns, 1)), 1) * height
 
-    def take(self, low: int, high: int) -> np.ndarray:
-        """Rows `low` to `high`, of shape (n_rows, n_positions, n_units) for whole units, else (n_rows, n_columns)."""
+    def take(self, low: int, high: int, *, columns: np.ndarray | None = None) -> np.ndarray:
+        """Rows `low` to `high`, of shape (n_rows, n_positions, n_units) for whole units, else (n_rows, n_columns).
+
+        `columns` are some of those asked; None: all of them.
+        """
         whole = self._rows is None and (low, high) == (0, self.n_rows)
         rows = None if whole else np.arange(low, high) if self._rows is None else self._rows[low:high]
+        chosen = self._columns if columns is None else columns
         values, plan = execute(
-            self._store, self._capture, self.intermediate, rows=rows, columns=self._columns, exact=self._exact
+            self._store, self._capture, self.intermediate, rows=rows, columns=chosen, exact=self._exact
         )
         self._plans.append(plan)
         return numbers_of(values)
 
     def __iter__(self) -> Iterator[tuple[slice, np.ndarray]]:
-        for low in range(0, self.n_rows, self.rows_at_once):
+        starts = range(0, self.n_rows, self.rows_at_once)
+        for low in tracked(starts, f"reading {self.intermediate.name}", total=len(starts)):
             high = min(low + self.rows_at_once, self.n_rows)
             yield slice(low, high), self.take(low, high)
 
