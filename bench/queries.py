@@ -94,8 +94,9 @@ def measure_vgg(report: Report, scratch: Scratch) -> None:
                     _add(report, f"VGG16 layer {number} {name}", timings, paper=paper, bar=bar)
         _similarity(report, store, n_rounds=n_rounds)
     report.notes += [
-        "re-run, once: the model, loaded, run from the stored input up to the layer, for the rows asked in whole batches"
-        f" of {BATCH_ROWS}; of two layers it is run for each. Read: the median of {n_rounds} rounds, page cache warm.",
+        "re-run, once: the model, loaded, run from the stored input up to the layer, for the rows asked in whole"
+        f" batches of {BATCH_ROWS}; of two layers it is run for each. Read: the median of {n_rounds} rounds, page cache"
+        " warm.",
         "layer 1 is cheaper to run than to read, as in the paper; no bar is set there.",
     ]
 

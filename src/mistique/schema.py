@@ -227,7 +227,7 @@ class Intermediate:
     ----------
     name : str
         Its path within the model, see `join_path`.
-    role : {"input", "stage", "mask", "prediction", "target", "row_label"}
+    role : {"input", "stage", "mask", "gradient", "prediction", "target", "weight", "row_label"}
         What it is to the model.
     n_rows : int
     shape : tuple of int

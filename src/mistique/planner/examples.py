@@ -9,6 +9,7 @@ import numpy as np
 
 from mistique.errors import ModelMismatchError, NoPlanError
 from mistique.ingest.columns import describe, describe_array
+from mistique.planner.measured import Took
 from mistique.planner.values import Values, values_of
 from mistique.schema import Intermediate
 from mistique.storage.facts import Capture
@@ -76,7 +77,7 @@ def _check_runs(capture: Capture, intermediate: Intermediate, inputs: Mapping[st
 
 def _run(store: Store, capture: Capture, intermediate: Intermediate, sources: Mapping[str, Any]) -> Any:
     version = capture.version
-    recomputer, model = store.model(version)
+    recomputer, model = store.runnable.get(version, took=Took(), calibration=store.calibration)
     if version.batch_rows > 1:
         sources = {name: np.repeat(array, version.batch_rows, axis=0) for name, array in sources.items()}
     output, _ = recomputer.run(
