@@ -14,6 +14,7 @@ from mistique.planner.choose import choose
 from mistique.planner.execute import execute, question_of
 from mistique.planner.plan import Plan
 from mistique.planner.values import Values, numpy_column
+from mistique.queries.progress import tracked
 from mistique.queries.selection import select_columns
 from mistique.schema import ColumnType, Intermediate
 from mistique.storage.facts import Capture
@@ -77,7 +78,8 @@ class Portions:
         return numbers_of(values)
 
     def __iter__(self) -> Iterator[tuple[slice, np.ndarray]]:
-        for low in range(0, self.n_rows, self.rows_at_once):
+        starts = range(0, self.n_rows, self.rows_at_once)
+        for low in tracked(starts, f"reading {self.intermediate.name}", total=len(starts)):
             high = min(low + self.rows_at_once, self.n_rows)
             yield slice(low, high), self.take(low, high)
 
