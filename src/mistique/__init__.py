@@ -11,6 +11,7 @@ from importlib.metadata import version as _version
 
 from mistique import errors
 from mistique.codecs import KBit, LowPrecision, Pool, Power, Raw, Threshold, within
+from mistique.interchange import add, export
 from mistique.queries import class_means, col_diff, col_dist, diff, drift, explain, get, row_diff, slices, topk, trace
 from mistique.schema import Key
 from mistique.store import Store, open
@@ -27,6 +28,7 @@ __all__ = [
     "Store",
     "Threshold",
     "__version__",
+    "add",
     "class_means",
     "col_diff",
     "col_dist",
@@ -34,6 +36,7 @@ __all__ = [
     "drift",
     "errors",
     "explain",
+    "export",
     "get",
     "open",
     "row_diff",

@@ -227,7 +227,7 @@ class Intermediate:
         One for each column, or one for all.
     columns : tuple of str, optional
         Their names. None: they are numbered.
-    container : {"array", "matrix", "vector", "frame", "series", "sparse", "index"}
+    container : {"array", "matrix", "vector", "frame", "series", "polars", "sparse", "index"}
         What it came in. An array is the output of a layer and is cut into column groups; the others are tables.
     aliases : tuple of str
         Other names it answers to.

@@ -213,6 +213,13 @@ class Capture:
             return True
         return False
 
+    def carry_on(self, intermediate: Intermediate) -> None:
+        """Record an intermediate of an earlier capture of the same rows again, with its references, as it is."""
+        with self._storing(intermediate.name):
+            self._check_new(intermediate.name)
+            codec = codec_from_config(intermediate.codec)
+            self._open[intermediate.name] = _Open(intermediate, codec, keep=False)
+
     def takes(self, name: str) -> bool:
         """Whether it stores the values of an intermediate that was declared; if not, `annotate` its rows instead."""
         return name in self._open and self._open[name].keep

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mistique.errors import CaptureError, NotEncodableError
+from mistique.ingest.polars_frames import as_pandas, is_polars
 from mistique.schema import ColumnType
 
 # Wider sparse output would be stored as mostly empty dense chunks.
@@ -54,7 +55,7 @@ class Described:
 
 
 def describe(value: Any, *, what: str) -> Described:
-    """Take a table apart: a pandas frame or series, a 1-D or 2-D array, a SciPy sparse matrix, a list of numbers.
+    """Take a table apart: a frame or series of pandas or polars, a 1-D or 2-D array, sparse, a list of numbers.
 
     Parameters
     ----------
@@ -69,7 +70,11 @@ def describe(value: Any, *, what: str) -> Described:
     CaptureError
         There are no rows.
     """
-    if hasattr(value, "tocsr"):
+    if is_polars(value):
+        # Its series are columns: as target or prediction they are those of pandas.
+        described = describe(as_pandas(value), what=what)
+        described = replace(described, container="polars") if described.container == "frame" else described
+    elif hasattr(value, "tocsr"):
         described = _describe_sparse(value, what)
     elif hasattr(value, "iloc") and hasattr(value, "columns"):
         described = _describe_frame(value, what)

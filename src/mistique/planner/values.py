@@ -106,6 +106,10 @@ class Values:
             return self.to_frame(index)
         if container == "series":
             return self.to_frame(index).iloc[:, 0]
+        if container == "polars":
+            import polars
+
+            return polars.from_pandas(self.to_frame())
         if container == "sparse":
             from scipy.sparse import csr_matrix
 

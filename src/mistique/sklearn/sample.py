@@ -50,6 +50,8 @@ class Sample:
     ----------
     X : container
         The input; its last rows are copied.
+    start : str, default "input"
+        What it is.
 
     Notes
     -----
@@ -57,11 +59,11 @@ class Sample:
     first rows, and what depends on the batch is the same again for the whole of it.
     """
 
-    def __init__(self, X: Any) -> None:
+    def __init__(self, X: Any, *, start: str = INPUT) -> None:
         n_rows = count_rows(X) or 0
         self._n_rows = min(SAMPLE_ROWS, n_rows - n_rows // 2)
-        self._carried: dict[str, Attempt[Any]] = {INPUT: attempt(lambda: last_rows(X, self._n_rows))}
-        self._notes = {INPUT: self._carried[INPUT].why}
+        self._carried: dict[str, Attempt[Any]] = {start: attempt(lambda: last_rows(X, self._n_rows))}
+        self._notes = {start: self._carried[start].why}
         self._passed_over: dict[str, tuple[Stage, bool]] = {}
 
     def pass_over(self, stage: Stage, *, is_quiet: bool) -> None:
