@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -116,3 +117,16 @@ def test_export_import_and_the_history_go_through_the_command_line(store: Store,
     told = run("log", store.uri).stdout
     assert "torch/net@1" in told
     assert "note: by hand" in told
+
+
+def test_check_says_what_is_damaged_and_repair_drops_it(filled: Store) -> None:
+    whole = run("check", filled.uri)
+    assert (whole.returncode, whole.stdout.splitlines()[0][:7]) == (0, "whole: ")
+    (segment,) = (path for path in (Path(filled.uri) / "segments").iterdir() if len(path.name) == 32)
+    shutil.rmtree(segment)
+    damaged = run("check", filled.uri)
+    assert (damaged.returncode, "lost: homes/a%20model%20with" in damaged.stdout) == (1, True)
+    assert run("check", filled.uri, "--repair").returncode == 1
+    assert run("check", filled.uri).returncode == 0
+    assert run("gc", filled.uri).stdout.endswith("models removed: 0\n")
+    assert run("check", "nowhere").returncode == 1

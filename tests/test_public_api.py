@@ -25,6 +25,7 @@ PUBLIC = {
         "class_means",
         "col_diff",
         "col_dist",
+        "dead_units",
         "diff",
         "drift",
         "errors",

@@ -12,7 +12,20 @@ from importlib.metadata import version as _version
 from mistique import errors
 from mistique.codecs import KBit, LowPrecision, Pool, Power, Raw, Threshold, within
 from mistique.interchange import add, export
-from mistique.queries import class_means, col_diff, col_dist, diff, drift, explain, get, row_diff, slices, topk, trace
+from mistique.queries import (
+    class_means,
+    col_diff,
+    col_dist,
+    dead_units,
+    diff,
+    drift,
+    explain,
+    get,
+    row_diff,
+    slices,
+    topk,
+    trace,
+)
 from mistique.schema import Key
 from mistique.store import Store, open
 
@@ -32,6 +45,7 @@ __all__ = [
     "class_means",
     "col_diff",
     "col_dist",
+    "dead_units",
     "diff",
     "drift",
     "errors",

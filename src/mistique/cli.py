@@ -191,6 +191,33 @@ def compact(
 
 
 @app.command()
+def gc(
+    uri: _Uri,
+    grace_seconds: Annotated[float, typer.Option(min=0, help="Keep what is younger, or out of use for less.")] = 3600,
+) -> None:
+    """Remove what nothing refers to; nothing is written again."""
+    with _one_line_errors():
+        mistique.open(uri, mode="r").close()
+        with mistique.open(uri) as store:
+            typer.echo(store.gc(grace_seconds=grace_seconds).line())
+
+
+@app.command()
+def check(
+    uri: _Uri,
+    repair: Annotated[bool, typer.Option("--repair", help="Drop what is damaged, and nothing else.")] = False,
+) -> None:
+    """Read all of a store; say what is damaged, what that costs, and what is whole. Exit code 1 if it is damaged."""
+    with _one_line_errors():
+        mistique.open(uri, mode="r").close()
+        with mistique.open(uri, mode="a" if repair else "r") as store:
+            found = store.check(repair=repair)
+        typer.echo("\n".join(found.lines()))
+        if not found.is_whole:
+            raise typer.Exit(1)
+
+
+@app.command()
 def demo(
     folder: Annotated[
         Path, typer.Option(help="Where the store and the pictures go; a number is added if it exists.")

@@ -13,6 +13,7 @@
         StoreReadOnlyError
         StoreClosedError
         CaptureLostError
+        BudgetError
       CatalogError
         IntermediateNotFoundError  (LookupError)
         InvalidKeyError            (ValueError)
@@ -23,15 +24,17 @@
         UntrustedArtifactError
       CaptureError                 (ValueError)
       QueryError                   (ValueError)
+      MissingExtraError            (ImportError)
     MistiqueWarning                (UserWarning)
       CaptureWarning
+      EnvironmentWarning
 
 Each message says what was expected, what came, and what to do next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 
@@ -66,8 +69,9 @@ class ChunkCorruptError(StoreError):
 
     def __init__(self, *, where: str, expected: str, got: str) -> None:
         super().__init__(
-            f"damaged store: {where}: expected {expected}, got {got}. Restore it from a copy, or drop "
-            "the intermediate and capture it again; other intermediates can still be read"
+            f"damaged store: {where}: expected {expected}, got {got}. Restore it from a copy, or let "
+            "`mistique check URI --repair` drop what is damaged and capture that again; other intermediates can still "
+            "be read"
         )
 
 
@@ -115,6 +119,19 @@ class CaptureLostError(StoreError):
         )
 
 
+class BudgetError(StoreError):
+    """A store cannot be made as small as was asked."""
+
+    def __init__(self, *, uri: str, max_nbytes: int, nbytes: int, reasons: Mapping[str, str]) -> None:
+        shown = [f"{key} {why}" for key, why in list(reasons.items())[:5]]
+        more = [f"and {len(reasons) - 5} more"] if len(reasons) > 5 else []
+        super().__init__(
+            f"{uri} needs {nbytes:,} bytes, more than the {max_nbytes:,} it may take, kept models included, and the "
+            f"rest has to stay: {'; '.join([*shown, *more]) or 'there is nothing else'}. Unpin something, drop what "
+            "nobody needs, or give mistique.open a larger max_nbytes"
+        )
+
+
 class CatalogError(MistiqueError):
     """The catalog does not hold what was asked."""
 
@@ -147,7 +164,8 @@ class NoPlanError(PlanError):
     """Neither reading nor recomputing can answer."""
 
     def __init__(self, *, key: str, reasons: Iterable[str]) -> None:
-        super().__init__(f"nothing can answer {key}: {'; '.join(reasons)}")
+        self.why = "; ".join(reasons)
+        super().__init__(f"nothing can answer {key}: {self.why}")
 
 
 class RecomputeError(MistiqueError):
@@ -181,9 +199,20 @@ class QueryError(MistiqueError, ValueError):
     """A question that makes no sense for the intermediate it was asked of."""
 
 
+class MissingExtraError(MistiqueError, ImportError):
+    """A library that is needed for what was asked is not installed."""
+
+    def __init__(self, *, what: str, package: str, extra: str) -> None:
+        super().__init__(f'{what} needs {package}, which is not installed: pip install "mistique[{extra}]"')
+
+
 class MistiqueWarning(UserWarning):
     """Base of every warning that mistique gives."""
 
 
 class CaptureWarning(MistiqueWarning):
     """Something was not stored; the model went on."""
+
+
+class EnvironmentWarning(MistiqueWarning):
+    """A model is run again by other versions of libraries than it was captured with."""

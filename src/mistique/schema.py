@@ -27,6 +27,7 @@ ROW_BLOCK_CELLS = 4 * 1024 * 1024
 INPUT, TARGET, PREDICTION, ROW_LABEL = "input", "target", "prediction", "row_label"
 RESERVED_NAMES = (INPUT, TARGET, PREDICTION, ROW_LABEL)
 LATEST = "latest"
+SPARSE_ROWS = "sparse_rows"  # the container of sparse matrices that are stored row by row
 
 
 def escape(name: str) -> str:
@@ -203,11 +204,20 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """Where the chunks of an intermediate lie: a view over segments, run-length packed."""
+    """Where the chunks of an intermediate lie: a view over segments, run-length packed.
+
+    `n_blocks_held` is None where all row blocks are stored; else so many of them are, each with all of its groups.
+    """
 
     segments: tuple[Segment, ...]
     runs: tuple[Run, ...]
     dictionaries: tuple[Dictionary, ...] = ()
+    n_blocks_held: int | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Every row can be read."""
+        return self.n_blocks_held is None
 
 
 @dataclass(frozen=True)
@@ -218,7 +228,7 @@ class Intermediate:
     ----------
     name : str
         Its path within the model, see `join_path`.
-    role : {"input", "stage", "prediction", "target", "row_label"}
+    role : {"input", "stage", "mask", "prediction", "target", "row_label"}
         What it is to the model.
     n_rows : int
     shape : tuple of int
@@ -227,7 +237,7 @@ class Intermediate:
         One for each column, or one for all.
     columns : tuple of str, optional
         Their names. None: they are numbered.
-    container : {"array", "matrix", "vector", "frame", "series", "polars", "sparse", "index"}
+    container : {"array", "matrix", "vector", "frame", "series", "polars", "sparse", "sparse_rows", "index"}
         What it came in. An array is the output of a layer and is cut into column groups; the others are tables.
     aliases : tuple of str
         Other names it answers to.
@@ -239,7 +249,8 @@ class Intermediate:
         Name and parameters of the codec asked for.
     summary_error : float
         Largest distance of a finite value from what a summary (`Pool`) keeps in its place, over all rows; infinity
-        where there is no bound. It adds to the error of every answer that is read.
+        where there is no bound. Of what was stored after its capture, `recompute_difference` is in it. It adds to the
+        error of every answer that is read.
     forward_seconds_per_row : float
         Measured at capture, of this stage alone.
     recompute_difference : float, optional
@@ -368,7 +379,7 @@ class Version:
     artifact : str, optional
         Digest of the kept model, its address in the store. None: it was not kept.
     artifact_note : str
-        Why it was not kept.
+        Why it was not kept, or what whoever runs it again should know.
     artifact_nbytes : int
         Of the kept model, before compression.
     load_seconds : float

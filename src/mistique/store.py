@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import atexit
-import importlib
 import os
 import secrets
 import sys
+import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
@@ -16,30 +17,39 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mistique.codecs import Codec, Policy
+from mistique.codecs import Codec, Policy, stored_form
 from mistique.dedup.compaction import Compaction, Compactor
 from mistique.dedup.exact import ExactDedup
 from mistique.dedup.placement import Placement
-from mistique.errors import CaptureError, StoreClosedError, StoreReadOnlyError
+from mistique.errors import BudgetError, CaptureError, CaptureWarning, StoreClosedError, StoreReadOnlyError
 from mistique.ingest.buffer import Buffered, SegmentBuffer
 from mistique.ingest.capture import Capture
+from mistique.planner.budget import evict
 from mistique.planner.calibration import Calibration
-from mistique.planner.recomputer import Recomputer, Trust
+from mistique.planner.models import Models
+from mistique.planner.question import StageGraph
+from mistique.planner.recomputer import Trust
+from mistique.planner.worth import DEFAULT_GAMMA_MIN, Worth
 from mistique.schema import Intermediate, Key, Version
 from mistique.storage.artifacts import Artifact, Artifacts
 from mistique.storage.catalog import Catalog
+from mistique.storage.checking import look_through
+from mistique.storage.damage import Health
 from mistique.storage.digest_index import DigestIndex, Place
 from mistique.storage.digests import content_key
 from mistique.storage.facts import Capture as Committed
+from mistique.storage.facts import CaptureId
+from mistique.storage.fragments import random_timestamp
 from mistique.storage.layout import open_layout
 from mistique.storage.options import StorageOptions
-from mistique.storage.records import Order, RecordLog, random_timestamp
+from mistique.storage.records import Order, RecordLog
+from mistique.storage.references import added_blocks
 from mistique.storage.remains import Remains
-from mistique.storage.segments import SegmentReader, SegmentWriter
+from mistique.storage.repair import repair as repair_store
+from mistique.storage.segment_writer import SegmentWriter
+from mistique.storage.segments import SegmentReader
 from mistique.storage.usage import UsageLog
 from mistique.versions import Versions
-
-_RECOMPUTERS = {"sklearn": "mistique.sklearn.recomputer", "keras": "mistique.keras.recomputer"}
 
 
 class Store(Versions):
@@ -56,6 +66,8 @@ class Store(Versions):
     options : StorageOptions
     max_buffer_nbytes : int
     placement : {"auto", "on", "off"}
+    gamma_min : float
+    max_nbytes : int, optional
     """
 
     _all: ClassVar[weakref.WeakSet[Store]] = weakref.WeakSet()
@@ -69,26 +81,38 @@ class Store(Versions):
         options: StorageOptions,
         max_buffer_nbytes: int,
         placement: str = "auto",
+        gamma_min: float = DEFAULT_GAMMA_MIN,
+        max_nbytes: int | None = None,
     ) -> None:
         if mode not in ("a", "r"):
             raise ValueError(f'mode: expected "a" to read and write or "r" to look only, got {mode!r}')
+        if not gamma_min >= 0:
+            raise ValueError(f"gamma_min: expected seconds a GB, at least 0, or infinity, got {gamma_min!r}")
+        if max_nbytes is not None and not max_nbytes > 0:
+            raise ValueError(f"max_nbytes: expected a number of bytes above 0, or None, got {max_nbytes!r}")
         self.uri, self.mode, self.trust = uri, mode, trust
+        self.gamma_min, self.max_nbytes = gamma_min, max_nbytes
         self._options, self._max_buffer_nbytes = options, max_buffer_nbytes
         self._placement = Placement(placement)
         self._closed = ""
         self._ctx = options.context()
         self._layout = open_layout(uri, ctx=self._ctx, create=mode == "a")
+        self._open_rooms()
+        Store._all.add(self)
+
+    def _open_rooms(self) -> None:
         self.segments = SegmentReader(self._layout, self._ctx)
-        self._catalog = Catalog(RecordLog(self._layout.catalog, self._ctx, options))
-        self._usage = UsageLog(RecordLog(self._layout.usage, self._ctx, options), is_writable=mode == "a")
+        self._catalog = Catalog(RecordLog(self._layout.catalog, self._ctx, self._options))
+        self._usage = UsageLog(RecordLog(self._layout.usage, self._ctx, self._options), is_writable=self.mode == "a")
         self._digests = DigestIndex(self._layout.digests, self._ctx)
-        self._dedup = ExactDedup(self._digests, self.segments, self._follow)
+        # Not a method of this store: a store that nobody holds should go at once, not when the garbage is collected.
+        self._dedup = ExactDedup(self._digests, self.segments, partial(_follow, self._catalog))
         self._n_moves = 0
         self._artifacts = Artifacts(self._layout, self._ctx)
-        self._calibration: Calibration | None = None
-        self._models: dict[str, Any] = {}
+        self._known: tuple[Calibration, Worth] | None = None
+        self._models = Models(self._artifacts, trust=self.trust)
+        self._graphs: dict[CaptureId, StageGraph] = {}
         self.labels: dict[Order, Any] = {}
-        Store._all.add(self)
 
     @property
     def catalog(self) -> Catalog:
@@ -99,10 +123,23 @@ class Store(Versions):
     @property
     def calibration(self) -> Calibration:
         """What reads and recomputations were measured to cost."""
+        return self._learned()[0]
+
+    @property
+    def worth(self) -> Worth:
+        """What was asked for, and what storing it saved or would have."""
+        return self._learned()[1]
+
+    @property
+    def runnable(self) -> Models:
+        """The models that were loaded to be run again."""
         self._check()
-        if self._calibration is None:
-            self._calibration = Calibration(self._usage.observations(), self._usage.observe)
-        return self._calibration
+        return self._models
+
+    @property
+    def learns(self) -> bool:
+        """What is asked for often is stored when it is recomputed."""
+        return self.mode == "a" and self.gamma_min < float("inf")
 
     def capture(
         self,
@@ -168,6 +205,48 @@ class Store(Versions):
         capture, intermediate = self._catalog.find(key)
         self._catalog.drop(capture, intermediate.name)
 
+    def pin(self, key: str | Key) -> None:
+        """Keep an intermediate stored, whatever the budget: it is stored the next time it is recomputed, if it is not.
+
+        Raises
+        ------
+        IntermediateNotFoundError, StoreReadOnlyError
+        """
+        self._pin(key, is_pinned=True)
+
+    def unpin(self, key: str | Key) -> None:
+        """Let an intermediate go again when there is no room for it.
+
+        Raises
+        ------
+        IntermediateNotFoundError, StoreReadOnlyError
+        """
+        self._pin(key, is_pinned=False)
+
+    def evict(self, *, max_nbytes: int) -> list[str]:
+        """Stop storing what saves least a byte, until what is in use takes no more than so many bytes.
+
+        What was evicted is recomputed when it is asked for. Its bytes are freed by `compact`.
+
+        Parameters
+        ----------
+        max_nbytes : int
+            Of all chunks in use and of the kept models.
+
+        Returns
+        -------
+        list of str
+            The keys of what is no longer stored.
+
+        Raises
+        ------
+        BudgetError
+            What is left is pinned, or the last road to an answer; nothing was evicted.
+        StoreReadOnlyError
+        """
+        self._check_writable("evict")
+        return evict(self, max_nbytes)
+
     def compact(self, *, grace_seconds: float = 3600) -> Compaction:
         """Merge small segments, keep once what was stored twice, and remove what no record refers to.
 
@@ -192,37 +271,95 @@ class Store(Versions):
         0
         """
         self._check_writable("compact")
-        compactor = Compactor(
-            self._catalog,
-            self.segments,
-            self._digests,
-            Remains(self._layout, self._ctx),
-            make_writer=self._make_writer,
-            placement=Placement(),
-        )
         self._usage.compact()
-        done = compactor.run(self.uri, grace_seconds=grace_seconds)
+        done = self._compactor().run(self.uri, grace_seconds=grace_seconds)
         self._notice_moves()
         return done
 
-    def model(self, version: Version) -> tuple[Recomputer, Any]:
-        """The recomputer of a version's framework, and its model, loaded once.
+    def gc(self, *, grace_seconds: float = 3600) -> Compaction:
+        """Remove what no record refers to, and write nothing again.
+
+        What captures left that were killed, and what was dropped, goes when it is older than the grace period; what
+        another process is writing is younger. A first call finds what is out of use, one after the grace period
+        removes it.
+
+        Parameters
+        ----------
+        grace_seconds : float, default 3600
+            As in `compact`.
 
         Raises
         ------
-        UntrustedArtifactError
+        StoreReadOnlyError
+
+        Examples
+        --------
+        >>> import mistique, tempfile
+        >>> mistique.open(tempfile.mkdtemp() + "/homes.mistique").gc().n_segments_removed
+        0
+        """
+        self._check_writable("gc")
+        done = self._compactor().collect(self.uri, grace_seconds=grace_seconds)
+        self._notice_moves()
+        return done
+
+    def check(self, *, repair: bool = False) -> Health:
+        """Read all of the store and say what is damaged, what that costs, and what is whole.
+
+        Parameters
+        ----------
+        repair : bool, default False
+            Drop what is damaged, and nothing else, so that the rest opens and reads.
+
+        Raises
+        ------
+        StoreReadOnlyError
+            It was opened to look only, and is to be repaired.
+
+        Examples
+        --------
+        >>> import mistique, tempfile
+        >>> mistique.open(tempfile.mkdtemp() + "/homes.mistique").check().is_whole
+        True
         """
         self._check()
-        recomputer: Recomputer = importlib.import_module(_RECOMPUTERS[version.framework]).recomputer
-        digest = version.artifact or ""
-        if digest not in self._models:
-            artifact = self._artifacts.get(digest)
-            self._models[digest] = recomputer.load(artifact, model=version.model, trust=self.trust)
-        return recomputer, self._models[digest]
+        if repair:
+            self._check_writable("repair")
+        self._usage.flush()
+        found = look_through(self._layout, self._ctx)
+        if found.health.is_whole or not repair:
+            return found.health
+        repair_store(found, self._layout, self._ctx, self._options)
+        self.segments.close()
+        self._open_rooms()
+        return replace(found.health, is_repaired=True)
 
-    def is_loaded(self, version: Version) -> bool:
-        """Whether `model` need not load it."""
-        return version.artifact in self._models
+    def graph(self, capture: Committed) -> StageGraph:
+        """The intermediates of a capture, with references of those that are stored; kept until that changes."""
+        known = self._graphs.get(capture.id)
+        if known is None or known.capture is not capture or known.n_moves != self._catalog.moves.n_records:
+            references = self.catalog.references(capture)
+            nodes = {
+                name: replace(node, references=references.get(name)) for name, node in capture.intermediates.items()
+            }
+            known = self._graphs[capture.id] = StageGraph(capture, self._catalog.moves.n_records, nodes)
+        return known
+
+    def taking(self, capture: Committed, node: Intermediate, rows: np.ndarray) -> Capture:
+        """Something that takes rows of an intermediate, whole blocks, and at its commit makes them seen as stored."""
+        self._check_writable(f"store {node.name}")
+        sink = _LaterSink(self, capture, node, rows)
+        return Capture(sink, capture.version, capture.dataset, codec="raw", on_error="raise")
+
+    def has_room(self, nbytes: float, gamma: float, spared: str) -> bool:
+        """Whether so many bytes more fit the budget, once what saves less a byte has gone."""
+        if self.max_nbytes is None:
+            return True
+        try:
+            evict(self, self.max_nbytes - nbytes, below_gamma=gamma, spared=spared)
+        except BudgetError:
+            return False
+        return True
 
     def close(self) -> None:
         """Write what was measured and let go of the files. Closing twice does no harm."""
@@ -245,6 +382,8 @@ class Store(Versions):
             "trust": self.trust,
             "max_buffer_nbytes": self._max_buffer_nbytes,
             "placement": self._placement.mode,
+            "gamma_min": self.gamma_min,
+            "max_nbytes": self.max_nbytes,
         }
         # Not the options: they may hold credentials. A worker takes them from its environment, as TileDB does.
         return partial(open, **arguments), (self.uri,)
@@ -259,18 +398,41 @@ class Store(Versions):
 
         return listing(self)._repr_html_()
 
+    def _learned(self) -> tuple[Calibration, Worth]:
+        self._check()
+        if self._known is None:
+            observations, demands = self._usage.load()
+            calibration = Calibration(observations, self._usage.observe)
+            self._known = calibration, Worth(demands, calibration, self._usage.ask)
+        return self._known
+
+    def _pin(self, key: str | Key, *, is_pinned: bool) -> None:
+        self._check_writable(f"{'pin' if is_pinned else 'unpin'} {key}")
+        capture, intermediate = self._catalog.find(key)
+        self._catalog.pin(capture, intermediate.name, is_pinned=is_pinned)
+
+    def _hold_budget(self) -> None:
+        """After a capture: what is over the budget goes; what cannot go is said."""
+        if self.max_nbytes is None:
+            return
+        try:
+            evict(self, self.max_nbytes)
+        except BudgetError as error:
+            warnings.warn(str(error), CaptureWarning, stacklevel=5)
+
+    def _compactor(self) -> Compactor:
+        return Compactor(
+            self._catalog,
+            self.segments,
+            self._digests,
+            Remains(self._layout, self._ctx),
+            make_writer=self._make_writer,
+            placement=Placement(),
+        )
+
     def _make_writer(self) -> SegmentWriter:
         self._check()
         return SegmentWriter(self._layout, self._ctx, self._options)
-
-    def _follow(self, place: Place) -> Place | None:
-        """Where a chunk lies that the index names; None: nobody should begin to use it."""
-        moves = self._catalog.moves
-        if not moves.n_records:
-            return place
-        names, points = moves.follow(place.segment, np.array([place.unit]), np.array([place.place]))
-        number, unit, at = points[0].tolist()
-        return None if moves.is_gone(names[number]) else Place(names[number], unit, at)
 
     def _notice_moves(self) -> None:
         """Forget where chunks lay if a compaction, here or elsewhere, has moved some."""
@@ -304,6 +466,10 @@ class _StoreSink:
     def derived(self, lineage: str) -> Intermediate | None:
         return self._store.catalog.derived(lineage)
 
+    def pays(self, intermediate: Intermediate, *, row_seconds: float, row_nbytes: float) -> bool:
+        store = self._store
+        return store.worth.expected_gamma(intermediate, row_seconds, row_nbytes) >= store.gamma_min
+
     def buffer(self) -> SegmentBuffer:
         store = self._store
         store._notice_moves()
@@ -321,10 +487,46 @@ class _StoreSink:
         store = self._store
         store._check()
         committed = store._catalog.commit(version, dataset, intermediates)
-        # After the commit: an index that pointed to what was never committed would outlive its segment.
-        store._digests.add(buffered.places, timestamp=random_timestamp())
-        store._dedup.remember(buffered.columns)
+        self.remember(buffered)
+        store._hold_budget()
         return committed
+
+    def remember(self, buffered: Buffered) -> None:
+        """After the commit: an index that pointed to what was never committed would outlive its segment."""
+        self._store._digests.add(buffered.places, timestamp=random_timestamp())
+        self._store._dedup.remember(buffered.columns)
+
+
+class _LaterSink(_StoreSink):
+    """A store as it is seen by what stores an intermediate after its capture, or more of its blocks."""
+
+    def __init__(self, store: Store, capture: Committed, node: Intermediate, rows: np.ndarray) -> None:
+        super().__init__(store)
+        self._capture, self._node, self._rows = capture, node, rows
+
+    def commit(
+        self, version: Version, dataset: str, intermediates: Sequence[Intermediate], buffered: Buffered
+    ) -> Committed:
+        (taken,) = intermediates
+        node, form = self._node, stored_form(self._node)
+        assert taken.references is not None
+        blocks = np.unique(self._rows // form.block_rows)
+        n_blocks = -(-node.n_rows // form.block_rows)
+        whole = len(blocks) == n_blocks
+        before = None if whole else node.references
+        references = added_blocks(before, taken.references, blocks=blocks, n_blocks=n_blocks)
+        # What came out of a run may differ from what was captured by as much as was seen there.
+        error = taken.summary_error + (node.recompute_difference or 0.0)
+        stored = replace(
+            node,
+            references=references,
+            summary_error=error if before is None else max(error, node.summary_error),
+            stored_nbytes=taken.stored_nbytes + (node.stored_nbytes if before is not None else 0),
+        )
+        self._store._check()
+        self._store._catalog.add(self._capture, stored)
+        self.remember(buffered)
+        return self._capture
 
 
 def open(
@@ -335,6 +537,8 @@ def open(
     config: Mapping[str, str] | None = None,
     max_buffer_nbytes: int = 256 * 1024 * 1024,
     placement: str = "auto",
+    gamma_min: float = DEFAULT_GAMMA_MIN,
+    max_nbytes: int | None = None,
 ) -> Store:
     """A store at a URI, made when there is none.
 
@@ -355,6 +559,12 @@ def open(
     placement : {"auto", "on", "off"}, default "auto"
         Whether new columns of tables that resemble one another are encoded together. "auto" does so where they would
         otherwise lie apart; answers are the same.
+    gamma_min : float, default 1000
+        In seconds a GB: an intermediate that is recomputed is stored once so many seconds were lost to that for each GB
+        that it takes. ``float("inf")``: nothing is stored but by captures.
+    max_nbytes : int, optional
+        What the store may take: chunks in use and kept models. What saves least a byte is no longer stored, and is
+        recomputed when it is asked for; never what is pinned, nor the last road to an answer.
 
     Returns
     -------
@@ -387,13 +597,26 @@ def open(
         options=StorageOptions(config or {}),
         max_buffer_nbytes=max_buffer_nbytes,
         placement=placement,
+        gamma_min=gamma_min,
+        max_nbytes=max_nbytes,
     )
+
+
+def _follow(catalog: Catalog, place: Place) -> Place | None:
+    """Where a chunk lies that the index names; None: nobody should begin to use it."""
+    moves = catalog.moves
+    if not moves.n_records:
+        return place
+    names, points = moves.follow(place.segment, np.array([place.unit]), np.array([place.place]))
+    number, unit, at = points[0].tolist()
+    return None if moves.is_gone(names[number]) else Place(names[number], unit, at)
 
 
 def _after_fork_in_child() -> None:
     # TileDB gives parent and child the same fragment names and hangs or loses writes: the child must open for itself.
     for store in Store._all:
         store._closed = "it was opened before this process was forked off"
+        store.segments.abandon()
 
 
 def _at_exit() -> None:

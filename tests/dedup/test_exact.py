@@ -14,7 +14,7 @@ import mistique
 from mistique.dedup.exact import ExactDedup
 from mistique.schema import Part, Segment
 from mistique.storage.digest_index import Place
-from mistique.storage.records import random_timestamp
+from mistique.storage.fragments import random_timestamp
 from mistique.storage.references import pack_references
 from mistique.store import Store
 from tests.capturing import capturing, put, put_layer, references_of

@@ -23,7 +23,7 @@ import os, signal, sys
 import mistique
 from mistique.storage.records import RecordLog
 from mistique.storage.remains import Remains
-from mistique.storage.segments import SegmentWriter
+from mistique.storage.segment_writer import SegmentWriter
 from mistique.storage.digest_index import DigestIndex
 
 def dies(owner, name, at, after):

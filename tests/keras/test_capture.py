@@ -105,7 +105,7 @@ def test_a_lossy_codec_leaves_input_and_prediction_exact(
         (np.zeros((5, 3)), None, {}, ModelMismatchError, r"\(4,\).*got rows of shape \(3,\)"),
         ([np.zeros((5, 4))] * 2, None, {}, ModelMismatchError, "expected 1 inputs, got 2"),
         (np.zeros((5, 4)), None, {"layers": ["shard"]}, CaptureError, "nearest: shared"),
-        (np.zeros((5, 4)), None, {"layers": "shared"}, CaptureError, "list of names"),
+        (np.zeros((5, 4)), None, {"layers": 3}, CaptureError, "names, globs"),
         (np.zeros((5, 4)), None, {"keep": "some"}, CaptureError, "keep"),
         (np.zeros((5, 4)), None, {"row_labels": ["a"]}, CaptureError, "row label for each"),
         (np.zeros((5, 4)), None, {"batch_size": 0}, CaptureError, "batch_size"),

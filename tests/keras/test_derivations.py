@@ -14,8 +14,8 @@ import mistique.keras
 from mistique.errors import NoPlanError, UntrustedArtifactError
 from mistique.keras.derivations import confirmed_derivations, derivation_of
 from mistique.keras.examples import fashion_cnn
-from mistique.keras.forward import as_tensors
 from mistique.keras.recorder import record_batch
+from mistique.keras.tensors import as_tensors
 from mistique.planner.derive import derive_rows
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def test_a_layer_behind_others_that_are_not_recorded_has_no_rule() -> None:
 @pytest.fixture(autouse=True)
 def _a_model_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine a small network may be predicted to be quicker than a read: roads must not depend on that."""
-    monkeypatch.setattr("mistique.planner.choose.recompute_seconds", lambda **_: 1e9)
+    monkeypatch.setattr("mistique.planner.roads.ready_seconds", lambda *_: 1e9)
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +291,7 @@ def test_a_model_that_may_not_be_loaded_is_no_road_however_cheap(
     mistique.keras.capture(net, images, store=store, model="net", dataset="test")
     store.close()
     monkeypatch.setenv("MISTIQUE_SIGNING_KEY", "another user's key, of 32 bytes!")
-    monkeypatch.setattr("mistique.planner.choose.recompute_seconds", lambda **_: 0.0)
+    monkeypatch.setattr("mistique.planner.roads.ready_seconds", lambda *_: -1e9)
     theirs = mistique.open(store.uri, mode="r")
     answer = mistique.get(theirs, "net@1/test/pool")
     assert answer.plan.chosen.road == "derive from own"

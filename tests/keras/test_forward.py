@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from mistique.errors import CaptureError
-from mistique.keras.forward import as_tensors
 from mistique.keras.recorder import Output, record_batch
+from mistique.keras.tensors import as_tensors
 
 
 def outputs_of(net: keras.Model, x: object, **options: object) -> dict[str, Output]:

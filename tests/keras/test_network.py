@@ -15,10 +15,11 @@ import pytest
 import mistique.keras
 from mistique.keras.batches import Batches
 from mistique.keras.examples import fashion_cnn
-from mistique.keras.forward import as_tensors
 from mistique.keras.network import Network
 from mistique.keras.recomputer import recomputer
 from mistique.keras.recorder import record_batch
+from mistique.keras.tensors import as_tensors
+from mistique.planner.measured import Took
 
 if TYPE_CHECKING:
     from mistique.store import Store
@@ -87,7 +88,7 @@ def test_recomputed_from_the_input_and_from_parents_is_bit_equal(
     mistique.keras.capture(make(), x, store=store, model="m", dataset="d", batch_size=16, codec="raw")
     capture, _ = store.catalog.find("m@1/d/input")
     assert capture.version.environment["keras_pass"] == "graph"
-    _, model = store.model(capture.version)
+    _, model = store.runnable.get(capture.version, took=Took(), calibration=store.calibration)
     for name, node in capture.intermediates.items():
         for sources in {("input",), node.parents} if node.role != "input" else ():
             found, _ = recomputer.run(

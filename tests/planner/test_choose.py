@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from mistique.errors import NoPlanError
 from mistique.planner.calibration import Calibration
-from mistique.planner.choose import Question, ancestors_that_run, choose, recompute_rows
+from mistique.planner.choose import choose
 from mistique.planner.plan import Plan
+from mistique.planner.question import Question, running_rows
+from mistique.planner.roads import ancestors_that_run
 from mistique.schema import ColumnType, Intermediate, Part, References, Run, Segment, Version
 
 N_ROWS, N_COLUMNS = 4096, 4
@@ -165,7 +167,7 @@ def test_only_the_stages_between_the_sources_and_the_target_run() -> None:
 @given(rows=st.lists(st.integers(0, N_ROWS - 1), min_size=1, max_size=20), batch=st.integers(1, 5000))
 def test_whole_batches_of_the_capture_run_and_every_row_asked_is_among_them(rows: list[int], batch: int) -> None:
     asked = replace(question(*chain(), batch_rows=batch), rows=np.unique(rows))
-    running = recompute_rows(asked)
+    running = running_rows(asked, asked.rows)
     expected = {r for r in range(N_ROWS) if r // batch in {row // batch for row in rows}}
     assert set(running.tolist()) == expected
     assert (np.diff(running) > 0).all()

@@ -93,3 +93,18 @@ def test_a_trace_has_a_bar_for_each_stage_in_the_order_of_the_model(store: Store
     assert [bar.get_width() for bar in ax.patches] == [stage.relative_distance for stage in answer.stages]
     assert "row 3" in ax.get_title(loc="left")
     assert len(mistique.trace(store, key, row=3).plot().patches) == 2
+
+
+def test_dead_units_over_epochs_are_a_line_for_each_layer_and_else_bars(store: Store) -> None:
+    for epoch in (1, 2, 3):
+        with capturing(store, model="lab/net", run_id="one", epoch=epoch) as capture:
+            for i, name in enumerate(("conv", HOSTILE)):
+                capture.append(name, np.maximum(np.eye(6, dtype=np.float32) * (epoch - 2 + i), 0))
+    answer = mistique.dead_units(store, "lab/net@1/train")
+    ax = answer.plot()
+    ax.figure.canvas.draw()
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["conv", HOSTILE]
+    assert [line.get_ydata().tolist() for line in ax.get_lines()] == [[1, 1, 0], [1, 0, 0]]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["1.1", "1.2", "1.3"]
+    bars = mistique.dead_units(store, "lab/net@1.2/train").plot().patches
+    assert [bar.get_width() for bar in bars] == [1, 0, 0, 0]

@@ -16,6 +16,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler, TargetEnc
 
 import mistique
 from mistique.errors import NoPlanError, UntrustedArtifactError
+from mistique.planner.measured import Took
 from mistique.sklearn import Pipeline, capture
 from mistique.storage.artifacts import Artifact
 from mistique.store import Store
@@ -100,7 +101,8 @@ def test_a_strangers_pickle_is_never_loaded_without_trust(
     trap, mark = _planted(store, tmp_path)
     with elsewhere(store, monkeypatch, tmp_path) as strange:
         with pytest.raises(UntrustedArtifactError, match="cloudpickle"):
-            strange.model(replace(strange.catalog.captures()[0].version, artifact=trap))
+            version = replace(strange.catalog.captures()[0].version, artifact=trap)
+            strange.runnable.get(version, took=Took(), calibration=strange.calibration)
         with pytest.raises(UntrustedArtifactError, match="cloudpickle"):
             mistique.get(strange, "homes/trap@1/train/double")
     assert not mark.exists()

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import mistique
 from mistique.errors import ChunkCorruptError
 from mistique.schema import Segment
-from mistique.storage.segments import SegmentReader, SegmentWriter
+from mistique.storage.segment_writer import SegmentWriter
+from mistique.storage.segments import SegmentReader
 from mistique.storage.units import Unit, UnitKind, UnitTable, compressed, expanded
 from mistique.store import Store
 

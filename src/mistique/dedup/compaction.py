@@ -14,12 +14,13 @@ from mistique.dedup.survey import Held, Survey, names_in_use, survey
 from mistique.errors import StoreError
 from mistique.storage.catalog import Catalog
 from mistique.storage.digest_index import DigestIndex
+from mistique.storage.fragments import random_timestamp
 from mistique.storage.move_records import move_record, pack_chunks
 from mistique.storage.options import damage_as_error
-from mistique.storage.records import random_timestamp
 from mistique.storage.references import unpack_references
 from mistique.storage.remains import Remains
-from mistique.storage.segments import SegmentReader, SegmentWriter
+from mistique.storage.segment_writer import SegmentWriter
+from mistique.storage.segments import SegmentReader
 
 
 @dataclass(frozen=True, repr=False)
@@ -126,6 +127,27 @@ class Compactor:
             moved.n_twins,
         )
 
+    def collect(self, uri: str, *, grace_seconds: float) -> Compaction:
+        """Say what is out of use and remove what has been so for long enough; nothing is rewritten."""
+        before = self._remains.nbytes()
+        self._catalog.refresh()
+        forgotten = self._there_unused(self._used())
+        if forgotten:
+            self._catalog.say(move_record([], [], made=(), generation=1, forgotten=forgotten, unix_seconds=time.time()))
+        removed = self._remove(grace_seconds)
+        retired = self._catalog.moves.retired.keys() & self._remains.names()
+        return Compaction(
+            uri,
+            before,
+            self._remains.nbytes(),
+            sum(self._remains.nbytes_of(name) for name in retired - self._used()),
+            0,
+            0,
+            sum(len(name) == 32 for name in removed),
+            sum(len(name) == 64 for name in removed),
+            0,
+        )
+
     def _survey(self) -> Survey:
         references, _ = self._catalog.in_use()
         return survey(references, self._catalog.moves, self._segments, passed_over=self._passed_over)
@@ -171,9 +193,11 @@ class Compactor:
     def _unused(self, found: Survey) -> frozenset[str]:
         """What lies there, was used, is not, and of which nobody has said so."""
         _, artifacts = self._catalog.in_use()
-        moves = self._catalog.moves
+        return self._there_unused(found.names | artifacts)
+
+    def _there_unused(self, used: frozenset[str]) -> frozenset[str]:
         there = self._remains.names() & self._catalog.mentioned()
-        return there - found.names - artifacts - moves.retired.keys() - moves.removed
+        return there - used - self._catalog.moves.retired.keys() - self._catalog.moves.removed
 
     def _remove(self, grace_seconds: float) -> frozenset[str]:
         """Remove what has been out of use for so long, or was never used."""
@@ -218,6 +242,8 @@ class Compactor:
                 for column in columns:
                     found: Column = []
                     for segment, unit, place in column:
+                        if segment < 0:  # a block that is not stored
+                            continue
                         number = numbers.get(references.segments[segment].id)
                         if number is not None:
                             found.append((number, int(rewritten[number].table.first_chunk[unit]) + place))

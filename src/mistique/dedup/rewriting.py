@@ -15,7 +15,8 @@ from mistique.dedup.survey import Held, Twin
 from mistique.errors import StoreError
 from mistique.schema import Segment
 from mistique.storage.move_records import SegmentMove
-from mistique.storage.segments import SegmentReader, SegmentWriter
+from mistique.storage.segment_writer import SegmentWriter
+from mistique.storage.segments import SegmentReader
 from mistique.storage.units import Unit, UnitKind
 
 _FLUSH_NBYTES = 16 * 1024 * 1024

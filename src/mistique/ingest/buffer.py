@@ -21,7 +21,7 @@ from mistique.schema import ColumnType, Intermediate, References, Segment
 from mistique.storage.digest_index import Place
 from mistique.storage.digests import Digest, codec_text
 from mistique.storage.references import pack_references
-from mistique.storage.segments import SegmentWriter
+from mistique.storage.segment_writer import SegmentWriter
 from mistique.storage.units import UnitKind
 
 # A write of fewer bytes is mostly TileDB's fixed cost (5 to 10 ms a fragment).

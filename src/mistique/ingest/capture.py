@@ -22,6 +22,7 @@ from mistique.errors import (
 )
 from mistique.ingest.buffer import Buffered, SegmentBuffer
 from mistique.ingest.columns import Described, describe, describe_array, describe_labels
+from mistique.ingest.sparse_rows import SparseColumns, as_texts
 from mistique.ingest.summarizing import summarized
 from mistique.schema import ROW_LABEL, ColumnType, Intermediate, Version
 from mistique.storage.artifacts import Artifact
@@ -30,6 +31,8 @@ from mistique.storage.facts import Capture as Committed
 _RAW = Raw()
 _MASK = ColumnType("uint8", "|u1")
 Asked = str | Codec | Policy
+# What a user says is stored of stages and layers, and what is said of each: "auto" is decided one by one.
+KEEP: Mapping[str, bool | str] = {"all": True, "none": False, "auto": "auto"}
 
 
 class Sink(Protocol):
@@ -43,6 +46,9 @@ class Sink(Protocol):
 
     def derived(self, lineage: str) -> Intermediate | None:
         """An intermediate of that lineage that was not stored as it follows from another."""
+
+    def pays(self, intermediate: Intermediate, *, row_seconds: float, row_nbytes: float) -> bool:
+        """Whether storing it is predicted to pay, if running the model for a row of it takes so long."""
 
     def buffer(self) -> SegmentBuffer:
         """A buffer whose segments lie in the store."""
@@ -136,7 +142,7 @@ class Capture:
             Names for the columns of a value that has none.
         **facts
             Fields of `Intermediate` (``role``, ``parents``, ``detail``, ...), ``codec``, and ``keep``: false declares
-            the intermediate without storing it.
+            the intermediate without storing it, ``"auto"`` stores it if that is predicted to pay.
 
         Raises
         ------
@@ -331,7 +337,7 @@ class Capture:
         name: str,
         described: Described,
         *,
-        keep: bool = True,
+        keep: bool | str = True,
         codec: Asked | None = None,
         **facts: Any,
     ) -> None:
@@ -352,7 +358,28 @@ class Capture:
             raw_nbytes=described.raw_nbytes,
             **{"role": role, **facts},
         )
-        self._open[name] = _Open(intermediate, chosen, (keep or role != "stage") and not is_derived, is_derived)
+        is_kept = role != "stage" or (self._pays(intermediate) if keep == "auto" else bool(keep))
+        self._open[name] = _Open(intermediate, chosen, is_kept and not is_derived, is_derived)
+
+    def _pays(self, intermediate: Intermediate) -> bool:
+        """Recomputing it, and all that it is computed from, takes so long that its bytes are worth it."""
+        if intermediate.recompute_difference is None:
+            return True
+        seconds = intermediate.forward_seconds_per_row
+        seen: set[str] = set()
+        waiting = list(intermediate.parents if intermediate.parents is not None else self._open)
+        while waiting:
+            parent = waiting.pop()
+            if parent in seen or parent not in self._open:
+                continue
+            seen.add(parent)
+            node = self._open[parent].intermediate
+            seconds += node.forward_seconds_per_row
+            waiting += node.parents if node.parents is not None else self._open
+        row_nbytes = intermediate.raw_nbytes / max(intermediate.n_rows, 1)
+        if not row_nbytes:
+            row_nbytes = intermediate.n_columns * np.dtype(intermediate.types[0].cell).itemsize
+        return self._sink.pays(intermediate, row_seconds=seconds, row_nbytes=row_nbytes)
 
     def _check_new(self, name: str) -> None:
         if name in self._open:
@@ -403,10 +430,11 @@ class Capture:
             opened.wait(self._as_stored(opened, described.parts, described.parts))
             self._put_waiting(opened, whole_blocks=False)
             return
-        node, buffer = opened.intermediate, self._segments()
-        for group, part in enumerate(described.parts):
+        node, buffer = stored_form(opened.intermediate), self._segments()
+        parts = as_texts(described.parts.matrix) if isinstance(described.parts, SparseColumns) else described.parts
+        for group, part in enumerate(parts):
             buffer.put_column(node, group, part.cells, part.type, opened.codec_for(part.type))
-        masks = [part.valid for part in described.parts if part.valid is not None]
+        masks = [part.valid for part in parts if part.valid is not None]
         for group, valid in enumerate(masks, start=node.n_groups):
             buffer.put_column(node, group, valid.view(np.uint8), _MASK, _RAW)
 

@@ -16,7 +16,7 @@ from mistique.dedup.exact import ExactDedup, Located
 from mistique.kernels.transpose import turn
 from mistique.schema import ColumnType, Segment
 from mistique.storage.digests import Digest, digest_bytes
-from mistique.storage.segments import SegmentWriter
+from mistique.storage.segment_writer import SegmentWriter
 from mistique.storage.units import Unit, UnitKind
 
 # Of the groups of a block, every 16th is looked for in the whole store; where one is found, its neighbours are too.

@@ -15,7 +15,7 @@ from mistique.dedup.placement import Placement
 from mistique.ingest.workers import Workers
 from mistique.schema import Segment
 from mistique.storage.digests import Digest, column_contents
-from mistique.storage.segments import SegmentWriter
+from mistique.storage.segment_writer import SegmentWriter
 from mistique.storage.units import Unit, UnitKind
 
 Where = tuple[SegmentWriter | Segment, int, int]  # segment, unit, place

@@ -1,8 +1,8 @@
-"""x and y, arrays or a data set, as batches of exactly so many rows."""
+"""x and y, arrays or a stream, as batches of exactly so many rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -12,7 +12,10 @@ import numpy as np
 
 from mistique.errors import CaptureError
 from mistique.keras.content import content_digest
-from mistique.keras.forward import named_leaves, to_numpy
+from mistique.keras.rows import Rows, classes_of
+from mistique.keras.streams import CHANGED, Stream, as_array, stream_of
+from mistique.keras.survey import Survey, arrays_of, leaves_of, map_leaves, n_rows_of, survey
+from mistique.keras.tensors import named_leaves
 from mistique.schema import INPUT, TARGET
 
 
@@ -37,15 +40,19 @@ class Batches:
     """The batches of x and y: `batch_rows` rows each, the last with what is left.
 
     A data set is cut again into such batches, so that recomputing, which knows `batch_rows` alone, runs in
-    the geometry of the capture: Dense at batch 1 and at batch 128 differ in the last bits.
+    the geometry of the capture: Dense at batch 1 and at batch 128 differ in the last bits. Batches of several
+    lengths, as `padded_batch` yields them, are padded with zeros to the longest.
 
     Parameters
     ----------
-    x : array, list or dict of arrays, DataFrame, or finite tf.data.Dataset of x, (x, y) or (x, y, weights)
+    x : array, list or dict of arrays, DataFrame; or tf.data.Dataset, PyDataset or generator
+        The last three yield x, (x, y) or (x, y, weights).
     y : array, list or dict of arrays, Series, optional
     batch_rows : int
     row_labels : ndarray or Index, optional
         None: the index of a DataFrame, otherwise none.
+    rows : Rows
+        Which of them.
 
     Raises
     ------
@@ -66,22 +73,31 @@ class Batches:
     y: Any = None
     batch_rows: int = 256
     row_labels: Any = None
-    _digests: list[dict[str, str]] = field(default_factory=list)
-    _is_read: bool = False
+    rows: Rows = field(default_factory=Rows)
+    _stream: Stream | None = field(default=None, init=False)
+    _survey: Survey | None = field(default=None, init=False)
+    _chosen: np.ndarray | None = field(default=None, init=False)
+    _digests: list[dict[str, str]] = field(default_factory=list, init=False)
+    _is_read: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         if self.batch_rows < 1:
             raise CaptureError(f"batch_size: expected at least 1, got {self.batch_rows}")
         if self.row_labels is None and hasattr(self.x, "iloc"):
             self.row_labels = self.x.index
-        if self._is_dataset:
-            _check_dataset(self.x)
+        self._stream = stream_of(self.x, self.rows.steps)
+        if self._stream is not None:
+            # A generator is read once: whoever makes batches of it again needs what was read.
+            self.x = self._stream
             if self.y is not None:
                 raise CaptureError("y: expected None, as the data set given for x yields it itself, got an array")
-        else:
-            self.x = keras.tree.map_structure(_as_array, self.x)
-            self.y = None if self.y is None else keras.tree.map_structure(_as_array, self.y)
-            self._check_lengths()
+            return
+        if self.rows.steps is not None:
+            raise CaptureError("steps: expected none for arrays, which end; give n_rows to take fewer rows")
+        self.x, self.y = keras.tree.map_structure(as_array, self.x), map_leaves(as_array, self.y)
+        self._choose(self._check_lengths(), classes_of(leaves_of(self.y)) if self.rows.stratify else None)
+        if self._chosen is not None:
+            self.x, self.y = _rows(self.x, self._chosen), _rows(self.y, self._chosen)
 
     def content(self) -> dict[str, str]:
         """A digest of each input and target, ``input`` or ``input/a``, by batch; empty: of that there is none.
@@ -89,7 +105,7 @@ class Batches:
         Of a data set there is none before it was read to its end once. Arrays are read each time: their owner may
         have written into them.
         """
-        if not self._is_dataset:
+        if self._stream is None:
             digests = [_digests_of(batch) for batch in self]
         elif self._is_read:
             digests = self._digests
@@ -101,46 +117,46 @@ class Batches:
     @property
     def must_be_read(self) -> bool:
         """Whether what it yields is only known from reading it again."""
-        return self._is_dataset
-
-    @property
-    def _is_dataset(self) -> bool:
-        # By name: nothing here imports TensorFlow for a user of another backend.
-        return any(cls.__module__.startswith("tensorflow.python.data.") for cls in type(self.x).__mro__)
+        return self._stream is not None
 
     def __iter__(self) -> Iterator[Batch]:
-        if self._is_dataset:
-            yield from self._cut_dataset()
+        if self._stream is not None:
+            yield from self._cut(self._stream)
             return
-        n_rows = _n_rows(self.x)
+        n_rows = n_rows_of(self.x)
         for start in range(0, n_rows, self.batch_rows):
             stop = min(start + self.batch_rows, n_rows)
-            targets = None if self.y is None else _rows(self.y, start, stop)
-            yield Batch(_rows(self.x, start, stop), targets, stop - start)
+            yield Batch(_rows(self.x, slice(start, stop)), _rows(self.y, slice(start, stop)), stop - start)
 
-    def _check_lengths(self) -> None:
+    def _check_lengths(self) -> int:
         lengths = {len(leaf) for leaf in keras.tree.flatten(self.x)}
         if len(lengths) != 1:
             raise CaptureError(f"expected inputs of one length, got {', '.join(map(str, sorted(lengths))) or 'none'}")
         n_rows = lengths.pop()
         if n_rows == 0:
             raise CaptureError("expected at least one row, got an empty x")
-        for leaf in keras.tree.flatten(self.y):
-            if leaf is not None and len(leaf) != n_rows:
+        for leaf in leaves_of(self.y):
+            if len(leaf) != n_rows:
                 raise CaptureError(f"expected x and y of one length, got {n_rows} rows of x and {len(leaf)} of y")
+        return n_rows
+
+    def _choose(self, n_rows: int, classes: np.ndarray | None) -> None:
+        """Fix which rows are taken, of so many, and their labels."""
         self._check_labels(n_rows)
+        self._chosen = self.rows.chosen(n_rows, classes)
+        if self._chosen is not None:
+            self.row_labels = self._chosen if self.row_labels is None else _labels(self.row_labels, self._chosen)
 
     def _check_labels(self, n_rows: int) -> None:
         if self.row_labels is not None and len(self.row_labels) != n_rows:
             raise CaptureError(f"expected a row label for each of {n_rows} rows, got {len(self.row_labels)}")
 
-    def _cut_dataset(self) -> Iterator[Batch]:
+    def _cut(self, stream: Stream) -> Iterator[Batch]:
         waiting: list[Any] = []
         n_waiting = n_rows = n_batches = 0
-        for element in self.x.as_numpy_iterator():
-            inputs, targets = _split(element)
-            waiting.append((inputs, targets))
-            n_waiting += _n_rows(inputs)
+        for structure in self._structures(stream):
+            waiting.append(structure)
+            n_waiting += n_rows_of(structure[0])
             while n_waiting >= self.batch_rows:
                 batch, waiting = _take(waiting, self.batch_rows)
                 yield self._unchanged(batch, n_batches)
@@ -152,9 +168,25 @@ class Batches:
         if n_rows == 0:
             raise CaptureError("expected at least one row, got an empty data set")
         if n_batches < len(self._digests):
-            raise CaptureError(_CHANGED)
+            raise CaptureError(CHANGED)
         self._check_labels(n_rows)
         self._is_read = True
+
+    def _structures(self, stream: Stream) -> Iterator[Any]:
+        """The batches of a stream as it yields them, in one length, without the rows that are not taken."""
+        if self._survey is None and not (stream.has_one_length and self.rows.n_rows is None):
+            self._survey = survey(stream, has_classes=self.rows.stratify)
+            self._choose(self._survey.n_rows, self._survey.classes)
+        n_read = 0
+        for structure in arrays_of(stream):
+            first, n_read = n_read, n_read + n_rows_of(structure[0])
+            if self._survey is not None:
+                structure = self._survey.padded(structure)
+            if self._chosen is not None:
+                here = self._chosen[(self._chosen >= first) & (self._chosen < n_read)] - first
+                structure = _rows(structure, here)
+            if n_rows_of(structure[0]):
+                yield structure
 
     def _unchanged(self, batch: Batch, index: int) -> Batch:
         """The batch, if it is what the data set gave the first time."""
@@ -162,14 +194,8 @@ class Batches:
         if index == len(self._digests):
             self._digests.append(digest)
         if self._digests[index] != digest:
-            raise CaptureError(_CHANGED)
+            raise CaptureError(CHANGED)
         return batch
-
-
-_CHANGED = (
-    "expected the same rows each time the data set is read, got others: rows of two epochs could not be told "
-    "apart. Give the data set without .shuffle(), or .cache() it after that"
-)
 
 
 def _digests_of(batch: Batch) -> dict[str, str]:
@@ -181,55 +207,16 @@ def _joined(digests: list[str]) -> str:
     return blake2b("\n".join(digests).encode(), digest_size=16).hexdigest() if all(digests) else ""
 
 
-def _check_dataset(dataset: Any) -> None:
-    if int(dataset.cardinality()) == -1:
-        raise CaptureError("expected a finite data set, got an endless one: give dataset.take(n) with n batches")
-    node = dataset
-    while not type(node).__name__.startswith(("_Cache", "Cache")):
-        # Reading such a set once more also moves the order of its next reader, which may be the training.
-        if getattr(node, "_reshuffle_each_iteration", None):
-            raise CaptureError(_CHANGED)
-        inputs: Sequence[Any] = node._inputs() if hasattr(node, "_inputs") else ()
-        if len(inputs) != 1:
-            return
-        node = inputs[0]
+def _rows(structure: Any, of: slice | np.ndarray) -> Any:
+    return map_leaves(lambda leaf: leaf[of], structure)
 
 
-def _as_array(leaf: Any) -> np.ndarray:
-    if isinstance(leaf, np.ndarray):
-        return leaf
-    if hasattr(leaf, "iloc"):
-        return np.asarray(leaf)
-    if keras.ops.is_tensor(leaf):
-        return to_numpy(leaf)
-    if hasattr(leaf, "__array__"):
-        return np.asarray(leaf)
-    found = f"{type(leaf).__module__}.{type(leaf).__qualname__}"
-    raise CaptureError(f"expected arrays, a list or dict of arrays, or a finite tf.data.Dataset; got {found}")
-
-
-def _split(element: Any) -> tuple[Any, Any]:
-    """What a data set yields as x and y, by the rule of ``fit``: (x,), (x, y) or (x, y, weights)."""
-    if isinstance(element, tuple):
-        return element[0], element[1] if len(element) > 1 else None
-    return element, None
-
-
-def _n_rows(structure: Any) -> int:
-    leaf = keras.tree.flatten(structure)[0]
-    if np.ndim(leaf) == 0:
-        raise CaptureError("expected batches of rows from the data set, got single values: give dataset.batch(n)")
-    return len(leaf)
-
-
-def _rows(structure: Any, start: int, stop: int) -> Any:
-    return keras.tree.map_structure(lambda leaf: None if leaf is None else leaf[start:stop], structure)
+def _labels(labels: Any, of: np.ndarray) -> Any:
+    return np.asarray(labels)[of] if isinstance(labels, (list, tuple)) else labels[of]
 
 
 def _take(waiting: list[Any], n_rows: int) -> tuple[Batch, list[Any]]:
     """The first rows of what waits as a batch, and the rest."""
-    joined = waiting[0]
-    if len(waiting) > 1:
-        joined = keras.tree.map_structure(lambda *a: None if a[0] is None else np.concatenate(a), *waiting)
-    (inputs, targets), rest = _rows(joined, 0, n_rows), _rows(joined, n_rows, _n_rows(joined))
-    return Batch(inputs, targets, n_rows), [rest] if _n_rows(rest) else []
+    joined = waiting[0] if len(waiting) == 1 else map_leaves(lambda *leaves: np.concatenate(leaves), *waiting)
+    (inputs, targets), rest = _rows(joined, slice(n_rows)), _rows(joined, slice(n_rows, None))
+    return Batch(inputs, targets, n_rows), [rest] if n_rows_of(rest) else []

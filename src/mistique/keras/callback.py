@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
 
 from mistique.codecs import Codec, Policy
-from mistique.errors import CaptureError, CaptureWarning
+from mistique.errors import CaptureError, CaptureWarning, MistiqueError
 from mistique.keras.batches import Batches
 from mistique.keras.capture import Request, capture_net
+from mistique.keras.choice import Layers
 from mistique.keras.network import Network
-from mistique.keras.versions import weights_digest
+from mistique.keras.rows import Rows
+from mistique.keras.versions import run_to_continue, weights_digest
 
 if TYPE_CHECKING:
     from mistique.store import Store
@@ -22,29 +23,34 @@ if TYPE_CHECKING:
 class MistiqueCallback(keras.callbacks.Callback):
     """Stores what every layer makes of `x`, after each epoch of a ``fit``.
 
-    Epochs of one ``fit`` are one run: ``model@2.1``, ``model@2.2``, ... Training ends in the same weights and
-    history, bit for bit, with and without it.
+    Epochs of one ``fit`` are one run: ``model@2.1``, ``model@2.2``, ... A ``fit`` that goes on with the weights of an
+    earlier run's last epoch (``initial_epoch``, ``BackupAndRestore``) goes on with that run, in whatever process.
+    Training ends in the same weights and history, bit for bit, with and without it.
 
     Parameters
     ----------
     store : Store
-    x : array, list or dict of arrays, DataFrame, or finite tf.data.Dataset
-        Rows to run through the network, validation rows for example. A data set yields ``x``, ``(x, y)`` or
-        ``(x, y, weights)``, in the same order each time.
+    x : array, list or dict of arrays, DataFrame, tf.data.Dataset, keras.utils.PyDataset or generator
+        Rows to run through the network, validation rows for example. The last three yield batches of ``x``, ``(x, y)``
+        or ``(x, y, weights)``, in the same order each time; a generator is read once and held, and is not the one
+        that ``fit`` reads.
     y : array, list or dict of arrays, optional
         Their targets.
     model : str
         Name of the model in keys: ``fashion/cnn``.
     dataset : str, default "valid"
         Name of these rows in keys.
-    layers : sequence of str, optional
-        Names of the layers to store, ``inner/dense_1`` within a nested model. None: all.
+    layers : str, type, callable, or list of them, optional
+        The layers to store: names, globs, classes of layers, functions of a layer, as in `capture`. None: all.
     every : int, default 1
         Capture every so many epochs; the last one always.
+    n_rows, seed, stratify, steps
+        Which of the rows, as in `capture`; the same ones after each epoch.
     codec : str, Codec or Policy, default "auto"
         As in `capture`.
-    keep : {"all", "none"}, default "all"
-        ``"none"`` declares the layers, to be recomputed when they are asked for.
+    keep : {"all", "none", "auto"}, default "all"
+        ``"none"`` declares the layers, to be recomputed when they are asked for; ``"auto"`` stores those that take long
+        to recompute for their bytes.
     batch_size : int, default 256
         Rows of one forward pass.
     row_labels : ndarray or Index, optional
@@ -55,7 +61,7 @@ class MistiqueCallback(keras.callbacks.Callback):
     Raises
     ------
     CaptureError
-        `every`, `keep`, `layers` or `on_error` is nothing that they can be.
+        `every`, `keep`, `layers`, `n_rows`, `steps` or `on_error` is nothing that they can be.
 
     Notes
     -----
@@ -88,8 +94,12 @@ class MistiqueCallback(keras.callbacks.Callback):
         *,
         model: str,
         dataset: str = "valid",
-        layers: Sequence[str] | None = None,
+        layers: Layers | None = None,
         every: int = 1,
+        n_rows: int | None = None,
+        seed: int = 0,
+        stratify: bool = False,
+        steps: int | None = None,
         codec: str | Codec | Policy = "auto",
         keep: str = "all",
         batch_size: int = 256,
@@ -103,7 +113,7 @@ class MistiqueCallback(keras.callbacks.Callback):
             raise CaptureError(f'on_error: expected "warn" or "raise", got {on_error!r}')
         self._request = Request(store, model, dataset, layers, codec, keep, on_error)
         self._x, self._y, self._batch_size, self._row_labels = x, y, batch_size, row_labels
-        self._every = every
+        self._every, self._rows = every, Rows(n_rows, seed, stratify, steps)
         self._batches: Batches | None = None
         self._network: Network | None = None
         self._forget()
@@ -111,6 +121,7 @@ class MistiqueCallback(keras.callbacks.Callback):
     def _forget(self) -> None:
         self.captured: list[str] = []
         self._run_id: str | None = None
+        self._has_begun = False
         self._has_warned = False
         self._skipped: tuple[int, str] | None = None
 
@@ -118,10 +129,25 @@ class MistiqueCallback(keras.callbacks.Callback):
         """Begin a run; rows that cannot be captured are told now, not after an epoch."""
         self._forget()
         try:
-            self._batches = Batches(self._x, self._y, self._batch_size, self._row_labels)
+            self._batches = Batches(self._x, self._y, self._batch_size, self._row_labels, self._rows)
+            if self._batches.must_be_read:
+                self._x = self._batches.x
         except CaptureError as error:
             self._batches = None
             self._failed(error, "epochs of this fit")
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Go on with the run that this training was interrupted in, if the store has it; else begin one."""
+        # Not at the beginning of the training: `BackupAndRestore`, later in the list, may put the weights back there.
+        if self._has_begun:
+            return
+        self._has_begun = True
+        if epoch > 0 and self._batches is not None:
+            request, weights = self._request, weights_digest(self.model)
+            try:
+                self._run_id = run_to_continue(request.store, request.model, epoch=epoch, weights=weights)
+            except MistiqueError as error:
+                self._failed(error, "the run to go on with")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Capture the epoch, if it is its turn."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -12,11 +11,14 @@ import keras
 
 from mistique.codecs import Codec, Policy
 from mistique.errors import CaptureError
+from mistique.ingest.capture import KEEP
 from mistique.keras.batches import Batches
+from mistique.keras.choice import Choice, Layers
 from mistique.keras.filing import Filing
 from mistique.keras.network import Network
+from mistique.keras.rows import Rows
 from mistique.keras.tracing import PASS
-from mistique.keras.versions import has_versions, remember, same_version, weights_digest
+from mistique.keras.versions import WEIGHTS, has_versions, remember, same_version, weights_digest
 
 if TYPE_CHECKING:
     from mistique.ingest.capture import Capture
@@ -30,16 +32,15 @@ class Request:
     store: Store
     model: str
     dataset: str
-    layers: Sequence[str] | None = None
+    layers: Layers | None = None
     codec: str | Codec | Policy = "auto"
     keep: str = "all"
     on_error: str = "raise"
 
     def __post_init__(self) -> None:
-        if self.keep not in ("all", "none"):
-            raise CaptureError(f'keep: expected "all" or "none", got {self.keep!r}')
-        if isinstance(self.layers, str):
-            raise CaptureError(f"layers: expected a list of names, got {self.layers!r}; write [{self.layers!r}]")
+        if self.keep not in KEEP:
+            raise CaptureError(f'keep: expected "all", "none" or "auto", got {self.keep!r}')
+        Choice(self.layers)  # said now if it is nothing to choose by, not after an epoch
 
 
 def capture(
@@ -50,7 +51,11 @@ def capture(
     store: Store,
     model: str,
     dataset: str,
-    layers: Sequence[str] | None = None,
+    layers: Layers | None = None,
+    n_rows: int | None = None,
+    seed: int = 0,
+    stratify: bool = False,
+    steps: int | None = None,
     codec: str | Codec | Policy = "auto",
     keep: str = "all",
     batch_size: int = 256,
@@ -64,23 +69,34 @@ def capture(
     net : keras.Model
         Sequential, functional or subclassed; it runs in inference mode, and nothing of it changes. One that
         was never built is built.
-    x : array, list or dict of arrays, DataFrame, or finite tf.data.Dataset
-        The rows. A data set yields ``x``, ``(x, y)`` or ``(x, y, weights)``.
+    x : array, list or dict of arrays, DataFrame, tf.data.Dataset, keras.utils.PyDataset or generator
+        The rows. The last three yield batches: ``x``, ``(x, y)`` or ``(x, y, weights)``; those of several lengths are
+        padded with zeros to the longest.
     y : array, list or dict of arrays, optional
         Their targets.
     store : Store
     model, dataset : str
         Their names in keys. A network whose present weights were captured before, by the callback or here,
         goes under that version; otherwise, or if that version has this data set already, it begins a new run.
-    layers : sequence of str, optional
-        Names of the layers to store, ``inner/dense_1`` within a nested model; the second call of a shared
-        layer is ``shared:1``. Later layers are not computed. None: all.
+    layers : str, type, callable, or list of them, optional
+        The layers to store: names, ``inner/dense_1`` within a nested model, ``shared:1`` the second call of a shared
+        layer; globs, ``"block*_conv?"``; classes of layers; functions of a layer. Layers after the last of those that
+        are named are not computed. None: all.
+    n_rows : int, optional
+        Draw so many rows, which keep their order, and their positions as labels. None: all.
+    seed : int, default 0
+        Of that draw: equal seeds draw equal rows.
+    stratify : bool, default False
+        Draw each class of `y` as often as it comes, to the nearest row.
+    steps : int, optional
+        Read so many batches of a data set; a generator, or an endless data set, needs it.
     codec : str, Codec or Policy, default "auto"
         For the layers; input, target and prediction are kept exactly. ``"auto"``: floats by ``"power"`` with 5 bits,
         and pooled, flattened, permuted or dropped-out layers not at all where the layer before is stored, from which
         they follow. ``"raw"``: every bit of every layer.
-    keep : {"all", "none"}, default "all"
-        ``"none"`` declares the layers, to be recomputed when they are asked for. What cannot be recomputed is
+    keep : {"all", "none", "auto"}, default "all"
+        ``"none"`` declares the layers, to be recomputed when they are asked for; ``"auto"`` stores those that take long
+        to recompute for their bytes. What cannot be recomputed is
         stored.
     batch_size : int, default 256
         Rows of one forward pass. The outputs of all layers for so many rows are held in memory.
@@ -125,7 +141,7 @@ def capture(
     if not isinstance(net, keras.Model):
         raise CaptureError(f"expected a keras.Model, got {type(net).__module__}.{type(net).__qualname__}")
     request = Request(store, model, dataset, layers, codec, keep, on_error)
-    batches = Batches(x, y, batch_size, row_labels)
+    batches = Batches(x, y, batch_size, row_labels, Rows(n_rows, seed, stratify, steps))
     last = None
     if net.built and has_versions(net, store, model):
         last = same_version(net, store, model, weights=weights_digest(net), dataset=dataset)
@@ -146,6 +162,7 @@ def capture_net(
     reading = iter(batches)
     first = next(reading)
     network.prepare(first, batches.batch_rows)
+    weights = weights_digest(network.net)
     taken = request.store.capture(
         model=request.model,
         dataset=request.dataset,
@@ -155,11 +172,11 @@ def capture_net(
         batch_rows=batches.batch_rows,
         codec=request.codec,
         on_error=request.on_error,
-        environment={**_environment(), PASS: network.kind},
+        environment={**environment(), PASS: network.kind, WEIGHTS: weights},
     )
     try:
         with taken:
-            Filing(network, taken, keep=request.keep == "all").take_all(batches, first, reading)
+            Filing(network, taken, keep=KEEP[request.keep]).take_all(batches, first, reading)
     finally:
         network.release()
     if taken.committed is not None:
@@ -169,13 +186,14 @@ def capture_net(
             request.model,
             run_id=taken.run_id,
             epoch=epoch,
-            weights=weights_digest(network.net),
+            weights=weights,
             dataset=request.dataset,
         )
     return taken
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Versions that a network may depend on."""
     backend = keras.backend.backend()
     found = {"keras": keras.__version__, "keras_backend": backend}
     with contextlib.suppress(PackageNotFoundError):  # a nightly build goes by another name

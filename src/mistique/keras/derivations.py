@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from mistique.keras.forward import Call, Tensor, to_numpy
+from mistique.keras.forward import Call
+from mistique.keras.tensors import Tensor, to_numpy
 from mistique.planner.derive import derive_rows, derived_shape
 
 if TYPE_CHECKING:
-    from mistique.keras.recorder import Output
+    from mistique.keras.origins import Output
 
 Rule = Mapping[str, Any]
 Shape = tuple[int, ...]

@@ -13,10 +13,11 @@ import numpy as np
 from mistique.errors import CaptureWarning
 from mistique.keras.artifact import artifact_of
 from mistique.keras.batches import Batch, Batches
-from mistique.keras.forward import named_leaves
 from mistique.keras.inputs import said
 from mistique.keras.network import Network
-from mistique.keras.recorder import Output
+from mistique.keras.origins import Output
+from mistique.keras.recorder import MASK
+from mistique.keras.tensors import named_leaves
 from mistique.schema import INPUT, TARGET
 
 if TYPE_CHECKING:
@@ -36,11 +37,11 @@ class Filing:
     ----------
     network : Network
     taken : Capture
-    keep : bool
-        False: layers are declared only, if they can be recomputed.
+    keep : bool or "auto"
+        False: layers are declared only, if they can be recomputed. "auto": those that pay are stored.
     """
 
-    def __init__(self, network: Network, taken: Capture, *, keep: bool) -> None:
+    def __init__(self, network: Network, taken: Capture, *, keep: bool | str) -> None:
         self._network, self._taken, self._keep = network, taken, keep
         self._names = [output.names[0] for output in network.outputs]
         self._n_rows = 0
@@ -54,10 +55,14 @@ class Filing:
         lineages = network.lineages(content)
         new = [output for output in network.outputs if not self._is_reused(output, lineages.of(output.made))]
         for output in new:
-            self._declare(output, lineages.of(output.made))
+            self._declare(output, lineages.of(output.made), batches)
         named = [] if first.targets is None else named_leaves(TARGET, first.targets)
         targets = {name: lineages.of_content(content.get(name, "")) for name, _ in named}
         targets = {name: lineage for name, lineage in targets.items() if not self._is_held_target(name, lineage)}
+        for name, leaf in named:
+            if name in targets and _is_text(leaf):
+                self._add_text(name, batches, role=TARGET, parents=(), lineage=targets.pop(name))
+        new = [output for output in new if not _is_text(output.tensor)]
         if new or targets or batches.must_be_read:
             for batch in chain([first], rest):
                 self._append(batch, new, targets)
@@ -109,10 +114,19 @@ class Filing:
     def _is_held_target(self, name: str, lineage: str) -> bool:
         return bool(lineage) and self._taken.reuse(name, lineage=lineage, role=TARGET, parents=())
 
-    def _declare(self, output: Output, lineage: str) -> None:
+    def _declare(self, output: Output, lineage: str, batches: Batches) -> None:
         """With no rows yet, so that intermediates come in the order of the network whatever is run first."""
-        facts = {**self._facts(output), "lineage": lineage, "keep": self._keep}
+        seconds = self._network.seconds_per_row.get(output.names[0], 0.0)  # of a sample, so far
+        facts = {**self._facts(output), "lineage": lineage, "keep": self._keep, "forward_seconds_per_row": seconds}
+        if output.role == "input" and _is_text(output.tensor):
+            self._add_text(output.names[0], batches, **facts)
+            return
         self._taken.append(output.names[0], output.tensor, **facts)
+
+    def _add_text(self, name: str, batches: Batches, **facts: Any) -> None:
+        """Text whole, as a table: its columns are as wide as the longest of all rows."""
+        leaves = [_leaves(batch)[name] for batch in batches]
+        self._taken.add(name, np.concatenate(leaves), **facts)
 
     def _append(self, batch: Batch, new: list[Output], targets: Mapping[str, str]) -> None:
         inputs = dict(named_leaves(INPUT, batch.inputs))
@@ -144,5 +158,18 @@ class Filing:
             "detail": output.detail,
             "derivation": output.derivation,
             "aliases": tuple(dict.fromkeys(alias for alias in output.names if alias != name)),
-            **(self._recompute if output.role != "input" else {}),
+            **self._recomputed(output.role),
         }
+
+    def _recomputed(self, role: str) -> dict[str, Any]:
+        if role == MASK:
+            return {"recompute_difference": None, "recompute_note": "a mask is always stored"}
+        return self._recompute if role != "input" else {}
+
+
+def _leaves(batch: Batch) -> dict[str, Any]:
+    return dict([*named_leaves(INPUT, batch.inputs), *named_leaves(TARGET, batch.targets)])
+
+
+def _is_text(leaf: Any) -> bool:
+    return isinstance(leaf, np.ndarray) and leaf.dtype.kind == "U"

@@ -10,20 +10,16 @@ from __future__ import annotations
 
 import functools
 import re
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 import keras
-import numpy as np
 
+from mistique.keras.tensors import Tensor, graph_of, is_of_pass
 from mistique.schema import RESERVED_NAMES, join_path
-
-Tensor = Any
-T = TypeVar("T")
 
 
 class StopPass(BaseException):
@@ -92,61 +88,6 @@ def forward(model: keras.Model, inputs: Any, visitor: Visitor) -> Any | None:
             hooks.active.clear()
 
 
-class ByTensor(Generic[T]):
-    """A mapping by the identity of tensors, which it does not keep alive.
-
-    An identity is used again once its tensor is gone, so the tensor is looked at too.
-    """
-
-    def __init__(self) -> None:
-        self._items: dict[int, tuple[weakref.ref[Any], T]] = {}
-
-    def __setitem__(self, tensor: Tensor, value: T) -> None:
-        self._items[id(tensor)] = (weakref.ref(tensor), value)
-
-    def get(self, tensor: Tensor) -> T | None:
-        """What was set for this very tensor, or None."""
-        found = self._items.get(id(tensor))
-        return found[1] if found is not None and found[0]() is tensor else None
-
-
-def as_tensors(structure: Any) -> Any:
-    """The same structure, of tensors: each array keeps its dtype, for the model to cast as it always does."""
-    return keras.tree.map_structure(keras.ops.convert_to_tensor, structure)
-
-
-def to_numpy(tensor: Tensor) -> np.ndarray:
-    """The values of a tensor or a variable; 16-bit floats stay as they are.
-
-    Not by `keras.ops.convert_to_numpy` on TensorFlow, where every call gives NumPy 2's deprecation warning.
-    """
-    if keras.backend.backend() == "tensorflow" and hasattr(tensor, "numpy"):
-        return np.asarray(tensor.numpy())
-    return np.asarray(keras.ops.convert_to_numpy(tensor))
-
-
-def as_view(tensor: Tensor) -> np.ndarray:
-    """The values of a tensor, read only; in its own memory where its framework lends that.
-
-    Not for variables, whose memory is written again. ``.numpy()`` of TensorFlow copies.
-    """
-    try:
-        values = np.asarray(memoryview(tensor))
-    except (TypeError, ValueError, BufferError, NotImplementedError):  # no buffer, or 16-bit floats in it
-        return to_numpy(tensor)
-    values.flags.writeable = False
-    return values
-
-
-def named_leaves(name: str, structure: Any) -> list[tuple[str, Any]]:
-    """The leaves of a structure with their names: ``lstm``, or ``lstm/0``, ``lstm/1``, or ``head/a``."""
-    return [
-        (f"{name}/{join_path(*map(str, path))}" if path else name, leaf)
-        for path, leaf in keras.tree.flatten_with_path(structure)
-        if leaf is not None
-    ]
-
-
 def children_of(layer: Any) -> tuple[Any, ...]:
     """The layers and operations that a layer calls, as far as they are shown.
 
@@ -166,23 +107,6 @@ def children_of(layer: Any) -> tuple[Any, ...]:
 def _is_closed(layer: keras.Layer) -> bool:
     module = getattr(type(layer).call, "__module__", None) or ""
     return isinstance(layer, keras.layers.RNN) or module.split(".")[0] == "keras"
-
-
-def graph_of(structure: Any) -> Any | None:
-    """The TensorFlow graph that the tensors of a structure belong to; None: they hold values."""
-    leaf = keras.tree.flatten(structure)[0]
-    return leaf.graph if "Symbolic" in type(leaf).__name__ else None
-
-
-def is_of_pass(tensor: Tensor, graph: Any | None) -> bool:
-    """It holds values, or is of the graph that the pass is traced into.
-
-    It is not of a trace within the pass, in which a layer is described rather than run.
-    """
-    kind = type(tensor).__name__
-    if isinstance(tensor, keras.KerasTensor) or "Tracer" in kind:
-        return False
-    return "Symbolic" not in kind or (graph is not None and tensor.graph is graph)
 
 
 class _Hooks:

@@ -18,8 +18,9 @@ import numpy as np
 
 from mistique.keras.code_digest import UnknownCodeError, code_of, is_versioned
 from mistique.keras.content import content_digest
-from mistique.keras.forward import children_of, to_numpy
+from mistique.keras.forward import children_of
 from mistique.keras.provenance import Made
+from mistique.keras.tensors import to_numpy
 
 _FORMAT = "keras-1"
 # Their attributes hold what their configuration does not: tables of words, functions, foreign models.

@@ -14,13 +14,16 @@ import numpy as np
 
 from mistique.errors import MistiqueError, ModelMismatchError
 from mistique.keras.batches import Batch
+from mistique.keras.choice import Choice, Layers
 from mistique.keras.derivations import confirmed_derivations
-from mistique.keras.forward import as_tensors, as_view
 from mistique.keras.inputs import check_inputs, described, said
 from mistique.keras.lineage import Lineages, fingerprint, is_open_code
-from mistique.keras.recorder import Output, Recording, record_batch
+from mistique.keras.origins import Output
+from mistique.keras.recorder import MASK, Recording, record_batch
+from mistique.keras.tensors import as_tensors, as_view
 from mistique.keras.tracing import EAGER, GRAPH, Traced, can_trace, isolate
 from mistique.keras.unchanged import Inference, unchanged_state
+from mistique.schema import PREDICTION
 
 # What a model may raise when it is traced: anything that its code and TensorFlow raise.
 _UNTRACEABLE = (
@@ -29,6 +32,8 @@ _UNTRACEABLE = (
 )
 # Of the largest value; a whole batch and an eighth of one are computed in other geometries.
 _TOLERANCE = 0.02
+# By layers; a mask comes with the output that carries it.
+_COMPUTED = ("stage", PREDICTION)
 
 
 @dataclass(eq=False)
@@ -44,13 +49,13 @@ class Network:
     net : keras.Model
     model : str
         Its name in keys, for messages.
-    layers : collection of str, optional
+    layers : as `Choice` takes it, optional
         The outputs wanted. None: all.
     """
 
     net: keras.Model
     model: str
-    layers: Collection[str] | None = None
+    layers: Layers | None = None
     kind: str = field(default=EAGER, init=False)
     outputs: list[Output] = field(default_factory=list, init=False)
     without_rows: list[str] = field(default_factory=list, init=False)
@@ -63,6 +68,7 @@ class Network:
 
     def _forget(self) -> None:
         self.kind, self.inference, self.trace_seconds = EAGER, Inference(), 0.0
+        self._wanted = Choice(self.layers)
         self._geometry: Any = None
         self._fingerprint: str | None = None
         self._traces: dict[frozenset[str], Traced] = {}
@@ -105,7 +111,7 @@ class Network:
             values = self._run_graph(batch.inputs, names)
             self._graph_seconds.append((perf_counter() - started) / batch.n_rows)
             return values
-        recording = self._record(batch.inputs, wanted=names, finds_casts=False)
+        recording = self._record(batch.inputs, wanted=self._carriers(names), finds_casts=False)
         return self._values_of(recording, batch.n_rows)
 
     def release(self) -> None:
@@ -141,6 +147,11 @@ class Network:
             changed=inference.changed,
         )
 
+    def _carriers(self, names: Collection[str]) -> list[str]:
+        """The outputs of layers to ask a pass for: those, and the ones that carry their masks."""
+        masks = {output.names[0] for output in self.outputs if output.role == MASK}
+        return list(dict.fromkeys(name.removesuffix(f"/{MASK}") if name in masks else name for name in names))
+
     def _values_of(self, recording: Recording, n_rows: int) -> dict[str, np.ndarray]:
         outputs = [output for output in recording.outputs if output.role != "input"]
         for output in outputs:
@@ -156,7 +167,7 @@ class Network:
         recording = self._sample(batch.inputs, n_sample) if n_sample else None
         if recording is None:
             n_sample = batch.n_rows
-            recording = self._record(batch.inputs, wanted=self.layers)
+            recording = self._record(batch.inputs, wanted=self._wanted)
         values = self._values_of(recording, n_sample)
         self._sampled = {name: seconds[0] for name, seconds in self._eager_seconds.items()}
         self.seconds_per_row = dict(self._sampled)
@@ -167,6 +178,9 @@ class Network:
             self._waiting = batch, values
 
     def _take_layout(self, recording: Recording) -> None:
+        if not self._wanted.is_all:
+            # Names from now on: the passes to come end with the last of them.
+            self._wanted = Choice([output.names[0] for output in recording.outputs if output.role in _COMPUTED])
         self.without_rows = recording.without_rows
         # The layout outlives the batch; its values must not.
         rules = confirmed_derivations(recording.outputs)
@@ -179,8 +193,8 @@ class Network:
         """Some rows, run twice: the first run builds and warms up what the second finds ready."""
         few = keras.tree.map_structure(lambda leaf: leaf[:n_rows], inputs)
         try:
-            self._record(few, wanted=self.layers, finds_casts=False)
-            return self._record(few, wanted=self.layers)
+            self._record(few, wanted=self._wanted, finds_casts=False)
+            return self._record(few, wanted=self._wanted)
         except ModelMismatchError:
             return None  # of a fixed batch size, or wrong altogether: the whole batch will say
 
@@ -210,7 +224,7 @@ class Network:
         recordings = []
 
         def function(tensors: Any) -> list[Any]:
-            recordings.append(record_batch(self.net, tensors, wanted=self.layers, isolate=isolate))
+            recordings.append(record_batch(self.net, tensors, wanted=self._wanted, isolate=isolate))
             return [output.tensor for output in recordings[0].outputs if output.names[0] in names]
 
         return Traced(function, inputs), recordings[0]
@@ -230,7 +244,7 @@ class Network:
         in_order = [output.names[0] for output in self.outputs if output.names[0] in wanted]
         return {name: as_view(tensor) for name, tensor in zip(in_order, tensors, strict=True)}
 
-    def _record(self, inputs: Any, *, wanted: Collection[str] | None, finds_casts: bool = True) -> Recording:
+    def _record(self, inputs: Any, *, wanted: Choice | Collection[str], finds_casts: bool = True) -> Recording:
         try:
             with unchanged_state(self.net) as inference:
                 recording = record_batch(self.net, as_tensors(inputs), wanted=wanted, finds_casts=finds_casts)

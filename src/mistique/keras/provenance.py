@@ -12,7 +12,8 @@ from typing import Any
 
 import keras
 
-from mistique.keras.forward import Call, Tensor
+from mistique.keras.forward import Call
+from mistique.keras.tensors import Tensor
 
 Arguments = tuple[tuple[str, Any], ...]
 

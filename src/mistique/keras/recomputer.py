@@ -10,10 +10,11 @@ import numpy as np
 
 from mistique.errors import MistiqueError, ModelMismatchError
 from mistique.keras.artifact import load_artifact
-from mistique.keras.forward import to_numpy
+from mistique.keras.capture import environment
 from mistique.keras.inputs import check_inputs, described
 from mistique.keras.replay import Route, replay_batch, structure_of
 from mistique.keras.replay_graph import replay_graph
+from mistique.keras.tensors import to_numpy
 from mistique.keras.tracing import GRAPH, PASS, can_trace
 from mistique.keras.unchanged import unchanged_state
 from mistique.planner.recomputer import Recomputer, Trust
@@ -36,6 +37,14 @@ class KerasRecomputer:
             It is no ``.keras`` file, or the classes of its layers cannot be found.
         """
         return load_artifact(artifact, model=model, trust=trust)
+
+    def environment(self) -> Mapping[str, str]:
+        """Versions of Keras and its backend."""
+        return environment()
+
+    def sets_up(self, environment: Mapping[str, str]) -> bool:
+        """A capture that ran as a graph is traced again for each target."""
+        return environment.get(PASS) == GRAPH
 
     def run(
         self,

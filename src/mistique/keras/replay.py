@@ -11,15 +11,8 @@ from urllib.parse import unquote
 import keras
 
 from mistique.errors import ModelMismatchError
-from mistique.keras.forward import (
-    ByTensor,
-    Call,
-    StopPass,
-    Tensor,
-    as_tensors,
-    forward,
-    named_leaves,
-)
+from mistique.keras.forward import Call, StopPass, forward
+from mistique.keras.tensors import ByTensor, Tensor, as_tensors, named_leaves
 from mistique.schema import INPUT, PREDICTION, Intermediate
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from mistique.keras.replay import Route, replay_batch
 from mistique.keras.tracing import Traced, isolate
 from mistique.keras.unchanged import unchanged_state
+from mistique.planner.recomputer import SETUP
 
 # Graphs of one network: enough for the layers that somebody compares at a time.
 _KEPT = 32
@@ -51,7 +52,9 @@ def replay_graph(
     if key not in graphs:
         if len(graphs) >= _KEPT:
             del graphs[next(iter(graphs))]
+        started = perf_counter()
         graphs[key] = _trace(model, route, in_order)
+        seconds[SETUP] = seconds.get(SETUP, 0.0) + perf_counter() - started
     graph = graphs[key]
     started = perf_counter()
     if graph.traced.may_write:

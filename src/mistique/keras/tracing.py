@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from mistique.keras.forward import Tensor, as_tensors
+from mistique.keras.tensors import Tensor, as_tensors
 
 # A version's environment says under `PASS` how whole batches ran; the rest always runs eagerly.
 PASS, GRAPH, EAGER = "keras_pass", "graph", "eager"

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras.src.backend.common import global_state
 
-from mistique.keras.forward import to_numpy
+from mistique.keras.tensors import to_numpy
 
 # Keras has no public way to its generator of unseeded draws; without one (a later Keras) there is nothing to
 # put back.

@@ -1,16 +1,19 @@
-"""Which version of a store holds the present weights of a network of this process."""
+"""Which version of a store holds the present weights of a network."""
 
 from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from mistique.keras.content import content_digest
-from mistique.keras.forward import to_numpy
+from mistique.keras.tensors import to_numpy
+
+if TYPE_CHECKING:
+    from mistique.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +30,35 @@ class Captured:
 _LAST: weakref.WeakKeyDictionary[keras.Model, dict[tuple[str, str], Captured]] = weakref.WeakKeyDictionary()
 
 
+# A version's environment says under it which weights it ran with.
+WEIGHTS = "keras_weights"
+
+
 def weights_digest(net: keras.Model) -> str:
-    """Digest of all weights, names and shapes; moving averages included, seeds and metrics not."""
+    """Digest of all weights and their shapes; moving averages included, seeds and metrics not.
+
+    Not of their names, which are others when a network is made or loaded again.
+    """
     digest = blake2b(digest_size=16)
     for weight in net.weights:
-        digest.update(f"{weight.path} {content_digest(to_numpy(weight.value))};".encode())
+        digest.update(f"{content_digest(to_numpy(weight.value))};".encode())
     return digest.hexdigest()
+
+
+def run_to_continue(store: Store, model: str, *, epoch: int, weights: str) -> str | None:
+    """The run, of whatever process, that was captured after that epoch with these weights and went no further.
+
+    One that went further is left as it is: its epochs are not taken the place of.
+    """
+    last: dict[str, int] = {}
+    found = None
+    for captured in store.catalog.captures():
+        version = captured.version
+        if version.model == model and version.epoch is not None:
+            last[version.run_id] = max(version.epoch, last.get(version.run_id, 0))
+            if version.epoch == epoch and version.environment.get(WEIGHTS) == weights:
+                found = version.run_id
+    return found if found is not None and last[found] == epoch else None
 
 
 def has_versions(net: keras.Model, store: Any, model: str) -> bool:

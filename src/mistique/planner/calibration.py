@@ -1,22 +1,22 @@
-"""From observations to costs: a small robust fit for each codec, a correction for each model."""
+"""From observations to costs: a robust fit for each thing that can be read, run, loaded or written."""
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from mistique.planner.cost import ReadCost
+from mistique.planner.cost import DERIVE_START, READ_START, WRITE_START, Cost
+from mistique.planner.fit import fitted
 from mistique.storage.usage import Observation
 
-# Before anything was measured: 4 ms to reach a run of chunks, 100 MB/s to read and decode it.
-_START_RANGE_SECONDS, _START_BYTE_SECONDS = 4e-3, 1e-8
 _WINDOW = 64
+_Subject = tuple[str, str]
 
 
 class Calibration:
-    """What reads and recomputations cost here, by what was seen.
+    """What roads cost here, by what was seen on this host.
 
     Parameters
     ----------
@@ -24,14 +24,17 @@ class Calibration:
         Made before, oldest first.
     observe : callable
         Receives new ones, to be kept.
+
+    Notes
+    -----
+    The rule: of each subject the last 64 observations, through `mistique.planner.fit.fitted`.
     """
 
     def __init__(self, observations: Iterable[Observation], observe: Callable[[Observation], None]) -> None:
         self._observe = observe
-        self._reads: dict[str, deque[Observation]] = defaultdict(lambda: deque(maxlen=_WINDOW))
-        self._recomputations: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=16))
-        self._derivations: deque[float] = deque(maxlen=_WINDOW)
-        self._fits: dict[str, ReadCost] = {}
+        self._seen: dict[_Subject, deque[Observation]] = defaultdict(lambda: deque(maxlen=_WINDOW))
+        self._ratios: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=16))
+        self._fits: dict[_Subject, tuple[tuple[float, ...], Cost]] = {}
         for observation in observations:
             self._take(observation)
 
@@ -40,58 +43,56 @@ class Calibration:
         self._take(observation)
         self._observe(observation)
 
-    def read_cost(self, codec: str) -> ReadCost:
-        """The cost of reading what a codec wrote.
+    def cost(self, kind: str, subject: str, start: Sequence[float]) -> Cost:
+        """What a kind of work costs, of one subject.
 
-        Notes
-        -----
-        Least squares of the relative error over the last 64 reads, twice: the second time a read that was off by half
-        counts half, so that one slow read does not turn a plan.
+        Parameters
+        ----------
+        kind, subject : str
+            As in `Observation`.
+        start : sequence of float
+            Seconds of each kind of work, assumed before any was measured.
         """
-        if codec not in self._fits:
-            self._fits[codec] = _fit(self._reads[codec])
-        return self._fits[codec]
+        key, assumed = (kind, subject), tuple(start)
+        seen = self._seen.get(key)
+        if not seen:
+            return Cost(assumed, 0)
+        known = self._fits.get(key)
+        if known is not None and known[0] == assumed:
+            return known[1]
+        work = np.array([observation.work for observation in seen])
+        seconds = np.array([observation.seconds for observation in seen])
+        cost = Cost(tuple(fitted(work, seconds, np.maximum(assumed, 1e-12)).tolist()), len(seen))
+        self._fits[key] = assumed, cost
+        return cost
 
-    def recompute_factor(self, model: str) -> float:
-        """Measured over predicted forward time of a model: the median of the last 16 runs, 1 before the first."""
-        seen = self._recomputations[model]
+    def read_cost(self, codec: str) -> Cost:
+        """The cost of reading what a codec wrote; amounts are those of `ReadWork`."""
+        return self.cost("read", codec, READ_START)
+
+    def derive_cost(self, rules: str) -> Cost:
+        """The cost of following rules; amounts are 1 and the number of values that the steps take."""
+        return self.cost("derive", rules, DERIVE_START)
+
+    def write_cost(self, codec: str) -> Cost:
+        """The cost of encoding and writing; amounts are 1 and the bytes of the values."""
+        return self.cost("write", codec, WRITE_START)
+
+    def run_ratio(self, model: str) -> float:
+        """Measured over predicted time of a model's runs, by its stages: the median of the last 16, 1 before any."""
+        seen = self._ratios.get(model)
         return float(np.median(seen)) if seen else 1.0
 
-    def n_recomputations(self, model: str) -> int:
-        """How many runs of a model the factor rests on."""
-        return len(self._recomputations[model])
-
-    def derive_factor(self) -> float:
-        """Measured over predicted time of what was derived by rules: the median of the last 64, 1 before the first."""
-        return float(np.median(self._derivations)) if self._derivations else 1.0
+    def n_runs(self, model: str) -> int:
+        """How many runs of a model were seen, of the last 16."""
+        return len(self._ratios.get(model, ()))
 
     def _take(self, observation: Observation) -> None:
-        if observation.kind == "read" and observation.seconds > 0:
-            self._reads[observation.subject].append(observation)
-            self._fits.pop(observation.subject, None)
-        elif observation.kind == "recompute" and observation.predicted_seconds > 0:
-            ratio = observation.seconds / observation.predicted_seconds
-            self._recomputations[observation.subject].append(ratio)
-        elif observation.kind == "derive" and observation.predicted_seconds > 0:
-            self._derivations.append(observation.seconds / observation.predicted_seconds)
-
-
-def _fit(reads: Iterable[Observation]) -> ReadCost:
-    listed = list(reads)
-    start = np.array([_START_RANGE_SECONDS, _START_BYTE_SECONDS])
-    if not listed:
-        return ReadCost(_START_RANGE_SECONDS, _START_BYTE_SECONDS, 0)
-    seconds = np.array([read.seconds for read in listed])
-    work = np.array([[read.n_ranges, read.encoded_nbytes] for read in listed], float)
-    # In units of the starting point, so that both unknowns are near 1 and are drawn there when little was seen.
-    scaled = work * start / seconds[:, None]
-    weights = np.ones(len(listed))
-    solution = np.ones(2)
-    for _ in range(2):
-        left = (scaled * weights[:, None]).T @ scaled + 0.05 * np.eye(2)
-        right = (scaled * weights[:, None]).sum(axis=0) + 0.05
-        solution = np.maximum(np.linalg.solve(left, right), 1e-3)
-        residual = scaled @ solution - 1.0
-        weights = 1.0 / (1.0 + (residual / 0.5) ** 2)
-    range_seconds, byte_seconds = solution * start
-    return ReadCost(float(range_seconds), float(byte_seconds), len(listed))
+        if observation.seconds <= 0:
+            return
+        key = observation.kind, observation.subject
+        self._seen[key].append(observation)
+        self._fits.pop(key, None)
+        if observation.kind == "run" and observation.predicted_seconds > 0:
+            model = observation.subject.partition("\t")[0]
+            self._ratios[model].append(observation.seconds / observation.predicted_seconds)

@@ -1,79 +1,87 @@
-"""What roads cost: pure arithmetic over measured figures."""
+"""What roads cost: the kinds of work that each is made of, and what is assumed of them before any was measured."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-_DERIVE_SECONDS_PER_VALUE = 7e-9
+# Of a machine like ours, a local disk; a few reads replace them.
+READ_START = (3e-4, 1.5e-4, 4e-9, 5e-10, 3e-3)
+DERIVE_START = (3e-4, 7e-9)
+WRITE_START = (3e-2, 1.5e-8)
+# Of a network that runs as a graph: to trace one layer.
+TRACE_START = 2e-2
+# A step of a pipeline checks what it is given; a layer is dispatched.
+CALL_START = 1e-4
+IMPORT_START = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class ReadCost:
-    """The measured cost of reading what one codec wrote.
+class ReadWork:
+    """What a read is made of.
 
     Parameters
     ----------
-    range_seconds : float
-        For each contiguous run of chunks.
-    byte_seconds : float
-        For each encoded byte: reading, verifying, decoding.
-    n_observations : int
-        Reads that the two rest on; 0: nothing was measured, they are a starting point.
+    n_ranges : int
+        Contiguous runs of chunks.
+    encoded_nbytes : int
+        Bytes on disk, after every codec: reading, verifying, decoding.
+    n_cells : int
+        Values that are decoded, and put where they belong.
+    n_opened : int
+        Segments that no one has opened yet in this process.
     """
 
-    range_seconds: float
-    byte_seconds: float
+    n_ranges: int
+    encoded_nbytes: int
+    n_cells: int
+    n_opened: int = 0
+
+    @property
+    def amounts(self) -> tuple[float, ...]:
+        """In the order of `READ_START`: the read itself is one more."""
+        return 1.0, float(self.n_ranges), float(self.encoded_nbytes), float(self.n_cells), float(self.n_opened)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Seconds that each kind of work takes.
+
+    Parameters
+    ----------
+    seconds_each : tuple of float
+    n_observations : int
+        Runs that it rests on; 0: nothing was measured, it is a starting point.
+    """
+
+    seconds_each: tuple[float, ...]
     n_observations: int
 
-    def seconds(self, encoded_nbytes: int, *, n_ranges: int = 1) -> float:
-        """Predicted time to read and decode stored column chunks, in seconds.
-
-        Parameters
-        ----------
-        encoded_nbytes : int
-            Bytes on disk, after every codec and filter.
-        n_ranges : int, default 1
-            Contiguous runs they lie in.
+    def seconds(self, amounts: Sequence[float]) -> float:
+        """Predicted time of some work, in seconds, never negative.
 
         Notes
         -----
-        Affine, as the paper's measurements are (figure 8b: 0.45 s + bytes / rho_d); its formula has no fixed term.
+        A fixed part and slopes, as the paper's measurements have them (figure 8b: 0.45 s + bytes / rho_d); its formula
+        has no fixed term.
         """
-        return n_ranges * self.range_seconds + encoded_nbytes * self.byte_seconds
+        return sum(a * s for a, s in zip(amounts, self.seconds_each, strict=True))
 
 
-def derive_seconds(n_values: int) -> float:
-    """Time to derive from so many values by a rule, in seconds, on a machine like ours; a measured factor corrects it.
-
-    Parameters
-    ----------
-    n_values : int
-        That every step of the way takes: 7 ns each, as a pool by maximum over 2 x 2 took.
-    """
-    return n_values * _DERIVE_SECONDS_PER_VALUE
-
-
-def recompute_seconds(
-    *, load_seconds: float, source_seconds: float, row_seconds: Iterable[float], n_rows: int, factor: float
-) -> float:
-    """Predicted time to run a model again, in seconds.
+def gamma(saved_seconds: float, nbytes: float) -> float:
+    """What a stored byte saves, in seconds a GB: the paper's gamma (section 5), over the questions that were asked.
 
     Parameters
     ----------
-    load_seconds : float
-        To load the model; 0 when it is loaded.
-    source_seconds : float
-        To read the rows that it starts from.
-    row_seconds : iterable of float
-        Forward seconds a row of each stage that runs, measured at capture.
-    n_rows : int
-        Rows that run: whole batches.
-    factor : float
-        Measured over predicted, of this model's recomputations so far.
+    saved_seconds : float
+        The sum, over the questions, of what recomputing takes more than reading: the paper's (t_rerun - t_read) times
+        n_query, where each question counts for the rows and columns that it asked.
+    nbytes : float
+        That storing takes.
 
-    Notes
-    -----
-    The paper's t_rerun (section 5), with per-stage times and an ancestor's read in place of the input's.
+    Examples
+    --------
+    >>> gamma(2.0, 10_000_000)
+    200.0
     """
-    return load_seconds + source_seconds + factor * n_rows * sum(row_seconds)
+    return max(saved_seconds, 0.0) / max(nbytes, 1.0) * 1e9

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 from math import isinf
@@ -15,7 +15,7 @@ class Candidate:
     Parameters
     ----------
     road : str
-        ``read``, ``derive from conv1``, ``recompute``, or ``recompute from scale``.
+        ``read``, ``derive from conv1``, ``recompute``, ``recompute from scale``, or ``read 1024 rows, recompute``.
     sources : tuple of str
         Intermediates that it reads: the one asked, the input, or ancestors.
     is_possible : bool
@@ -32,6 +32,16 @@ class Candidate:
     reason: str
     predicted_seconds: float = float("inf")
     predicted_nbytes: int = 0
+
+    @property
+    def runs_model(self) -> bool:
+        """It needs the model."""
+        return "recompute" in self.road.split(" from ")[0]
+
+    @property
+    def reads_target(self) -> bool:
+        """It reads what was asked for, all or some of it."""
+        return self.road.startswith("read")
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,13 @@ class Plan:
         Measured; None before the run.
     max_abs_error : float, optional
         Largest absolute error of the answer; None before the run.
+    took : mapping of str to float, optional
+        Seconds of its parts: ``read``, ``derive``, ``import`` (of the framework), ``load`` (the model), ``setup``,
+        ``run``, ``write`` (of what was stored beside the answer).
+    read_nbytes : int, optional
+        Encoded bytes that were read.
+    stored : str
+        What was stored beside the answer.
     """
 
     key: str
@@ -64,6 +81,9 @@ class Plan:
     reason: str
     seconds: float | None = None
     max_abs_error: float | None = None
+    took: Mapping[str, float] | None = None
+    read_nbytes: int | None = None
+    stored: str = ""
 
     def to_dict(self) -> dict[str, object]:
         """The plan for a program."""

@@ -13,9 +13,9 @@ import numpy as np
 
 from mistique.codecs import Codec, codec_from_config
 from mistique.errors import ChunkCorruptError
-from mistique.ingest.columns import Column
+from mistique.ingest.cells import Column
 from mistique.kernels.transpose import turn
-from mistique.planner.choose import chunks_of
+from mistique.planner.question import chunks_of
 from mistique.planner.summary import read_whole_shape
 from mistique.planner.values import Values, array_places
 from mistique.schema import Intermediate, Run
@@ -172,8 +172,15 @@ def _each_chunk(
     references = intermediate.references
     assert references is not None
     by_segment: dict[int, dict[int, list[_Chunk]]] = {}
+    n_found = 0
     for run in references.runs:
-        _collect(run, blocks, groups, by_segment.setdefault(run.segment, {}))
+        n_found += _collect(run, blocks, groups, by_segment.setdefault(run.segment, {}))
+    if n_found != len(blocks) * len(groups):
+        raise ChunkCorruptError(
+            where=f"references of {intermediate.name!r}",
+            expected=f"{len(blocks)} blocks of {len(groups)} groups",
+            got=f"{n_found} chunks",
+        )
     asked = set(groups.tolist())
     for values in references.dictionaries:
         if values.group in asked:
@@ -196,8 +203,8 @@ def _each_chunk(
     return max([worst, *(future.result() for future in waiting)])
 
 
-def _collect(run: Run, blocks: np.ndarray, groups: np.ndarray, chunks: dict[int, list[_Chunk]]) -> None:
-    """Note which unit of a run holds which chunk."""
+def _collect(run: Run, blocks: np.ndarray, groups: np.ndarray, chunks: dict[int, list[_Chunk]]) -> int:
+    """Note which unit of a run holds which chunk; the number of chunks."""
     in_blocks = blocks[(blocks >= run.block) & (blocks < run.block + run.n_blocks)]
     in_groups = groups[(groups >= run.group) & (groups < run.group + run.n_groups)]
     for block in in_blocks.tolist():
@@ -206,6 +213,7 @@ def _collect(run: Run, blocks: np.ndarray, groups: np.ndarray, chunks: dict[int,
             j = group - run.group
             chunk = _Chunk(block, group, run.place + j * run.place_step)
             chunks.setdefault(first + j * run.group_step, []).append(chunk)
+    return len(in_blocks) * len(in_groups)
 
 
 def _decode(

@@ -9,6 +9,8 @@ from mistique.schema import Intermediate
 from mistique.storage.artifacts import Artifact
 
 Trust = bool | Sequence[str]
+# Among the seconds of the stages that ran: what was spent once, to make the target computable.
+SETUP = ""
 
 
 class Recomputer(Protocol):
@@ -25,6 +27,12 @@ class Recomputer(Protocol):
         UntrustedArtifactError
             This user did not sign it and `trust` does not cover the types that loading it would run.
         """
+
+    def environment(self) -> Mapping[str, str]:
+        """Versions of the libraries that would run a model now, by the names that captures give them."""
+
+    def sets_up(self, environment: Mapping[str, str]) -> bool:
+        """Whether the first run between some sources and a target takes longer, by a version's environment."""
 
     def run(
         self,
@@ -59,7 +67,7 @@ class Recomputer(Protocol):
         value : container
             Of `target`, a row for each row given.
         seconds : mapping of name to float
-            What each stage that ran took.
+            What each stage that ran took; under `SETUP`, what will not be spent again in this process.
 
         Raises
         ------

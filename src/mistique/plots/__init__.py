@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mistique.plots.bars import draw_bars
+from mistique.plots.curves import draw_dead_units
 from mistique.plots.error_bars import draw_slices
 from mistique.plots.heat import draw_class_means
 from mistique.plots.histogram import draw_histogram
@@ -13,7 +14,7 @@ from mistique.plots.images import draw_examples
 from mistique.plots.overlays import draw_drift
 from mistique.plots.rows import draw_row_diff
 from mistique.plots.stages import draw_trace
-from mistique.queries import ClassMeans, ColDiff, ColDist, Drift, RowDiff, Slices, TopK, Trace
+from mistique.queries import ClassMeans, ColDiff, ColDist, DeadUnits, Drift, RowDiff, Slices, TopK, Trace
 from mistique.queries.answer import Plotted
 
 __all__ = ["plot"]
@@ -27,6 +28,7 @@ _PICTURES: dict[type[Plotted], Callable[[Any, Any], Any]] = {
     Slices: draw_slices,
     Drift: draw_drift,
     Trace: draw_trace,
+    DeadUnits: draw_dead_units,
 }
 
 

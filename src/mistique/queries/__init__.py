@@ -3,6 +3,7 @@
 from mistique.queries.class_means import ClassMeans, class_means
 from mistique.queries.col_diff import ColDiff, col_diff
 from mistique.queries.col_dist import ColDist, col_dist
+from mistique.queries.dead_units import DeadUnits, dead_units
 from mistique.queries.drift import Drift, drift
 from mistique.queries.explain import explain
 from mistique.queries.get import Part, get
@@ -16,6 +17,7 @@ __all__ = [
     "ClassMeans",
     "ColDiff",
     "ColDist",
+    "DeadUnits",
     "Difference",
     "Drift",
     "Part",
@@ -26,6 +28,7 @@ __all__ = [
     "class_means",
     "col_diff",
     "col_dist",
+    "dead_units",
     "diff",
     "drift",
     "explain",

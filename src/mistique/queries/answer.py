@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 from textwrap import fill
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from mistique.planner.plan import Plan, format_bound
+from mistique.queries.exchange import to_arrow, to_xarray
 
 _SHOWN_ROWS, _SHOWN_COLUMNS, _SHOWN_CELL, _SHOWN_LABEL = 10, 8, 14, 40
 
@@ -25,7 +26,7 @@ class Answer:
     key : str
         What was asked.
     values : ndarray
-        Rows along the first axis.
+        Rows along the first axis. A sparse matrix of more than 4,096 columns stays one.
     rows : ndarray of shape (n_rows,)
         Labels of the rows.
     columns : tuple of str
@@ -35,6 +36,8 @@ class Answer:
     plan : Plan
         The road taken, and why.
     """
+
+    _dims: ClassVar[tuple[str, ...]] = ("row", "column")
 
     key: str
     values: np.ndarray
@@ -47,12 +50,34 @@ class Answer:
         """A pandas frame, rows labelled."""
         import pandas as pd
 
+        if hasattr(self.values, "toarray"):
+            return pd.DataFrame.sparse.from_spmatrix(self.values, self.rows, list(self.columns))
         table = self.values if self.values.ndim > 1 else self.values[:, None]
         return pd.DataFrame(table.reshape(len(table), -1), index=self.rows, columns=list(self.columns))
 
     def to_numpy(self) -> np.ndarray:
         """The values."""
         return self.values
+
+    def to_xarray(self) -> Any:
+        """The values as an `xarray.DataArray`, dimensions named and labelled.
+
+        Raises
+        ------
+        MissingExtraError
+            xarray is not installed.
+        """
+        return to_xarray(self)
+
+    def dimensions(self) -> tuple[tuple[str, ...], tuple[np.ndarray | None, ...]]:
+        """Names of the dimensions of `values`, and the labels along each; None: they are numbered."""
+        names = self._dims[: self.values.ndim]
+        columns = np.array(self.columns, object) if self.values.ndim > 1 else None
+        return names, (self.rows, columns)[: self.values.ndim]
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """The frame for whatever reads Arrow: ``polars.DataFrame(answer)``, ``pyarrow.table(answer)``, DuckDB."""
+        return to_arrow(self).__arrow_c_stream__(requested_schema)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -71,7 +96,10 @@ class Answer:
         return ["row", *self.columns[:_SHOWN_COLUMNS]]
 
     def _body(self) -> list[list[str]]:
-        table = self.values.reshape(len(self.values), -1)
+        if hasattr(self.values, "toarray"):
+            table = self.values[:_SHOWN_ROWS, :_SHOWN_COLUMNS].toarray()
+        else:
+            table = self.values.reshape(len(self.values), -1)
         shown = zip(self.rows[:_SHOWN_ROWS], table[:_SHOWN_ROWS, :_SHOWN_COLUMNS], strict=True)
         return [[str(label), *map(format_value, row)] for label, row in shown]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -37,6 +37,8 @@ class ClassMeans(Plotted):
     what : {"unit", "column"}
         What a column of the answer is.
     """
+
+    _dims: ClassVar[tuple[str, ...]] = ("group", "column")
 
     counts: np.ndarray
     n_rows: np.ndarray

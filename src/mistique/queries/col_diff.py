@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -38,6 +38,8 @@ class ColDiff(Plotted):
     other_plan : Plan
         The road taken for the second.
     """
+
+    _dims: ClassVar[tuple[str, ...]] = ("group", "figure")
 
     other: str
     measure: str

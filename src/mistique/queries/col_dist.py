@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -37,6 +37,8 @@ class ColDist(Plotted):
     name : str
         Of the column or unit.
     """
+
+    _dims: ClassVar[tuple[str, ...]] = ("group", "bin")
 
     edges: np.ndarray | None
     n_not_finite: np.ndarray

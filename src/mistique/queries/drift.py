@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -50,6 +50,8 @@ class Drift(Plotted):
     n_rows : tuple of int
         Of the two.
     """
+
+    _dims: ClassVar[tuple[str, ...]] = ("column", "figure")
 
     other: str
     stages: np.ndarray

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mistique.planner.execute import execute, row_labels
 from mistique.planner.values import Values
 from mistique.queries.answer import Answer
@@ -13,6 +15,9 @@ from mistique.schema import Key
 
 if TYPE_CHECKING:
     from mistique.store import Store
+
+
+_PLACES: dict[int, tuple[str, ...]] = {1: ("step",), 2: ("height", "width")}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -27,6 +32,19 @@ class Part(Answer):
         import pandas as pd
 
         return self._values.to_frame(pd.Index(self.rows) if self._index is None else self._index)
+
+    def dimensions(self) -> tuple[tuple[str, ...], tuple[np.ndarray | None, ...]]:
+        """Names of the dimensions of `values`, and the labels along each; None: they are numbered.
+
+        Of feature maps: row, height, width, unit.
+        """
+        node, columns = self._values.intermediate, self._values.columns
+        if node.is_table or self.values.ndim == 1 or (self.values.ndim == 2 and node.positions > 1):
+            return super().dimensions()
+        n_between = self.values.ndim - 2
+        between = _PLACES.get(n_between, tuple(f"place_{i}" for i in range(n_between)))
+        units = columns[:: node.positions] // node.positions
+        return ("row", *between, "unit"), (self.rows, *[None] * n_between, units)
 
 
 def get(

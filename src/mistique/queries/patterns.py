@@ -40,7 +40,7 @@ def is_dataset(key: str | Key) -> bool:
 
 
 def find_all(store: Store, key: str | Key) -> list[tuple[Capture, Intermediate]]:
-    """All that a key names, older runs and epochs first, layers in the order of the model.
+    """All that a key names, of each model older runs and epochs first, layers in the order of the model.
 
     Parameters
     ----------

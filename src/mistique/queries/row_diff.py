@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -40,6 +40,8 @@ class RowDiff(Plotted):
     only_in_one : tuple of str
         Columns that the other intermediate does not have.
     """
+
+    _dims: ClassVar[tuple[str, ...]] = ("column", "side")
 
     other: str
     other_plan: Plan

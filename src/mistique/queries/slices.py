@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -45,6 +45,8 @@ class Slices(Plotted):
     correction : str
     alpha : float
     """
+
+    _dims: ClassVar[tuple[str, ...]] = ("slice", "figure")
 
     measure: str
     conditions: tuple[Condition, ...]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -74,6 +74,8 @@ class Trace(Plotted):
     parted_at : str, optional
         The first stage at which the two differ. None: there is none, or one side.
     """
+
+    _dims: ClassVar[tuple[str, ...]] = ("column", "side")
 
     other: str
     stages: tuple[TracedStage, ...]

@@ -55,9 +55,9 @@ class Capturing:
             Its name in the store, such as ``homes/ridge``. Each fit is a new version of it.
         dataset : str, default "train"
             What the training data are called.
-        keep : {"all", "none"}, default "all"
-            What is stored of the stages' outputs; ``"none"`` leaves them to be recomputed. The input, the
-            target and the prediction are stored always.
+        keep : {"all", "none", "auto"}, default "all"
+            What is stored of the stages' outputs; ``"none"`` leaves them to be recomputed, ``"auto"`` stores those
+            that take long to recompute for their bytes. The input, the target and the prediction are stored always.
         codec : str, Codec or Policy, default "auto"
             How stages' outputs are encoded: ``"auto"`` keeps tables exactly.
         on_error : {"warn", "raise"}, default "warn"

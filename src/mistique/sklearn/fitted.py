@@ -52,7 +52,8 @@ def capture(
         What the data are called: ``valid``.
     model : str, optional
         Name of the model; by default the one given to `Pipeline.set_capture`.
-    keep : {"all", "none"}, default "all"
+    keep : {"all", "none", "auto"}, default "all"
+        As in `Pipeline.set_capture`.
     codec : str, Codec or Policy, default "auto"
         ``"auto"`` keeps tables exactly.
     on_error : {"raise", "warn"}, default "raise"

@@ -13,6 +13,7 @@ from mistique.errors import ModelMismatchError, UntrustedArtifactError
 from mistique.planner.recomputer import Recomputer, Trust
 from mistique.schema import Intermediate
 from mistique.sklearn.artifact import load_cloudpickle, load_skops, untrusted_types
+from mistique.sklearn.stage_records import environment
 from mistique.sklearn.stages import Stage, stages_of
 from mistique.sklearn.undisturbed import Attempt, attempt, copy_rows
 from mistique.storage.artifacts import Artifact
@@ -50,6 +51,14 @@ class SklearnRecomputer:
                 hint="Install them; what is stored can still be read",
             ) from loaded.error
         return loaded.value
+
+    def environment(self) -> Mapping[str, str]:
+        """Versions of Python, scikit-learn and NumPy."""
+        return environment()
+
+    def sets_up(self, environment: Mapping[str, str]) -> bool:
+        """Never: a pipeline runs as it is loaded."""
+        return False
 
     def run(
         self,

@@ -12,7 +12,7 @@ import numpy as np
 import sklearn
 
 from mistique.errors import CaptureError
-from mistique.ingest.capture import Capture
+from mistique.ingest.capture import KEEP, Capture
 from mistique.schema import INPUT, TARGET
 from mistique.sklearn.artifact import Kept
 from mistique.sklearn.lineage import Lineages, seen
@@ -43,8 +43,8 @@ class CaptureSettings:
             raise CaptureError(
                 f'expected the name of a model in the store, for example model="homes/ridge"; got {self.model!r}'
             )
-        if self.keep not in ("all", "none"):
-            raise CaptureError(f'expected keep="all" or keep="none", got {self.keep!r}')
+        if self.keep not in KEEP:
+            raise CaptureError(f'expected keep="all", keep="none" or keep="auto", got {self.keep!r}')
         if self.on_error not in ("warn", "raise"):
             raise CaptureError(f'expected on_error="warn" or on_error="raise", got {self.on_error!r}')
 
@@ -116,7 +116,7 @@ class StageRecords:
         start: str = INPUT,
     ) -> None:
         self._capture = capture
-        self._is_kept = settings.keep == "all"
+        self._keep = KEEP[settings.keep]
         self._lineages = Lineages(X, y, fit_is_plain=fit_is_plain, start=start)
         self._sample = Sample(X, start=start)
         self._n_rows = max(count_rows(X) or 1, 1)
@@ -209,8 +209,8 @@ class StageRecords:
             digest = state.digest if state is not None else attempt(lambda: joblib.hash(stage.estimator)).value
             self._states[stage.name] = digest or ""
 
-    def _keeps(self, stage: Stage) -> bool:
-        return self._is_kept or stage.role != "stage"
+    def _keeps(self, stage: Stage) -> bool | str:
+        return self._keep if stage.role == "stage" else True
 
     def _take(
         self,
@@ -219,7 +219,7 @@ class StageRecords:
         *,
         lineage: str,
         columns: tuple[str, ...] | None = None,
-        keep: bool = True,
+        keep: bool | str = True,
         **facts: Any,
     ) -> None:
         """Refer to what the store holds of this lineage; else hand over the value."""
@@ -233,6 +233,7 @@ class StageRecords:
         if kept.artifact is None:
             self._capture.skip_model(kept.note)
         else:
+            self._capture.describe_version(artifact_note=kept.note)
             self._capture.keep_model(kept.artifact, load_seconds=kept.load_seconds)
 
     def _has_width_of_target(self, value: Any) -> bool:

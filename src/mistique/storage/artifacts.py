@@ -131,6 +131,13 @@ class Artifacts:
         )
         return Artifact(kind, payload, is_signed)
 
+    def nbytes(self, digest: str) -> int:
+        """What an artifact takes in the store."""
+        uri = self._layout.artifact(digest)
+        with translated(uri, "measure artifact"):
+            found: int = tiledb.VFS(ctx=self._ctx).dir_size(uri)
+        return found
+
     def _create(self, uri: str, n_bytes: int) -> None:
         domain = tiledb.Domain(
             tiledb.Dim("position", domain=(0, n_bytes - 1), tile=min(n_bytes, _TILE_NBYTES), dtype=np.uint64)

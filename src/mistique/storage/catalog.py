@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from threading import RLock
 from time import sleep
@@ -12,7 +12,11 @@ from mistique.errors import CaptureLostError, ChunkCorruptError, IntermediateNot
 from mistique.schema import LATEST, Intermediate, Key, References, Version
 from mistique.storage.digests import is_sealed, seal
 from mistique.storage.facts import (
+    ADDED_TO,
+    PIN,
     SEAL_FIELD,
+    STORED,
+    USES,
     Capture,
     CaptureId,
     Fact,
@@ -106,25 +110,44 @@ class Catalog:
         head = {"version": asdict(version), "dataset": dataset, "uses": sorted(used)}
         records = [Record("capture", to_json(head))]
         capture_id = capture_id_of(version, dataset)
-        for intermediate in intermediates:
-            body = {"of": capture_id, "is_stored": intermediate.is_stored, **intermediate_body(intermediate)}
-            attachment = to_json(asdict(intermediate.references)) if intermediate.references is not None else b""
-            if intermediate.lineage:
-                body[SEAL_FIELD] = seal(_SEAL, to_json(body), attachment)
-            records.append(Record("intermediate", to_json(body), attachment))
+        records += [_record("intermediate", {"of": capture_id}, node) for node in intermediates]
         order = self._log.append(records)[0]
         self._is_loaded = False
         self.refresh()
         self._confirm(order, frozenset(uses), capture_id)
         return self._captures[capture_id]
 
-    def drop(self, capture: Capture, name: str) -> None:
-        """Forget where an intermediate is stored; it can still be recomputed."""
-        self.say(Record("drop", to_json({"of": capture.id, "name": name})))
+    def add(self, capture: Capture, intermediate: Intermediate) -> None:
+        """Make seen that an intermediate of a capture is stored now, whole or some blocks of it.
 
-    def say(self, record: Record) -> None:
+        Raises
+        ------
+        StoreError
+            A compaction removed what it uses, or somebody replaced the capture: nothing came of it.
+        """
+        self.refresh()
+        assert intermediate.references is not None
+        found = replace(intermediate, references=self._moves.translate(intermediate.references, by_own=True))
+        assert found.references is not None
+        uses = frozenset(segment.id for segment in found.references.segments)
+        self._moves.check(uses)
+        head = {"of": capture.id, ADDED_TO: (capture.order.counter, capture.order.writer), USES: sorted(uses)}
+        order = self._log.append([_record(STORED, head, found)])[0]
+        self._is_loaded = False
+        self.refresh()
+        self._confirm(order, uses, capture.id)
+
+    def pin(self, capture: Capture, name: str, *, is_pinned: bool) -> None:
+        """Write that an intermediate is to stay stored, or no longer."""
+        self.say(Record(PIN, to_json({"of": capture.id, "name": name, "is_pinned": is_pinned})))
+
+    def drop(self, capture: Capture, *names: str) -> None:
+        """Forget where intermediates are stored; they can still be recomputed."""
+        self.say(*(Record("drop", to_json({"of": capture.id, "name": name})) for name in names))
+
+    def say(self, *records: Record) -> None:
         """Write something about what was captured before."""
-        self._log.append([record])
+        self._log.append(records)
         self._is_loaded = False
         self.refresh()
 
@@ -163,7 +186,8 @@ class Catalog:
                 if not self._sealed[capture.orders[name]]:
                     continue
                 references = self._moves.translate(written, by_own=True)
-                if not any(self._moves.is_gone(segment.id) for segment in references.segments):
+                is_gone = any(self._moves.is_gone(segment.id) for segment in references.segments)
+                if references.is_whole and not is_gone:
                     return replace(capture.intermediates[name], references=references)
         return None
 
@@ -188,6 +212,11 @@ class Catalog:
                 if order not in self._translated:
                     self._translated[order] = self._moves.translate(references)
             return {name: self._translated[capture.orders[name]] for name in capture.stored}
+
+    def references_of(self, capture: Capture, name: str) -> References:
+        """Where the chunks of one stored intermediate lie, whatever is wrong with the others of its capture."""
+        with self._lock:
+            return self._moves.translate(self._raw_references(capture, [name])[name])
 
     def in_use(self) -> tuple[list[References], frozenset[str]]:
         """What no compaction may take away: references as they were written, and artifacts.
@@ -276,8 +305,9 @@ class Catalog:
     def _sorted_facts(self) -> list[tuple[Order, Fact]]:
         return sorted(self._facts.items(), key=lambda item: item[0])
 
-    def _raw_references(self, capture: Capture) -> dict[str, References]:
-        missing = [name for name in capture.stored if capture.orders[name] not in self._references]
+    def _raw_references(self, capture: Capture, names: Iterable[str] | None = None) -> dict[str, References]:
+        names = capture.stored if names is None else names
+        missing = [name for name in names if capture.orders[name] not in self._references]
         contents = self._log.attachments([capture.orders[name] for name in missing]) if missing else []
         for name, content in zip(missing, contents, strict=True):
             try:
@@ -286,10 +316,19 @@ class Catalog:
             except (KeyError, TypeError, ValueError) as error:
                 where = f"references of {capture.prefix}/{name}"
                 raise ChunkCorruptError(where=where, expected="runs of chunks", got=str(error)) from error
-        return {name: self._references[capture.orders[name]] for name in capture.stored}
+        return {name: self._references[capture.orders[name]] for name in names}
 
     def _is_sealed(self, order: Order, attachment: bytes) -> bool:
         """Whether this user's key sealed that record, with that attachment, as they were written."""
         body = json.loads(self._log.record(order).body)
         found = body.pop(SEAL_FIELD, None)
         return found is not None and is_sealed(found, _SEAL, to_json(body), attachment)
+
+
+def _record(kind: str, head: Mapping[str, object], intermediate: Intermediate) -> Record:
+    """The record of an intermediate, its references attached; sealed where its lineage is known."""
+    body = {**head, "is_stored": intermediate.is_stored, **intermediate_body(intermediate)}
+    attachment = to_json(asdict(intermediate.references)) if intermediate.references is not None else b""
+    if intermediate.lineage:
+        body[SEAL_FIELD] = seal(_SEAL, to_json(body), attachment)
+    return Record(kind, to_json(body), attachment)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from threading import Lock
 from typing import NamedTuple, TypeVar
 
@@ -13,8 +12,8 @@ import tiledb
 
 from mistique.errors import StoreError
 from mistique.storage.digests import Digest
+from mistique.storage.fragments import fragment_timestamps, list_commits, remove_fragments
 from mistique.storage.options import translated
-from mistique.storage.records import fragment_timestamps, list_commits
 
 T = TypeVar("T")
 _TRIES = 5
@@ -158,12 +157,8 @@ class DigestIndex:
         """
         before = list_commits(self._uri, self._ctx)
         self._write(*change(*self.entries()), timestamp=timestamp)
-        vfs = tiledb.VFS(ctx=self._ctx)
         # Two who do this at once leave both their fragments: entries come twice, and nobody minds.
-        for name in before:
-            with suppress(tiledb.TileDBError):
-                vfs.remove_file(f"{self._uri}/__commits/{name}")
-                vfs.remove_dir(f"{self._uri}/__fragments/{name.partition('.')[0]}")
+        remove_fragments(self._uri, before, self._ctx)
 
     def _write(
         self, digests: np.ndarray, ids: list[str], units: np.ndarray, places: np.ndarray, *, timestamp: int

@@ -16,6 +16,9 @@ from mistique.storage.version_records import RENAMED, SAID, About, RunId, Said, 
 
 CaptureId = tuple[str, str, int | None, str]  # model, run, epoch, dataset
 SEAL_FIELD = "seal"
+# An intermediate that was stored after its capture, and that one is to stay stored.
+STORED, PIN = "stored", "pin"
+ADDED_TO, USES = "capture", "uses"
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,10 @@ class Capture:
     intermediates: Mapping[str, Intermediate]
     orders: Mapping[str, Order]
     stored: frozenset[str]
+    order: Order
     id: CaptureId
     about: About
+    pinned: frozenset[str] = frozenset()
 
     @property
     def prefix(self) -> str:
@@ -72,7 +77,7 @@ class Capture:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A record, parsed: a version, one of its intermediates, one dropped, what was said, or what `Moves` takes."""
+    """A record, parsed: a version, one of its intermediates, what became of one later, what was said, or `Moves`'."""
 
     of: CaptureId
     version: Version | None = None
@@ -80,6 +85,10 @@ class Fact:
     is_stored: bool = False
     dropped: str = ""
     uses: frozenset[str] = frozenset()
+    # Of an intermediate that was stored later: the capture that it belongs to.
+    added_to: Order | None = None
+    pinned: str = ""
+    unpinned: str = ""
     said: Said | None = None
 
 
@@ -98,6 +107,12 @@ def fact_of(record: Record) -> Fact:
     of = model, run_id, epoch, dataset
     if record.kind == "intermediate":
         return Fact(of, intermediate=intermediate_of(body), is_stored=body["is_stored"])
+    if record.kind == STORED:
+        added_to = Order(*body[ADDED_TO])
+        uses = frozenset(body[USES])
+        return Fact(of, intermediate=intermediate_of(body), is_stored=True, uses=uses, added_to=added_to)
+    if record.kind == PIN:
+        return Fact(of, **{"pinned" if body["is_pinned"] else "unpinned": body["name"]})
     return Fact(of, dropped=body["name"])
 
 
@@ -126,19 +141,26 @@ def captures_of(facts: list[tuple[Order, Fact]], is_void: Callable[[Order, Fact]
             else:
                 void.discard(by)
                 heads[fact.of] = order, fact.version
-        if by not in void or fact.dropped:
+        if by not in void or fact.dropped or fact.added_to is not None or fact.pinned or fact.unpinned:
             counting.append((order, fact))
     parts: dict[CaptureId, dict[str, tuple[Order, Intermediate]]] = {of: {} for of in heads}
     stored: dict[CaptureId, set[str]] = {of: set() for of in heads}
+    pinned: dict[CaptureId, set[str]] = {of: set() for of in heads}
     for order, fact in counting:
         # What came before the newest capture belongs to one that it replaced; so does what another writer says of it.
         if fact.of not in heads or order < heads[fact.of][0]:
             continue
-        if fact.intermediate is not None and order.writer == heads[fact.of][0].writer:
+        head = heads[fact.of][0]
+        is_part = order.writer == head.writer if fact.added_to is None else fact.added_to == head
+        if fact.added_to is not None and is_void(order, fact):
+            continue
+        if fact.intermediate is not None and is_part:
             parts[fact.of][fact.intermediate.name] = order, fact.intermediate
             if fact.is_stored:
                 stored[fact.of].add(fact.intermediate.name)
         stored[fact.of].discard(fact.dropped)
+        pinned[fact.of].add(fact.pinned)
+        pinned[fact.of].discard(fact.unpinned)
 
     def age(of: CaptureId) -> tuple[Any, ...]:
         order, version = heads[of]
@@ -158,8 +180,10 @@ def captures_of(facts: list[tuple[Order, Fact]], is_void: Callable[[Order, Fact]
             {name: intermediate for name, (_, intermediate) in parts[of].items()},
             {name: order for name, (order, _) in parts[of].items()},
             frozenset(stored[of]),
+            heads[of][0],
             of,
             saying.about(of[:3]),
+            frozenset(pinned[of] - {""}),
         )
     return captures
 
@@ -198,7 +222,9 @@ def intermediate_body(intermediate: Intermediate) -> dict[str, Any]:
 
 def intermediate_of(body: dict[str, Any]) -> Intermediate:
     """The inverse of `intermediate_body`."""
-    fields = {name: value for name, value in body.items() if name not in ("of", "is_stored", SEAL_FIELD)}
+    fields = {
+        name: value for name, value in body.items() if name not in ("of", "is_stored", SEAL_FIELD, ADDED_TO, USES)
+    }
     fields["types"] = tuple(
         ColumnType(**{**kind, "categories": None if kind["categories"] is None else tuple(kind["categories"])})
         for kind in fields["types"]
@@ -217,4 +243,5 @@ def references_of(body: dict[str, Any]) -> References:
         tuple(segment_from(segment) for segment in body["segments"]),
         tuple(Run(**run) for run in body["runs"]),
         tuple(Dictionary(**dictionary) for dictionary in body["dictionaries"]),
+        body.get("n_blocks_held"),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ import tiledb
 
 from mistique.errors import ChunkCorruptError
 from mistique.storage.digests import digest_bytes, digest_text
+from mistique.storage.fragments import fragment_timestamps, list_commits, random_timestamp
 from mistique.storage.options import StorageOptions, damage_as_error, translated
 
 T = TypeVar("T")
@@ -115,9 +115,7 @@ class RecordLog:
         for order in orders:
             if order not in found:
                 raise ChunkCorruptError(where=self._uri, expected=f"record {order}", got="none")
-            check, content = found[order][:_CHECK_NBYTES], found[order][_CHECK_NBYTES:]
-            _verify(self._uri, order, "attachment", content, check)
-            contents.append(content)
+            contents.append(attachment_from(found[order], order, uri=self._uri))
         return contents
 
     def append(self, records: Sequence[Record]) -> list[Order]:
@@ -129,21 +127,7 @@ class RecordLog:
         self.refresh()
         first = max((order.counter for order in self._records), default=0) + 1
         orders = [Order(first + i, self._writer) for i in range(len(records))]
-        with (
-            translated(self._uri, "write records to"),
-            tiledb.open(self._uri, "w", ctx=self._ctx, timestamp=random_timestamp()) as array,
-        ):
-            array[np.arange(first, first + len(records), dtype=np.uint64), [self._writer] * len(records)] = {
-                "kind": _bytes_array(record.kind.encode() for record in records),
-                "body": _bytes_array(record.body for record in records),
-                "attachment": _bytes_array(
-                    _check(order, "attachment", record.attachment) + record.attachment
-                    for order, record in zip(orders, records, strict=True)
-                ),
-                "check": _bytes_array(
-                    _check(order, record.kind, record.body) for order, record in zip(orders, records, strict=True)
-                ),
-            }
+        write_records(self._uri, self._ctx, list(zip(orders, records, strict=True)))
         self.refresh()
         if len(self._fragments) > self._options.compact_fragments:
             self.compact()
@@ -160,6 +144,11 @@ class RecordLog:
                 if not self._commits():
                     raise
 
+    @property
+    def uri(self) -> str:
+        """Of the array."""
+        return self._uri
+
     def _commits(self) -> frozenset[str]:
         return list_commits(self._uri, self._ctx)
 
@@ -175,11 +164,7 @@ class RecordLog:
             if stamp != _ALL and not len(cells["counter"]):
                 # A compaction took the fragment away since it was listed: its records lie in a larger one.
                 cells = self._cells(_ALL)
-            for i in range(len(cells["counter"])):
-                order = Order(int(cells["counter"][i]), bytes(cells["writer"][i]).decode())
-                record = Record(bytes(cells["kind"][i]).decode(), bytes(cells["body"][i]))
-                _verify(self._uri, order, record.kind, record.body, bytes(cells["check"][i]))
-                found.append((order, record))
+            found += [record_at(cells, i, uri=self._uri) for i in range(len(cells["counter"]))]
         return found
 
     def _cells(self, timestamps: tuple[int, int]) -> Mapping[str, np.ndarray]:
@@ -203,40 +188,42 @@ class RecordLog:
         raise AssertionError("unreachable")
 
 
-def random_timestamp() -> int:
-    """A number for a fragment's timestamp: in the past of every reader, and drawn after any fork."""
-    return 1 + secrets.randbelow(1_500_000_000_000)
+def write_records(uri: str, ctx: tiledb.Ctx, records: Sequence[tuple[Order, Record]]) -> None:
+    """Write records at their places, all or none of them."""
+    counters = np.array([order.counter for order, _ in records], np.uint64)
+    with translated(uri, "write records to"), tiledb.open(uri, "w", ctx=ctx, timestamp=random_timestamp()) as array:
+        array[counters, [order.writer for order, _ in records]] = {
+            "kind": _bytes_array(record.kind.encode() for _, record in records),
+            "body": _bytes_array(record.body for _, record in records),
+            "attachment": _bytes_array(
+                _check_of(order, "attachment", record.attachment) + record.attachment for order, record in records
+            ),
+            "check": _bytes_array(_check_of(order, record.kind, record.body) for order, record in records),
+        }
 
 
-def list_commits(uri: str, ctx: tiledb.Ctx) -> frozenset[str]:
-    """Names of an array's commits; TileDB's listing asks for sizes, and fails when a compaction removes one."""
-    with translated(uri, "list"):
-        for attempt in range(_READ_TRIES):
-            try:
-                return frozenset(map(os.path.basename, tiledb.VFS(ctx=ctx).ls(f"{uri}/__commits")))
-            except tiledb.TileDBError:
-                if attempt == _READ_TRIES - 1:
-                    raise
-                time.sleep(0.02 * 2**attempt)
-    raise AssertionError("unreachable")
+def record_at(cells: Mapping[str, np.ndarray], i: int, *, uri: str) -> tuple[Order, Record]:
+    """One of the records in some cells, without its attachment, verified."""
+    order = Order(int(cells["counter"][i]), bytes(cells["writer"][i]).decode())
+    record = Record(bytes(cells["kind"][i]).decode(), bytes(cells["body"][i]))
+    _verify(uri, order, record.kind, record.body, bytes(cells["check"][i]))
+    return order, record
 
 
-def fragment_timestamps(name: str) -> tuple[int, int] | None:
-    """The timestamps in a fragment's name; None: it has none."""
-    parts = name.split("_")
-    try:
-        return int(parts[2]), int(parts[3])
-    except (IndexError, ValueError):
-        return None
+def attachment_from(stored: bytes, order: Order, *, uri: str) -> bytes:
+    """The attachment of a record from what is stored of it, verified."""
+    check, content = stored[:_CHECK_NBYTES], stored[_CHECK_NBYTES:]
+    _verify(uri, order, "attachment", content, check)
+    return content
 
 
-def _check(order: Order, kind: str, content: bytes) -> bytes:
+def _check_of(order: Order, kind: str, content: bytes) -> bytes:
     head = f"{order.counter}|{order.writer}|{kind}|".encode()
     return digest_text(digest_bytes(head + content)).encode()
 
 
 def _verify(uri: str, order: Order, kind: str, content: bytes, check: bytes) -> None:
-    expected = _check(order, kind, content)
+    expected = _check_of(order, kind, content)
     if expected != check:
         raise ChunkCorruptError(
             where=f"{uri}, record {order.counter}", expected=f"digest {expected.decode()}", got=repr(check)

@@ -25,7 +25,7 @@ def pack_references(
     ----------
     segments : sequence of Segment
     grid : ndarray of shape (n_blocks, n_groups, 3), int64
-        Of each chunk: the number of its segment, its unit, its place.
+        Of each chunk: the number of its segment, its unit, its place; -1 throughout a block that is not stored.
     dictionaries : mapping of int to tuple of int
         The same of the values that the chunks of a group number.
 
@@ -33,17 +33,19 @@ def pack_references(
     -----
     A whole fresh layer is one run. Else runs go down the blocks of each group, and over groups that go alike.
     """
-    used = sorted({*np.unique(grid[:, :, 0]).tolist(), *(segment for segment, _, _ in dictionaries.values())})
+    used = sorted({*np.unique(grid[:, :, 0]).tolist(), *(segment for segment, _, _ in dictionaries.values())} - {-1})
     listed = tuple(segments[i] for i in used)
+    is_held = grid[:, 0, 0] >= 0
+    n_held = None if is_held.all() else int(is_held.sum())
     grid = grid.copy()
-    grid[:, :, 0] = np.searchsorted(used, grid[:, :, 0])
+    grid[is_held, :, 0] = np.searchsorted(used, grid[is_held, :, 0])
     values = tuple(
         Dictionary(group, used.index(segment), unit, place)
         for group, (segment, unit, place) in sorted(dictionaries.items())
     )
     whole = _whole(grid)
     if whole is not None:
-        return References(listed, (whole,), values)
+        return References(listed, (whole,), values, n_held)
     packed: list[list[Run]] = []
     for group in range(grid.shape[1]):
         runs = _column(grid[:, group], group)
@@ -52,11 +54,58 @@ def pack_references(
             packed[-1] = merged
         else:
             packed.append(runs)
-    return References(listed, tuple(run for runs in packed for run in runs), values)
+    return References(listed, tuple(run for runs in packed for run in runs), values, n_held)
+
+
+def held_blocks(references: References, n_blocks: int) -> np.ndarray:
+    """Which row blocks are stored: shape (n_blocks,), bool.
+
+    Examples
+    --------
+    >>> run = Run(0, 1, 2, 0, 1, 0, 1, 0, 0, 0)
+    >>> held_blocks(References((), (run,), (), 2), 4)
+    array([False,  True,  True, False])
+    """
+    is_held = np.full(n_blocks, references.is_whole)
+    if not references.is_whole:
+        for run in references.runs:
+            if run.group == 0:
+                is_held[run.block : run.block + run.n_blocks] = True
+    return is_held
+
+
+def added_blocks(references: References | None, new: References, *, blocks: np.ndarray, n_blocks: int) -> References:
+    """References with blocks that were stored later.
+
+    Parameters
+    ----------
+    references : References, optional
+        What was stored before.
+    new : References
+        Of the new blocks alone, in order.
+    blocks : ndarray of shape (n_new,), int64
+        Which blocks they are.
+    n_blocks : int
+        That there are in all.
+    """
+    part = unpack_references(new)
+    grid = np.full((n_blocks, *part.shape[1:]), -1, np.int64)
+    listed: list[Segment] = []
+    if references is not None:
+        before = unpack_references(references)
+        grid[: len(before)] = before
+        listed += references.segments
+    is_held = part[:, :, :1] >= 0
+    grid[blocks] = part + np.where(is_held, [len(listed), 0, 0], 0)
+    listed += new.segments
+    values = {found.group: (found.segment, found.unit, found.place) for found in new.dictionaries}
+    return pack_references(listed, grid, values)
 
 
 def unpack_references(references: References) -> np.ndarray:
     """The inverse of `pack_references`, without the dictionaries: shape (n_blocks, n_groups, 3), int64.
+
+    Blocks that are not stored are -1; those behind the last one that is stored are left out.
 
     Raises
     ------
@@ -78,7 +127,10 @@ def unpack_references(references: References) -> np.ndarray:
         part[:, :, 0] = run.segment
         part[:, :, 1] = run.unit + blocks * run.block_step + groups * run.group_step
         part[:, :, 2] = run.place + groups * run.place_step
-    if (grid < 0).any():
+    is_missing: np.ndarray = grid[:, :, 0] < 0
+    n_missing = is_missing.sum(axis=1)
+    # A block is stored with all of its groups, or not at all.
+    if n_missing.any() if references.is_whole else (n_missing % shape[1]).any():
         raise ValueError("runs that leave chunks out")
     return grid
 
@@ -87,6 +139,8 @@ def _whole(grid: np.ndarray) -> Run | None:
     """All chunks as one run, if they lie at even steps."""
     n_blocks, n_groups, _ = grid.shape
     segment, unit, place = grid[0, 0].tolist()
+    if grid[:, 0, 0].min() < 0:
+        return None
     block_step = int(grid[1, 0, 1]) - unit if n_blocks > 1 else 0
     group_step = int(grid[0, 1, 1]) - unit if n_groups > 1 else 0
     place_step = int(grid[0, 1, 2]) - place if n_groups > 1 else 0
@@ -105,8 +159,11 @@ def _column(chunks: np.ndarray, group: int) -> list[Run]:
     """The chunks of one group, shape (n_blocks, 3), as runs."""
     runs: list[Run] = []
     for block, (segment, unit, place) in enumerate(chunks.tolist()):
+        if segment < 0:
+            continue
         last = runs[-1] if runs else None
-        if last is not None and (last.segment, last.place) == (segment, place):
+        is_next = last is not None and last.block + last.n_blocks == block
+        if last is not None and is_next and (last.segment, last.place) == (segment, place):
             step = unit - last.unit if last.n_blocks == 1 else last.block_step
             if unit == last.unit + last.n_blocks * step:
                 runs[-1] = replace(last, n_blocks=last.n_blocks + 1, block_step=step)

@@ -9,9 +9,9 @@ from typing import TypeVar
 import tiledb
 
 from mistique.errors import StoreError
+from mistique.storage.fragments import fragment_timestamps
 from mistique.storage.layout import Layout
 from mistique.storage.options import translated
-from mistique.storage.records import fragment_timestamps
 
 T = TypeVar("T")
 _TRIES = 6

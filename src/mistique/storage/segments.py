@@ -1,19 +1,15 @@
-"""Segments: arrays of bytes that hold encoded units, written once, every read verified.
-
-Payloads are encoded before they come here, so TileDB only carries them: one array, one dimension, no filters
-(docs/adr/0014). The table of the units lies behind the payloads.
-"""
+"""Reading segments: every table and every payload is held against its digest."""
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
-import secrets
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from threading import Lock
 from typing import Any, TypeVar
@@ -23,115 +19,19 @@ import tiledb
 
 from mistique.errors import ChunkCorruptError
 from mistique.schema import Part, Segment
-from mistique.storage.digests import digest_bytes, digest_text, is_sealed, seal
+from mistique.storage.digests import digest_bytes, digest_text, is_sealed
 from mistique.storage.layout import Layout
-from mistique.storage.options import StorageOptions, damage_as_error, translated
-from mistique.storage.units import ALIGNMENT, Unit, UnitTable, compressed, expanded
+from mistique.storage.options import damage_as_error
+from mistique.storage.segment_writer import SEGMENT_SEAL
+from mistique.storage.units import ALIGNMENT, UnitTable, expanded
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Cells of 8 bytes: TileDB keeps statistics of each cell, and one byte a cell took 2 to 3 times the time.
-_CELL = np.dtype(np.uint64)
-_DOMAIN = (0, 2**60)
-_MIN_TILE_NBYTES, _MAX_TILE_NBYTES = 4 * 1024, 64 * 1024
 _MAX_OPEN = 64
 # A gap that is read along costs less than another range does.
 _GAP_NBYTES = 16 * 1024
 _BATCH_NBYTES = 16 * 1024 * 1024
-_SEAL = "segment"
-
-
-class SegmentWriter:
-    """Writes one segment; nothing of it can be seen before a record refers to it. One thread at a time.
-
-    It is sealed: this user vouches for the digests that it holds, so they are never copied from what another wrote.
-    """
-
-    def __init__(self, layout: Layout, ctx: tiledb.Ctx, options: StorageOptions) -> None:
-        self.id = secrets.token_hex(16)
-        self._uri, self._ctx = layout.segment(self.id), ctx
-        self._units: list[Unit] = []
-        self._offsets: list[int] = []
-        self._pending: list[np.ndarray] = []
-        self._end = 0
-        self._tile_nbytes = 0
-        self.pending_nbytes = 0
-
-    @property
-    def n_units(self) -> int:
-        """Units taken so far."""
-        return len(self._units)
-
-    def append(self, unit: Unit) -> int:
-        """Take a unit; its number. It is written by the next `flush`."""
-        self._offsets.append(self._end)
-        self._units.append(unit)
-        self._put(unit.payload)
-        return len(self._units) - 1
-
-    def flush(self) -> None:
-        """Write what was taken. The next write begins on a tile of its own."""
-        if not self._pending:
-            return
-        self._write({})
-        self._end += -self._end % self._tile_nbytes
-
-    def finish(self) -> Segment:
-        """Write the rest and the tables, and describe the segment."""
-        table = UnitTable.of(self._units, self._offsets)
-        contents = [unit.contents for unit in self._units]
-        parts = {
-            "units": self._put_part(table.to_bytes()),
-            "contents": self._put_part(compressed(np.concatenate(contents).tobytes())),
-        }
-        facts = {"n_units": table.n_units, "n_chunks": table.n_chunks, **parts}
-        said = json.dumps(facts, default=asdict)
-        self._write({"facts": said, "seal": seal(_SEAL, self.id.encode(), said.encode())})
-        with translated(self._uri, "measure segment"):
-            encoded_nbytes = tiledb.VFS(ctx=self._ctx).dir_size(self._uri)
-        return Segment(self.id, table.n_units, table.n_chunks, **parts, encoded_nbytes=encoded_nbytes)
-
-    def discard(self) -> None:
-        """Take it away again, as far as that can be done: what stays is garbage that no record refers to."""
-        if self._tile_nbytes:
-            with suppress(tiledb.TileDBError):
-                tiledb.Array.delete_array(self._uri, ctx=self._ctx)
-
-    def _put(self, payload: np.ndarray) -> None:
-        self._pending.append(payload)
-        padded = payload.nbytes + -payload.nbytes % ALIGNMENT
-        self._end += padded
-        self.pending_nbytes += padded
-
-    def _put_part(self, content: bytes) -> Part:
-        part = Part(self._end, len(content), digest_text(digest_bytes(content)))
-        self._put(np.frombuffer(content, np.uint8))
-        return part
-
-    def _write(self, meta: dict[str, str]) -> None:
-        cells = np.zeros(self.pending_nbytes, np.uint8)
-        position = 0
-        for payload in self._pending:
-            cells[position : position + payload.nbytes] = payload
-            position += payload.nbytes + -payload.nbytes % ALIGNMENT
-        with translated(self._uri, "write segment"):
-            if not self._tile_nbytes:
-                self._create(len(cells))
-            with tiledb.open(self._uri, "w", ctx=self._ctx) as array:
-                first = (self._end - len(cells)) // _CELL.itemsize
-                array[first : first + len(cells) // _CELL.itemsize] = cells.view(_CELL)
-                array.meta.update(meta)
-        self._pending.clear()
-        self.pending_nbytes = 0
-
-    def _create(self, n_bytes: int) -> None:
-        """Make the array. Tiles are written whole, so a small segment has small ones."""
-        self._tile_nbytes = min(max(1 << (n_bytes // 16).bit_length(), _MIN_TILE_NBYTES), _MAX_TILE_NBYTES)
-        tile = self._tile_nbytes // _CELL.itemsize
-        domain = tiledb.Domain(tiledb.Dim("position", domain=_DOMAIN, tile=tile, dtype=np.uint64))
-        schema = tiledb.ArraySchema(domain=domain, attrs=[tiledb.Attr("bytes", dtype=_CELL)])
-        tiledb.Array.create(self._uri, schema, ctx=self._ctx)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,7 +48,10 @@ class SegmentReader:
         self._layout, self._ctx = layout, ctx
         self._open: OrderedDict[str, _Handle] = OrderedDict()
         self._lock = Lock()
-        self._pool: ThreadPoolExecutor | None = None
+        self._pools: list[ThreadPoolExecutor] = []
+        # Few people close a store. Its arrays must be closed before the context that they were opened in goes, and a
+        # garbage collector takes them apart in any order: so what holds them is no part of the garbage.
+        self._finalizer = weakref.finalize(self, _let_go, self._open, self._pools, ctx)
 
     def describe(self, segment_id: str) -> Segment | None:
         """What a segment of this user says of itself; None: another wrote it, and it may say what it likes.
@@ -160,7 +63,7 @@ class SegmentReader:
         with damage_as_error(f"segment {segment_id}", "a readable segment"):
             with tiledb.open(uri, "r", ctx=self._ctx) as array:
                 said, found = array.meta["facts"], array.meta.get("seal")
-            if not is_sealed(found, _SEAL, segment_id.encode(), said.encode()):
+            if not is_sealed(found, SEGMENT_SEAL, segment_id.encode(), said.encode()):
                 return None
             facts: dict[str, Any] = json.loads(said)
             parts = {name: Part(**facts[name]) for name in ("units", "contents")}
@@ -176,6 +79,10 @@ class SegmentReader:
             It is not the one that the record refers to.
         """
         return self._handle(segment).table
+
+    def is_open(self, segment_id: str) -> bool:
+        """Whether a segment need not be opened to be read."""
+        return segment_id in self._open
 
     def contents(self, segment: Segment) -> np.ndarray:
         """Digests of the values of all chunks, shape (n_chunks, 2), uint64; verified."""
@@ -222,20 +129,26 @@ class SegmentReader:
             done: Future[R] = Future()
             done.set_result(function(work))
             return [done]
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(n_parts, "mistique-read")
+        with self._lock:
+            if not self._pools:
+                self._pools.append(ThreadPoolExecutor(os.cpu_count(), "mistique-read"))
+            pool = self._pools[0]
         bounds = [len(work) * i // n_parts for i in range(n_parts + 1)]
-        return [self._pool.submit(function, work[a:b]) for a, b in pairwise(bounds)]
+        return [pool.submit(function, work[a:b]) for a, b in pairwise(bounds)]
 
     def close(self) -> None:
         """Let go of every open array, and of the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
-            self._pool = None
         with self._lock:
-            for handle in self._open.values():
-                handle.array.close()
-            self._open.clear()
+            pools = [*self._pools]
+        for pool in pools:
+            pool.shutdown()
+        with self._lock:
+            _let_go(self._open, self._pools)
+
+    def abandon(self) -> None:
+        """Never let go: in a process that was forked off, TileDB would wait for threads that are not there."""
+        self._finalizer.detach()
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object((self._open, self._ctx)))
 
     def _read(self, handle: _Handle, units: np.ndarray) -> list[np.ndarray]:
         """Payloads of units that are sorted by offset, in as few ranges as their gaps allow."""
@@ -311,3 +224,12 @@ class SegmentReader:
         with damage_as_error(f"segment {segment.id}", "a table of its units"):
             table = UnitTable.from_bytes(content, n_units=segment.n_units)
         return _Handle(array, segment, table)
+
+
+def _let_go(handles: OrderedDict[str, _Handle], pools: list[ThreadPoolExecutor], *_: object) -> None:
+    for pool in pools:
+        pool.shutdown(wait=False)
+    pools.clear()
+    for handle in handles.values():
+        handle.array.close()
+    handles.clear()

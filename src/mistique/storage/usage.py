@@ -1,31 +1,39 @@
-"""What reads and recomputations took, kept in the store for the planner."""
+"""What roads took on this host, and what was asked, kept in the store for the planner."""
 
 from __future__ import annotations
 
 import json
+import os
 import platform
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from mistique.errors import StoreError
+from mistique.storage.facts import CaptureId
 from mistique.storage.records import Record, RecordLog
 
-_FLUSH_AT = 64
+_FLUSH_AT = 256
+# Of one host, the newest: a planner needs some tens of each kind.
+_MAX_OBSERVATIONS = 16_384
+
+# An intermediate of a capture.
+Asked = tuple[CaptureId, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One measured read, recomputation or derivation.
+    """One piece of work that was measured.
 
     Parameters
     ----------
-    kind : {"read", "recompute", "derive"}
+    kind : str
+        ``read``, ``derive``, ``run``, ``stage``, ``load``, ``import``, ``setup`` or ``write``.
     subject : str
-        The codec that was read, ``model@version`` that was run, or the rules that were followed.
-    encoded_nbytes : int
-        Bytes read; 0 for a recomputation and a derivation, which counts its read apart.
-    n_ranges : int
-        Contiguous runs that they lay in.
+        What it was done to: a codec, a stage of a model, an artifact.
+    work : tuple of float
+        How much of each kind of thing there was to do, as `mistique.planner.cost` counts it.
     predicted_seconds : float
     seconds : float
         What it took.
@@ -33,41 +41,91 @@ class Observation:
 
     kind: str
     subject: str
-    encoded_nbytes: int
-    n_ranges: int
+    work: tuple[float, ...]
     predicted_seconds: float
     seconds: float
 
 
+@dataclass(slots=True)
+class Demand:
+    """How often an intermediate was asked for, and what storing it would have saved, in seconds, over all hosts."""
+
+    n_queries: int = 0
+    saved_seconds: float = 0.0
+
+
+@dataclass
+class _New:
+    observations: list[Observation] = field(default_factory=list)
+    demands: dict[Asked, Demand] = field(default_factory=dict)
+
+
 class UsageLog:
-    """Observations of this host, gathered in memory and written a batch at a time."""
+    """What was observed and asked, gathered in memory and written a batch at a time."""
 
     def __init__(self, log: RecordLog, *, is_writable: bool) -> None:
         self._log, self._is_writable = log, is_writable
-        self._new: list[Observation] = []
-        self._host = platform.node()
+        self._new = _New()
+        self._host = host()
 
-    def observations(self) -> list[Observation]:
-        """All that were made on this host, oldest first: another machine's costs say nothing here."""
+    def load(self) -> tuple[list[Observation], dict[Asked, Demand]]:
+        """The observations of this host, oldest first, and the demand of all hosts.
+
+        Another machine's costs say nothing here; what its users asked does.
+        """
         self._log.refresh()
-        bodies = [json.loads(record.body) for _, record in self._log.records()]
-        return [Observation(**item) for body in bodies if body["host"] == self._host for item in body["observations"]]
+        observations: list[Observation] = []
+        demands: dict[Asked, Demand] = {}
+        for _, record in self._log.records():
+            body = json.loads(record.body)
+            if body["host"] == self._host:
+                observations += observations_of(body)
+            for (model, run_id, epoch, dataset), name, n_queries, saved_seconds in body["asked"]:
+                _add(demands, ((model, run_id, epoch, dataset), name), n_queries, saved_seconds)
+        return observations[-_MAX_OBSERVATIONS:], demands
 
     def observe(self, observation: Observation) -> None:
         """Take one more."""
-        self._new.append(observation)
-        if len(self._new) >= _FLUSH_AT:
+        self._new.observations.append(observation)
+        if len(self._new.observations) >= _FLUSH_AT:
             self.flush()
+
+    def ask(self, asked: Asked, saved_seconds: float) -> None:
+        """Count a question."""
+        _add(self._new.demands, asked, 1, saved_seconds)
 
     def flush(self) -> None:
         """Write what was gathered. A store that cannot be written still answers: the figures are then lost."""
-        if self._new and self._is_writable:
-            body = {"host": self._host, "observations": [asdict(item) for item in self._new]}
+        new, self._new = self._new, _New()
+        if (new.observations or new.demands) and self._is_writable:
+            body = {
+                "host": self._host,
+                "seen": [
+                    (o.kind, o.subject, o.work, float(f"{o.predicted_seconds:.4g}"), float(f"{o.seconds:.4g}"))
+                    for o in new.observations
+                ],
+                "asked": [(of, name, d.n_queries, d.saved_seconds) for (of, name), d in new.demands.items()],
+            }
             with suppress(StoreError):
                 self._log.append([Record("usage", json.dumps(body).encode())])
-        self._new.clear()
 
     def compact(self) -> None:
         """Merge what the log consists of."""
         self.flush()
         self._log.compact()
+
+
+def host() -> str:
+    """What tells this machine from others, as far as costs go."""
+    return f"{platform.node()} {platform.machine()} {os.cpu_count()}"
+
+
+def observations_of(body: Mapping[str, Any]) -> list[Observation]:
+    """The observations that a record holds."""
+    return [Observation(kind, on, tuple(work), *rest) for kind, on, work, *rest in body["seen"]]
+
+
+def _add(demands: dict[Asked, Demand], asked: Asked, n_queries: int, saved_seconds: float) -> None:
+    demand = demands.setdefault(asked, Demand())
+    demand.n_queries += n_queries
+    demand.saved_seconds += saved_seconds

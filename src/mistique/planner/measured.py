@@ -1,0 +1,53 @@
+"""Reads that are measured, and what the parts of an answer took."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mistique.planner.question import read_work
+from mistique.planner.reading import read
+from mistique.planner.values import Values
+from mistique.schema import Intermediate
+from mistique.storage.usage import Observation
+
+if TYPE_CHECKING:
+    from mistique.store import Store
+
+
+@dataclass(slots=True)
+class Took:
+    """What the parts of an answer took, in seconds, and the encoded bytes that were read."""
+
+    import_seconds: float = 0.0
+    load_seconds: float = 0.0
+    setup_seconds: float = 0.0
+    read_seconds: float = 0.0
+    run_seconds: float = 0.0
+    derive_seconds: float = 0.0
+    write_seconds: float = 0.0
+    read_nbytes: int = 0
+
+    def parts(self) -> dict[str, float]:
+        """Those that took any time."""
+        found = asdict(self)
+        return {name.removesuffix("_seconds"): s for name, s in found.items() if s and name.endswith("_seconds")}
+
+
+def read_stored(
+    store: Store, intermediate: Intermediate, rows: np.ndarray, columns: np.ndarray, *, took: Took
+) -> tuple[Values, float]:
+    """Stored values, verified, and their error bound; what it took is learned."""
+    work = read_work(intermediate, rows, columns, is_open=store.segments.is_open)
+    codec = str(intermediate.codec["name"])
+    predicted = store.calibration.read_cost(codec).seconds(work.amounts)
+    started = time.perf_counter()
+    values, error = read(store.segments, intermediate, rows, columns)
+    seconds = time.perf_counter() - started
+    store.calibration.add(Observation("read", codec, work.amounts, predicted, seconds))
+    took.read_seconds += seconds
+    took.read_nbytes += work.encoded_nbytes
+    return values, error

@@ -1,0 +1,125 @@
+"""The models that are run again: which framework does it, loaded once, and what loading took."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mistique.errors import EnvironmentWarning, StoreError
+from mistique.planner.calibration import Calibration
+from mistique.planner.measured import Took
+from mistique.planner.recomputer import Recomputer, Trust
+from mistique.schema import Version
+from mistique.storage.artifacts import Artifacts
+from mistique.storage.usage import Observation
+
+_RECOMPUTERS = {"sklearn": "mistique.sklearn.recomputer", "keras": "mistique.keras.recomputer"}
+
+
+class Models:
+    """The models of a store.
+
+    Parameters
+    ----------
+    artifacts : Artifacts
+    trust : bool or sequence of str
+        As in `mistique.open`.
+    """
+
+    def __init__(self, artifacts: Artifacts, *, trust: Trust) -> None:
+        self._artifacts, self._trust = artifacts, trust
+        self._loaded: dict[str, Any] = {}
+        self._set_up: set[tuple[str | None, str, frozenset[str]]] = set()
+        self._can_run: dict[str, bool] = {}
+        self._nbytes: dict[str, int] = {}
+        self._warned: set[tuple[str, ...]] = set()
+
+    def get(self, version: Version, *, took: Took, calibration: Calibration) -> tuple[Recomputer, Any]:
+        """The recomputer of a version's framework, and its model, loaded once; what that took is learned.
+
+        Raises
+        ------
+        UntrustedArtifactError
+
+        Warns
+        -----
+        EnvironmentWarning
+            Once for each difference: a library has another version than at the capture.
+        """
+        if not self.is_imported(version):  # our own room on top of it takes milliseconds
+            started = time.perf_counter()
+            _recomputer(version)
+            took.import_seconds = time.perf_counter() - started
+            calibration.add(Observation("import", version.framework, (1.0,), 0.0, took.import_seconds))
+        recomputer = _recomputer(version)
+        digest = version.artifact or ""
+        if digest not in self._loaded:
+            started = time.perf_counter()
+            artifact = self._artifacts.get(digest)
+            self._loaded[digest] = recomputer.load(artifact, model=version.model, trust=self._trust)
+            took.load_seconds = time.perf_counter() - started
+            calibration.add(Observation("load", digest, (1.0,), version.load_seconds, took.load_seconds))
+        self._compare(version, recomputer.environment())
+        return recomputer, self._loaded[digest]
+
+    def is_loaded(self, version: Version) -> bool:
+        """Whether `get` need not load it."""
+        return version.artifact in self._loaded
+
+    def nbytes(self, digest: str) -> int:
+        """What a kept model takes in the store."""
+        if digest not in self._nbytes:
+            self._nbytes[digest] = self._artifacts.nbytes(digest)
+        return self._nbytes[digest]
+
+    def is_imported(self, version: Version) -> bool:
+        """Whether the framework is in memory."""
+        return version.framework in sys.modules
+
+    def sets_up(self, version: Version) -> bool:
+        """Whether the first run between some sources and a target takes longer; true of a framework not yet known."""
+        return _recomputer(version).sets_up(version.environment) if self.is_imported(version) else False
+
+    def is_set_up(self, version: Version, target: str, sources: Sequence[str]) -> bool:
+        """Whether that run has been made in this process."""
+        return (version.artifact, target, frozenset(sources)) in self._set_up
+
+    def note_set_up(self, version: Version, target: str, sources: Sequence[str]) -> None:
+        """It has been made now."""
+        self._set_up.add((version.artifact, target, frozenset(sources)))
+
+    def can_run(self, version: Version) -> bool:
+        """Whether this user may run a version's model: it was kept, and signed by this user or trusted."""
+        digest = version.artifact
+        if digest is None or version.framework not in _RECOMPUTERS:
+            return False
+        if digest not in self._can_run:
+            try:
+                is_signed = self._artifacts.get(digest).is_signed
+            except StoreError:
+                is_signed = False
+            self._can_run[digest] = is_signed or self._trust is True
+        return self._can_run[digest]
+
+    def _compare(self, version: Version, now: Mapping[str, str]) -> None:
+        """Warn of libraries that have another version than at the capture."""
+        for name, found in now.items():
+            before = version.environment.get(name)
+            difference = version.framework, name, str(before), found
+            if before is not None and before != found and difference not in self._warned:
+                self._warned.add(difference)
+                warnings.warn(
+                    f"{version.model} was captured with {name} {before} and is run again with {name} {found}: its "
+                    "values may differ from those that were captured; mistique.verify(store, key) compares them",
+                    EnvironmentWarning,
+                    stacklevel=9,
+                )
+
+
+def _recomputer(version: Version) -> Recomputer:
+    recomputer: Recomputer = importlib.import_module(_RECOMPUTERS[version.framework]).recomputer
+    return recomputer

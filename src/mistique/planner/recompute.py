@@ -1,0 +1,139 @@
+"""Running a kept model again: for the rows needed, from what is stored, in portions that fit the memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from mistique.ingest.columns import Described, describe, describe_array
+from mistique.planner.measured import Took, read_stored
+from mistique.planner.question import Question, running_rows
+from mistique.planner.recomputer import SETUP
+from mistique.planner.roads import ancestors_that_run, run_amounts, run_cost, run_subject, stage_cost
+from mistique.planner.values import Values, values_of
+from mistique.storage.facts import Capture
+from mistique.storage.usage import Observation
+
+if TYPE_CHECKING:
+    from mistique.store import Store
+
+# What is held at once of sources and target: 64 MB of float32, or one batch of the capture if that is more.
+_CELLS_AT_ONCE = 16 * 1024 * 1024
+
+
+class Byproduct(Protocol):
+    """Takes what a run gave on its way to the answer."""
+
+    rows: np.ndarray
+    """Those that it wants, besides the ones asked for."""
+
+    def take(self, rows: np.ndarray, output: Any, described: Described) -> None:
+        """The next rows, whole: `output` as the model gave it."""
+
+
+def portions(rows: np.ndarray, step: int, n_columns: int) -> Iterator[tuple[int, int]]:
+    """Ranges of `rows` that are whole steps, of about so many cells that a portion is no load on memory."""
+    steps_at_once = max(_CELLS_AT_ONCE // (step * max(n_columns, 1)), 1)
+    first = 0
+    while first < len(rows):
+        end = (int(rows[first]) // step + steps_at_once) * step
+        last = int(np.searchsorted(rows, end))
+        yield first, last
+        first = last
+
+
+def recompute(
+    store: Store,
+    capture: Capture,
+    question: Question,
+    sources: tuple[str, ...],
+    rows: np.ndarray,
+    *,
+    index: Any,
+    took: Took,
+    byproduct: Byproduct,
+) -> Values:
+    """The columns asked of some rows, by the model.
+
+    Parameters
+    ----------
+    store : Store
+    capture : Capture
+    question : Question
+    sources : tuple of str
+        Stored intermediates that cut the target off from the input.
+    rows : ndarray of int64, sorted
+    index : Index, optional
+        Labels of all rows.
+    took : Took
+    byproduct : Byproduct
+    """
+    target, version = question.target, capture.version
+    recomputer, model = store.runnable.get(version, took=took, calibration=store.calibration)
+    running = running_rows(question, np.union1d(rows, byproduct.rows))
+    run = run_cost(question, sources, store.calibration)
+    stages: dict[str, float] = {}
+    setup_seconds = run_seconds = 0.0
+    found: list[Values] = []
+    for low, high in _portions_of(question, sources, running):
+        part = running[low:high]
+        given = {}
+        for name in sources:
+            source = question.graph[name]
+            values, _ = read_stored(store, source, part, np.arange(source.n_columns), took=took)
+            started = time.perf_counter()
+            given[name] = values.native(None if index is None else index[part])
+            run_seconds += time.perf_counter() - started
+        started = time.perf_counter()
+        output, seconds = recomputer.run(
+            model,
+            sources=given,
+            target=target.name,
+            intermediates=capture.intermediates,
+            batch_rows=version.batch_rows,
+            environment=version.environment,
+        )
+        what = f"recomputed {target.name!r}"
+        described = describe(output, what=what) if target.is_table else describe_array(output, what=what)
+        wanted = np.flatnonzero(np.isin(part, rows, assume_unique=True)) if len(part) > len(rows) else None
+        values = values_of(described, target, question.columns)
+        found.append(values if wanted is None or len(wanted) == len(part) else values.take(wanted))
+        run_seconds += time.perf_counter() - started
+        byproduct.take(part, output, described)
+        setup_seconds += seconds.get(SETUP, 0.0)
+        for name, stage_seconds in seconds.items():
+            stages[name] = stages.get(name, 0.0) + stage_seconds
+    stages.pop(SETUP, None)
+    run_seconds -= setup_seconds
+    amounts = run_amounts(question, len(running))
+    for name, stage_seconds in stages.items():
+        if name in question.graph:
+            predicted = stage_cost(question, name, store.calibration).seconds(amounts)
+            subject = f"{question.model}\t{name}"
+            store.calibration.add(Observation("stage", subject, amounts, predicted, stage_seconds))
+    subject = run_subject(question, sources)
+    store.calibration.add(Observation("run", subject, amounts, run.assumed.seconds(amounts), run_seconds))
+    if setup_seconds:
+        n_stages = len(ancestors_that_run(question.graph, target.name, sources))
+        store.calibration.add(Observation("setup", question.model, (float(n_stages),), 0.0, setup_seconds))
+    store.runnable.note_set_up(version, target.name, sources)
+    took.run_seconds += run_seconds
+    took.setup_seconds += setup_seconds
+    values = found[0]
+    for more in found[1:]:
+        values = values.joined(more)
+    return values
+
+
+def _portions_of(question: Question, sources: tuple[str, ...], rows: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Whole batches of the capture at a time; all rows at once where every row may tell on every other."""
+    batch, target = question.version.batch_rows, question.target
+    widest = target.n_columns + sum(question.graph[name].n_columns for name in sources)
+    # What a column of text or of nulls is taken for depends on which rows are seen.
+    is_plain = not any(kind.is_nullable or kind.categories or kind.cell == "<U0" for kind in target.types)
+    if batch or (is_plain and not question.exact):
+        return portions(rows, batch or 4096, widest)
+    return iter([(0, len(rows))])

@@ -1,0 +1,313 @@
+"""The roads to an answer, each with what it is predicted to take, or why it is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+
+from mistique.codecs import codec_from_config
+from mistique.planner.calibration import Calibration
+from mistique.planner.cost import CALL_START, IMPORT_START, TRACE_START, Cost, ReadWork
+from mistique.planner.cut import cheapest_cut
+from mistique.planner.descent import descent_to
+from mistique.planner.plan import Candidate
+from mistique.planner.question import Question, are_held, is_held, read_work, running_rows
+from mistique.schema import INPUT, Intermediate
+
+_STAGES = ("stage", "prediction")
+
+
+def read_road(question: Question, calibration: Calibration) -> list[Candidate]:
+    """Reading what is stored."""
+    target = question.target
+    why_not = _why_not_read(question)
+    if not why_not and not are_held(target, question.rows):
+        why_not = f"only {target.references.n_blocks_held} of its row blocks are stored" if target.references else ""
+    if why_not:
+        return [Candidate("read", (target.name,), False, why_not)]
+    seconds, nbytes, basis = read_seconds(question, target, question.rows, question.columns, calibration)
+    return [Candidate("read", (target.name,), True, basis, seconds, nbytes)]
+
+
+def derive_road(question: Question, calibration: Calibration) -> list[Candidate]:
+    """By rules from the nearest stored ancestor, for what was not stored because there are such rules."""
+    target = question.target
+    if target.derivation is None or are_held(target, question.rows):
+        return []
+    descent = descent_to(question.graph, target)
+    if isinstance(descent, str):
+        return [Candidate("derive", target.parents or (), False, descent)]
+    ancestor = descent.ancestor
+    road, sources = f"derive from {ancestor.name}", (ancestor.name,)
+    why_not = ""
+    if not are_held(ancestor, question.rows):
+        why_not = f"only some rows of {ancestor.name} are stored"
+    elif question.exact and _is_lossy(ancestor):
+        why_not = f"{ancestor.name} is stored by the lossy codec {ancestor.codec['name']}"
+    elif question.exact and not descent.is_exact:
+        why_not = "an average is rounded in another order than the model's"
+    if why_not:
+        return [Candidate(road, sources, False, why_not)]
+    needed = descent.columns(question.columns)
+    seconds, nbytes, basis = read_seconds(question, ancestor, question.rows, needed[0], calibration)
+    n_values = len(question.rows) * sum(map(len, needed[:-1]))
+    rules = " ".join(str(step.rule["op"]) for step in descent.steps)
+    seconds += calibration.derive_cost(rules).seconds((1, n_values))
+    return [Candidate(road, sources, True, f"{rules.replace(' ', ', ')}; {basis}", seconds, nbytes)]
+
+
+def recompute_roads(question: Question, calibration: Calibration) -> list[Candidate]:
+    """Recomputing from the input, from the nearest stored ancestors, and from the cheapest cut of the stage graph."""
+    sources = inputs_of(question.graph)
+    why_not = why_not_recomputed(question)
+    if why_not:
+        return [Candidate("recompute", sources, False, why_not)]
+    rows = running_rows(question, question.rows)
+    cuts = [sources]
+    for cut in (_nearest_stored(question, rows), _cheapest(question, rows, calibration)):
+        if cut is not None and set(cut) not in map(set, cuts):
+            cuts.append(cut)
+    return [recompute_from(question, cut, question.rows, calibration) for cut in cuts]
+
+
+def mixed_road(question: Question, calibration: Calibration) -> list[Candidate]:
+    """Reading the rows that are stored and recomputing the others."""
+    target = question.target
+    if target.references is None or target.references.is_whole or _why_not_read(question):
+        return []
+    held = is_held(target, question.rows)
+    if held.all() or not held.any() or why_not_recomputed(question):
+        return []
+    missing = question.rows[~held]
+    rows = running_rows(question, missing)
+    cuts = {inputs_of(question.graph), _cheapest(question, rows, calibration) or inputs_of(question.graph)}
+    rest = min((recompute_from(question, cut, missing, calibration) for cut in cuts), key=lambda c: c.predicted_seconds)
+    seconds, nbytes, _ = read_seconds(question, target, question.rows[held], question.columns, calibration)
+    n_held = int(held.sum())
+    return [
+        Candidate(
+            f"read {n_held} rows, {rest.road}",
+            rest.sources,
+            True,
+            f"{len(missing)} rows are not stored; {rest.reason}",
+            seconds + rest.predicted_seconds,
+            nbytes + rest.predicted_nbytes,
+        )
+    ]
+
+
+def recompute_from(
+    question: Question, sources: tuple[str, ...], rows: np.ndarray, calibration: Calibration
+) -> Candidate:
+    """Recomputing some rows from those sources, which are stored."""
+    running = running_rows(question, rows)
+    seconds, nbytes = ready_seconds(question, sources, calibration), 0
+    for name in sources:
+        source = question.graph[name]
+        source_seconds, source_nbytes, _ = read_seconds(
+            question, source, running, np.arange(source.n_columns), calibration
+        )
+        seconds += source_seconds
+        nbytes += source_nbytes
+    run = run_cost(question, sources, calibration)
+    seconds += run.cost.seconds(run_amounts(question, len(running)))
+    road = "recompute" if sources == inputs_of(question.graph) else f"recompute from {', '.join(sources)}"
+    stages = f"{run.n_stages} stage{'s' if run.n_stages != 1 else ''}"
+    return Candidate(road, sources, True, f"{stages}, {len(running)} rows, {run.basis}", seconds, nbytes)
+
+
+@dataclass(frozen=True, slots=True)
+class RunCost:
+    """What running the stages between some sources and a target costs, of `run_amounts`.
+
+    Parameters
+    ----------
+    cost : Cost
+    assumed : Cost
+        By the stages alone, before what was measured of their runs corrects it.
+    n_stages : int
+    basis : str
+    """
+
+    cost: Cost
+    assumed: Cost
+    n_stages: int
+    basis: str
+
+
+def run_cost(question: Question, sources: Sequence[str], calibration: Calibration) -> RunCost:
+    """From what each stage took here, or at capture, and from what this very road took before."""
+    running = ancestors_that_run(question.graph, question.target.name, sources)
+    each = [stage_cost(question, name, calibration) for name in running]
+    fixed, slope = sum(c.seconds_each[0] for c in each), sum(c.seconds_each[1] for c in each)
+    ratio = calibration.run_ratio(question.model)
+    cost = calibration.cost("run", run_subject(question, sources), (fixed * ratio, slope * ratio))
+    if cost.n_observations:
+        basis = f"{cost.n_observations} such runs measured"
+    elif calibration.n_runs(question.model):
+        basis = f"{calibration.n_runs(question.model)} other runs of the model measured"
+    else:
+        basis = "as measured at capture"
+    return RunCost(cost, Cost((fixed, slope), 0), len(running), basis)
+
+
+def stage_cost(question: Question, name: str, calibration: Calibration) -> Cost:
+    """Of one stage or layer: seconds of a call, and of a row."""
+    start = CALL_START, max(question.graph[name].forward_seconds_per_row, 1e-9)
+    return calibration.cost("stage", f"{question.model}\t{name}", start)
+
+
+def run_amounts(question: Question, n_rows: int) -> tuple[float, float]:
+    """The work of a run: calls and rows."""
+    batch = question.version.batch_rows
+    return (-(-n_rows // batch) if batch else 1), n_rows
+
+
+def run_subject(question: Question, sources: Sequence[str]) -> str:
+    """What runs between these are kept under."""
+    return f"{question.model}\t{question.target.name}\t{' '.join(sorted(sources))}"
+
+
+def ready_seconds(question: Question, sources: tuple[str, ...], calibration: Calibration) -> float:
+    """Until the model can run: its framework imported, itself loaded, and what is computed traced."""
+    version, seconds = question.version, 0.0
+    if not question.is_imported:
+        seconds += calibration.cost("import", version.framework, (IMPORT_START,)).seconds((1,))
+    if not question.model_is_loaded:
+        seconds += calibration.cost("load", version.artifact or "", (version.load_seconds,)).seconds((1,))
+    if question.sets_up and not question.is_set_up(sources):
+        n_stages = len(ancestors_that_run(question.graph, question.target.name, sources))
+        seconds += calibration.cost("setup", question.model, (TRACE_START,)).seconds((n_stages,))
+    return seconds
+
+
+def read_seconds(
+    question: Question, node: Intermediate, rows: np.ndarray, columns: np.ndarray, calibration: Calibration
+) -> tuple[float, int, str]:
+    """What reading is predicted to take, the bytes, and what that rests on."""
+    work = read_work(node, rows, columns, is_open=question.is_open)
+    cost = calibration.read_cost(str(node.codec["name"]))
+    basis = f"{cost.n_observations} reads measured" if cost.n_observations else "no read measured yet: a first guess"
+    return cost.seconds(work.amounts), work.encoded_nbytes, basis
+
+
+def read_seconds_if_stored(question: Question, nbytes: float, calibration: Calibration) -> float:
+    """What this question would take to read, had its target been stored in so many bytes."""
+    target = question.target
+    n_rows, n_columns = len(question.rows), len(question.columns)
+    share = n_rows * n_columns / max(target.n_rows * target.n_columns, 1)
+    n_ranges = n_columns if target.is_table else -(-n_rows // target.block_rows)
+    work = ReadWork(n_ranges, int(nbytes * share), n_rows * n_columns)
+    return calibration.read_cost(str(target.codec["name"])).seconds(work.amounts)
+
+
+def inputs_of(graph: Mapping[str, Intermediate]) -> tuple[str, ...]:
+    """The names of the model's inputs."""
+    if INPUT in graph:
+        return (INPUT,)
+    return tuple(name for name, intermediate in graph.items() if intermediate.role == "input")
+
+
+def why_not_recomputed(question: Question) -> str:
+    """Why the target cannot be recomputed from the input; empty: it can."""
+    target, version = question.target, question.version
+    sources = inputs_of(question.graph)
+    if target.role not in _STAGES:
+        return f"it is the model's {target.role}, not computed by it"
+    if version.artifact is None:
+        return f"the model was not kept{': ' + version.artifact_note if version.artifact_note else ''}"
+    if target.recompute_difference is None:
+        return target.recompute_note or "it does not come out alike twice"
+    if question.exact and target.recompute_difference > 0:
+        return f"recomputed values may differ by {target.recompute_difference:.2g}: {target.recompute_note}"
+    if not sources or not all(_is_usable(question.graph[name]) for name in sources):
+        return "the input is not stored"
+    return ""
+
+
+def ancestors_that_run(graph: Mapping[str, Intermediate], target: str, sources: Sequence[str]) -> list[str]:
+    """The stages between `sources` and `target`, the target included."""
+    running: dict[str, None] = {}
+    waiting = [target]
+    while waiting:
+        name = waiting.pop()
+        if name in running or name in sources or name not in graph:
+            continue
+        running[name] = None
+        parents = graph[name].parents
+        if parents is None:
+            return [n for n, i in graph.items() if i.role in _STAGES]
+        waiting.extend(parents)
+    return list(running)
+
+
+def _why_not_read(question: Question) -> str:
+    target = question.target
+    if target.references is None:
+        return "it is not stored"
+    if question.exact and _is_lossy(target):
+        return f"it is stored by the lossy codec {target.codec['name']}"
+    if question.exact and target.summary_error > 0:
+        return f"what is stored was recomputed, and may differ by {target.summary_error:.2g}"
+    return ""
+
+
+def _is_lossy(node: Intermediate) -> bool:
+    return codec_from_config(node.codec).is_lossy
+
+
+def _is_usable(node: Intermediate) -> bool:
+    """A model may start from it: it is stored whole and exactly. What an error becomes downstream is not bounded."""
+    is_whole = node.references is not None and node.references.is_whole
+    return is_whole and (node.role == "input" or not (_is_lossy(node) or node.summary_error > 0))
+
+
+def _nearest_stored(question: Question, rows: np.ndarray) -> tuple[str, ...] | None:
+    """The nearest stored intermediates that cut the target off from the input; None: the way back is not known."""
+    graph = question.graph
+    found: dict[str, None] = {}
+    waiting = list(graph[question.target.name].parents or ())
+    if not waiting:
+        return None
+    while waiting:
+        name = waiting.pop(0)
+        if name not in graph or (graph[name].parents is None and graph[name].references is None):
+            return None
+        node = graph[name]
+        if _is_usable(node) or node.role == "input":
+            found[name] = None
+        else:
+            if node.parents is None or not node.parents:
+                return None
+            waiting.extend(node.parents)
+    return tuple(found)
+
+
+def _cheapest(question: Question, rows: np.ndarray, calibration: Calibration) -> tuple[str, ...] | None:
+    """The cut that takes the least time; for about so many rows, and until what is stored changes, found once."""
+    graph = question.graph
+    # Twice as many rows do not make another cut the cheapest by much.
+    known = question.target.name, len(rows).bit_length(), calibration.n_runs(question.model)
+    if known in question.cuts:
+        return question.cuts[known]
+    amounts = run_amounts(question, len(rows))
+
+    def parents(name: str) -> Sequence[str]:
+        return (graph[name].parents or ()) if name in graph else ()
+
+    def run_seconds(name: str) -> float:
+        is_known = name in graph and graph[name].parents is not None
+        return stage_cost(question, name, calibration).seconds(amounts) if is_known else inf
+
+    def seconds_to_read(name: str) -> float:
+        node = graph.get(name)
+        if node is None or not _is_usable(node):
+            return inf
+        return read_seconds(question, node, rows, np.arange(node.n_columns), calibration)[0]
+
+    cut = cheapest_cut(question.target.name, parents=parents, run_seconds=run_seconds, read_seconds=seconds_to_read)
+    question.cuts[known] = None if cut is None else cut[1]
+    return question.cuts[known]

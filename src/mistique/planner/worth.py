@@ -1,0 +1,111 @@
+"""What storing an intermediate is worth: how often it was asked for, what that saved, and the bytes it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from mistique.planner.cost import gamma
+from mistique.planner.roads import read_seconds_if_stored
+from mistique.schema import Intermediate
+from mistique.storage.facts import Capture
+from mistique.storage.usage import Asked, Demand
+
+if TYPE_CHECKING:
+    from mistique.planner.calibration import Calibration
+    from mistique.planner.plan import Plan
+    from mistique.planner.question import Question
+
+# Of the bytes of the values, until something of the same capture was stored by that codec.
+_SHARES = {
+    "raw": 0.35,
+    "power": 0.12,
+    "kbit": 0.2,
+    "low_precision": 0.4,
+    "threshold": 0.01,
+    "within": 0.4,
+    "pool": 0.05,
+}
+_NONE = Demand()
+# Seconds a GB (docs/adr/0019).
+DEFAULT_GAMMA_MIN = 1000.0
+
+
+class Worth:
+    """The demand for intermediates, by this and earlier sessions, of all hosts.
+
+    Parameters
+    ----------
+    demands : mapping
+        As the store knows them.
+    calibration : Calibration
+    tell : callable
+        Takes what is new.
+    """
+
+    def __init__(
+        self, demands: Mapping[Asked, Demand], calibration: Calibration, tell: Callable[[Asked, float], None]
+    ) -> None:
+        self._demands = dict(demands)
+        self._calibration, self._tell = calibration, tell
+
+    def ask(self, capture: Capture, question: Question, plan: Plan) -> None:
+        """Count a question that was answered, and what having it stored saved, or would have.
+
+        Notes
+        -----
+        Loading a model and tracing it are not counted: they are paid once, whatever is asked after.
+        """
+        asked = capture.id, question.target.name
+        running = [c.predicted_seconds for c in plan.candidates if c.is_possible and c.runs_model]
+        took = plan.took or {}
+        if plan.chosen.runs_model:
+            nbytes = self.expected_nbytes(capture, question.target)
+            recomputing = took.get("run", 0.0) + took.get("read", 0.0)
+            saved = recomputing - read_seconds_if_stored(question, nbytes, self._calibration)
+        else:
+            saved = min(running) - (plan.seconds or 0.0) if running else 0.0
+        saved = max(saved, 0.0)
+        demand = self._demands.setdefault(asked, Demand())
+        demand.n_queries += 1
+        demand.saved_seconds += saved
+        self._tell(asked, saved)
+
+    def demand(self, capture: Capture, name: str) -> Demand:
+        """How often an intermediate was asked for, and the seconds that storing it saved, or would have."""
+        return self._demands.get((capture.id, name), _NONE)
+
+    def expected_gamma(self, node: Intermediate, row_seconds: float, row_nbytes: float) -> float:
+        """What storing saves a byte, in seconds a GB, if it is asked for once in whole, before anything is known of it.
+
+        Parameters
+        ----------
+        node : Intermediate
+        row_seconds : float
+            To run the model for one row of it, of many.
+        row_nbytes : float
+            Of the values of one row.
+        """
+        codec = str(node.codec["name"])
+        nbytes = row_nbytes * _SHARES[codec]
+        # Of many rows: what a read costs once is spread over them.
+        amounts = 0.0, 0.0, nbytes, float(node.n_columns), 0.0
+        reading = self._calibration.read_cost(codec).seconds(amounts)
+        return gamma(row_seconds - reading, nbytes)
+
+    def expected_nbytes(self, capture: Capture, node: Intermediate) -> float:
+        """Bytes that it takes or would take, as what lies beside it by the same codec took."""
+        if node.stored_nbytes and node.references is not None and node.references.is_whole:
+            return node.stored_nbytes
+        alike = [
+            other
+            for other in capture.intermediates.values()
+            if other.name in capture.stored
+            and other.stored_nbytes
+            and other.codec == node.codec
+            and other.role in ("stage", "prediction")
+            and other.is_table == node.is_table
+        ]
+        raw_nbytes = sum(other.raw_nbytes for other in alike)
+        share = sum(o.stored_nbytes for o in alike) / raw_nbytes if raw_nbytes else _SHARES[str(node.codec["name"])]
+        return max(node.raw_nbytes * share, 1.0)
