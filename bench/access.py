@@ -14,8 +14,9 @@ import mistique
 from bench.harness import Report, Road, Scratch, interleaved, run
 from bench.models import captured, captured_homes, fashion, fresh_store, homes
 from mistique.planner import execute
-from mistique.planner.choose import Question, choose
+from mistique.planner.choose import choose
 from mistique.planner.plan import Plan
+from mistique.planner.question import Question
 from mistique.store import Store
 
 FEW_ROWS = 10
@@ -121,8 +122,8 @@ def _roads(store: Store, key: str, asked: dict[str, Any], *, n_rounds: int) -> d
 def _only(road: str) -> Iterator[None]:
     """Within it every question of the executor goes this road where it can: row labels, for one, are only read."""
 
-    def choose_road(question: Question, calibration: Any) -> Plan:
-        plan = choose(question, calibration)
+    def choose_road(question: Question, calibration: Any, **options: Any) -> Plan:
+        plan = choose(question, calibration, **options)
         forced = [c for c in plan.candidates if c.road == road and c.is_possible]
         return replace(plan, chosen=forced[0]) if forced else plan
 

@@ -32,6 +32,10 @@ _HOW_TO_GET = """{missing} is not in {folder}. Make that folder, or name another
    split of train and test: SPLIT_jpeg, all images one after another as JPEG or PNG files, uint8; SPLIT_len, the bytes
    of each image; SPLIT_y, its class, 0 to 9.
 
+3. CamVid (Brostow, Fauqueur, Cipolla, "Semantic object classes in video", 2009) at 160 x 120 as camvid.npz, with: x,
+   the frames as uint8 of shape (n, 120, 160, 3); y, the number of the class of each pixel, uint8 of shape
+   (n, 120, 160); classes, the names of the classes in the order of their numbers, "unlabelled" the last.
+
 Reading the VGG16 weights needs the package onnx, decoding the images pillow."""
 
 
@@ -134,6 +138,20 @@ def cifar(split: str, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
     spans = zip(starts[:n_rows].tolist(), ends[:n_rows].tolist(), strict=True)
     images = np.stack([np.asarray(Image.open(io.BytesIO(files[start:end]))) for start, end in spans])
     return images, archive[f"{split}_y"][:n_rows].astype(np.int64)
+
+
+def camvid(n_rows: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The first street scenes of CamVid, the concept at each of their pixels, and the names of the concepts.
+
+    Returns
+    -------
+    tuple
+        uint8 of shape (n_rows, 120, 160, 3), uint8 of shape (n_rows, 120, 160), and the names; a number beyond them is
+        unlabelled.
+    """
+    archive = np.load(data_path("camvid.npz"))
+    names = [str(name) for name in archive["classes"] if name != "unlabelled"]
+    return archive["x"][:n_rows], archive["y"][:n_rows], names
 
 
 def vgg16(*, dense: Sequence[int] = (10,)) -> Any:

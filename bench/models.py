@@ -122,9 +122,9 @@ def layer_outputs(net: Any, x: np.ndarray, *, layers: list[str] | None = None) -
 
 
 def fresh_store(scratch: Scratch) -> tuple[Path, mistique.store.Store]:
-    """An empty store, made before any clock runs: its path and itself."""
+    """An empty store, made before any clock runs: its path and itself. It stores nothing but what is captured."""
     path = scratch.path("bench.mistique")
-    return path, mistique.open(path)
+    return path, mistique.open(path, gamma_min=float("inf"))
 
 
 def close_store(opened: tuple[Path, mistique.store.Store]) -> None:

@@ -79,6 +79,17 @@ def test_compact_says_in_one_line_what_it_did(store: Store) -> None:
     assert mistique.get(store, "lab/2@1/train/stage").values[0] == 2
 
 
+def test_report_writes_one_file_and_says_where(filled: Store, tmp_path: Path) -> None:
+    done = run("report", filled.uri, "homes/a model with quite a long name", "-o", "r.html", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("r.html: ")
+    assert "sqft_living" not in done.stderr
+    assert (tmp_path / "r.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    missing = run("report", filled.uri, "homes/nothing", cwd=tmp_path)
+    assert (missing.returncode, "no model 'homes/nothing'" in missing.stderr) == (1, True)
+    assert not (tmp_path / "report.html").exists()
+
+
 @pytest.mark.parametrize("command", ["ls", "compact"])
 def test_a_command_on_a_missing_store_makes_nothing(tmp_path: Path, command: str) -> None:
     assert run(command, str(tmp_path / "nothing")).returncode == 1

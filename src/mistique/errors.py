@@ -12,6 +12,7 @@
         StoreNotFoundError         (LookupError)
         StoreReadOnlyError
         StoreClosedError
+        StoreKeyError
         CaptureLostError
         BudgetError
       CatalogError
@@ -109,13 +110,26 @@ class StoreClosedError(StoreError):
         super().__init__(f"store {uri} is closed: {reason}. Open it again with mistique.open({uri!r})")
 
 
-class CaptureLostError(StoreError):
-    """A compaction removed what a capture uses while it was committed."""
+class StoreKeyError(StoreError):
+    """A store was opened with another key than it was made with, or without one, or with something that is no key."""
 
-    def __init__(self, *, model: str, dataset: str) -> None:
+    def __init__(self, *, uri: str, expected: str, got: str) -> None:
         super().__init__(
-            f"the capture of {model} over dataset {dataset!r} cannot be relied upon: a compaction removed what it uses "
-            "while it was committed. Capture again, and give compact() a longer grace_seconds than captures take"
+            f"{uri}: expected {expected}, got {got}. Give the key that it was made with: "
+            'mistique.open(uri, key="env:NAME"), key="file:PATH", or a function that returns it'
+        )
+
+
+class CaptureLostError(StoreError):
+    """Nobody can say whether a capture is in the store; if it is seen there, it is whole."""
+
+    def __init__(self, *, model: str, dataset: str, why: str = "") -> None:
+        reason = why or (
+            "a compaction removed what it uses while it was committed. Give compact() a longer grace_seconds than "
+            "captures take"
+        )
+        super().__init__(
+            f"the capture of {model} over dataset {dataset!r} cannot be relied upon; capture again: {reason}"
         )
 
 

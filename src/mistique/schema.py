@@ -228,7 +228,7 @@ class Intermediate:
     ----------
     name : str
         Its path within the model, see `join_path`.
-    role : {"input", "stage", "mask", "prediction", "target", "row_label"}
+    role : {"input", "stage", "mask", "gradient", "prediction", "target", "weight", "row_label"}
         What it is to the model.
     n_rows : int
     shape : tuple of int
@@ -263,6 +263,9 @@ class Intermediate:
         lineage, the content of the input. Equal lineage, equal values. Empty: not known.
     derivation : mapping, optional
         How its values follow from those of its one parent by a rule that needs no model: ``{"op": "reshape"}``.
+    is_by_column : bool
+        Its columns, not its rows, lay together in memory: a model that is given it again adds in the same order only
+        if they do so again.
     raw_nbytes : int
         Of the values, as captured.
     stored_nbytes : int
@@ -288,6 +291,7 @@ class Intermediate:
     recompute_note: str = ""
     lineage: str = ""
     derivation: Mapping[str, Any] | None = None
+    is_by_column: bool = False
     raw_nbytes: int = 0
     stored_nbytes: int = 0
     references: References | None = None

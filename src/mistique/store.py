@@ -9,6 +9,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +22,7 @@ from mistique.codecs import Codec, Policy, stored_form
 from mistique.dedup.compaction import Compaction, Compactor
 from mistique.dedup.exact import ExactDedup
 from mistique.dedup.placement import Placement
-from mistique.errors import BudgetError, CaptureError, CaptureWarning, StoreClosedError, StoreReadOnlyError
+from mistique.errors import BudgetError, CaptureError, CaptureWarning, StoreClosedError, StoreError, StoreReadOnlyError
 from mistique.ingest.buffer import Buffered, SegmentBuffer
 from mistique.ingest.capture import Capture
 from mistique.planner.budget import evict
@@ -33,10 +34,11 @@ from mistique.planner.worth import DEFAULT_GAMMA_MIN, Worth
 from mistique.schema import Intermediate, Key, Version
 from mistique.storage.artifacts import Artifact, Artifacts
 from mistique.storage.catalog import Catalog
-from mistique.storage.checking import look_through
+from mistique.storage.checking import look_through, look_twice
 from mistique.storage.damage import Health
 from mistique.storage.digest_index import DigestIndex, Place
 from mistique.storage.digests import content_key
+from mistique.storage.encryption import KeySource
 from mistique.storage.facts import Capture as Committed
 from mistique.storage.facts import CaptureId
 from mistique.storage.fragments import random_timestamp
@@ -48,7 +50,7 @@ from mistique.storage.remains import Remains
 from mistique.storage.repair import repair as repair_store
 from mistique.storage.segment_writer import SegmentWriter
 from mistique.storage.segments import SegmentReader
-from mistique.storage.usage import UsageLog
+from mistique.storage.usage import Observation, UsageLog
 from mistique.versions import Versions
 
 
@@ -95,7 +97,7 @@ class Store(Versions):
         self._options, self._max_buffer_nbytes = options, max_buffer_nbytes
         self._placement = Placement(placement)
         self._closed = ""
-        self._ctx = options.context()
+        self._ctx = options.context(uri)
         self._layout = open_layout(uri, ctx=self._ctx, create=mode == "a")
         self._open_rooms()
         Store._all.add(self)
@@ -111,6 +113,7 @@ class Store(Versions):
         self._artifacts = Artifacts(self._layout, self._ctx)
         self._known: tuple[Calibration, Worth] | None = None
         self._models = Models(self._artifacts, trust=self.trust)
+        self._warm: set[str] = set()
         self._graphs: dict[CaptureId, StageGraph] = {}
         self.labels: dict[Order, Any] = {}
 
@@ -309,12 +312,15 @@ class Store(Versions):
         Parameters
         ----------
         repair : bool, default False
-            Drop what is damaged, and nothing else, so that the rest opens and reads.
+            Drop what is damaged, and nothing else, so that the rest opens and reads. It is looked at twice: what can be
+            read the second time is not damaged.
 
         Raises
         ------
         StoreReadOnlyError
             It was opened to look only, and is to be repaired.
+        StoreError
+            It cannot be reached.
 
         Examples
         --------
@@ -326,7 +332,7 @@ class Store(Versions):
         if repair:
             self._check_writable("repair")
         self._usage.flush()
-        found = look_through(self._layout, self._ctx)
+        found = look_twice(self._layout, self._ctx) if repair else look_through(self._layout, self._ctx)
         if found.health.is_whole or not repair:
             return found.health
         repair_store(found, self._layout, self._ctx, self._options)
@@ -336,6 +342,7 @@ class Store(Versions):
 
     def graph(self, capture: Committed) -> StageGraph:
         """The intermediates of a capture, with references of those that are stored; kept until that changes."""
+        capture = self.catalog.current(capture)
         known = self._graphs.get(capture.id)
         if known is None or known.capture is not capture or known.n_moves != self._catalog.moves.n_records:
             references = self.catalog.references(capture)
@@ -384,8 +391,10 @@ class Store(Versions):
             "placement": self._placement.mode,
             "gamma_min": self.gamma_min,
             "max_nbytes": self.max_nbytes,
+            "key": self._options.key,
         }
-        # Not the options: they may hold credentials. A worker takes them from its environment, as TileDB does.
+        # Not the options: they may hold credentials. A worker takes them from its environment, as TileDB does. Of a key
+        # it is said where it comes from.
         return partial(open, **arguments), (self.uri,)
 
     def __repr__(self) -> str:
@@ -410,6 +419,12 @@ class Store(Versions):
         self._check_writable(f"{'pin' if is_pinned else 'unpin'} {key}")
         capture, intermediate = self._catalog.find(key)
         self._catalog.pin(capture, intermediate.name, is_pinned=is_pinned)
+
+    def is_cold(self, subject: str) -> bool:
+        """Whether nothing of the kind was read yet in this process; asked again, it was."""
+        is_cold = subject not in self._warm
+        self._warm.add(subject)
+        return is_cold
 
     def _hold_budget(self) -> None:
         """After a capture: what is over the budget goes; what cannot go is said."""
@@ -479,7 +494,8 @@ class _StoreSink:
 
     def keep(self, artifact: Artifact) -> str:
         self._store._check()
-        return self._store._artifacts.put(artifact)
+        self._store._catalog.refresh()
+        return self._store._artifacts.put(artifact.outside(self._store._catalog.moves.going))
 
     def commit(
         self, version: Version, dataset: str, intermediates: Sequence[Intermediate], buffered: Buffered
@@ -487,13 +503,16 @@ class _StoreSink:
         store = self._store
         store._check()
         committed = store._catalog.commit(version, dataset, intermediates)
+        # The seconds of its stages are of this machine.
+        store.calibration.add(Observation("captured", f"{version.model} {version.run_id}", (1.0,), 0.0, 1e-6))
         self.remember(buffered)
         store._hold_budget()
         return committed
 
     def remember(self, buffered: Buffered) -> None:
-        """After the commit: an index that pointed to what was never committed would outlive its segment."""
-        self._store._digests.add(buffered.places, timestamp=random_timestamp())
+        """After the commit: an index of what was never committed would outlive its segment. It is advice."""
+        with suppress(StoreError):
+            self._store._digests.add(buffered.places, timestamp=random_timestamp())
         self._store._dedup.remember(buffered.columns)
 
 
@@ -508,7 +527,10 @@ class _LaterSink(_StoreSink):
         self, version: Version, dataset: str, intermediates: Sequence[Intermediate], buffered: Buffered
     ) -> Committed:
         (taken,) = intermediates
-        node, form = self._node, stored_form(self._node)
+        # Somebody may have stored other blocks since the question was asked: a query takes its rows in portions.
+        capture = self._store.catalog.current(self._capture)
+        node = self._store.graph(capture).nodes[self._node.name]
+        form = stored_form(node)
         assert taken.references is not None
         blocks = np.unique(self._rows // form.block_rows)
         n_blocks = -(-node.n_rows // form.block_rows)
@@ -524,9 +546,10 @@ class _LaterSink(_StoreSink):
             stored_nbytes=taken.stored_nbytes + (node.stored_nbytes if before is not None else 0),
         )
         self._store._check()
-        self._store._catalog.add(self._capture, stored)
+        self._store._catalog.add(capture, stored)
+        self._store.worth.note_written(node, taken.raw_nbytes, taken.stored_nbytes)
         self.remember(buffered)
-        return self._capture
+        return capture
 
 
 def open(
@@ -539,6 +562,7 @@ def open(
     placement: str = "auto",
     gamma_min: float = DEFAULT_GAMMA_MIN,
     max_nbytes: int | None = None,
+    key: KeySource | None = None,
 ) -> Store:
     """A store at a URI, made when there is none.
 
@@ -565,6 +589,10 @@ def open(
     max_nbytes : int, optional
         What the store may take: chunks in use and kept models. What saves least a byte is no longer stored, and is
         recomputed when it is asked for; never what is pinned, nor the last road to an answer.
+    key : str, path or callable, optional
+        Where the key comes from of a store that is encrypted at rest (AES-256-GCM): ``"env:NAME"``, ``"file:PATH"``, a
+        path, or a function that returns it; 16 random bytes at least. It is never stored, pickled or printed. A new
+        store is encrypted if a key is given.
 
     Returns
     -------
@@ -576,6 +604,8 @@ def open(
         Something else is there, or nothing and ``mode="r"``.
     FormatVersionError
         A newer mistique wrote it.
+    StoreKeyError
+        It is encrypted with another key, or with none.
 
     Examples
     --------
@@ -594,7 +624,7 @@ def open(
         text,
         mode=mode,
         trust=trust,
-        options=StorageOptions(config or {}),
+        options=StorageOptions(config or {}, key=key),
         max_buffer_nbytes=max_buffer_nbytes,
         placement=placement,
         gamma_min=gamma_min,

@@ -17,7 +17,7 @@ PER_BYTE = st.floats(1e-11, 1e-7)
 
 
 def work(nbytes: int, n_ranges: int) -> tuple[float, ...]:
-    return ReadWork(n_ranges, nbytes, 0).amounts
+    return ReadWork(n_ranges, 0, nbytes, 0).amounts
 
 
 def read(nbytes: int, n_ranges: int, seconds: float) -> Observation:
@@ -41,7 +41,7 @@ def calibrated(observations: list[Observation]) -> Calibration:
 def test_work_costs_each_of_its_kinds() -> None:
     cost = Cost((0.5, 0.25, 0.0), 1)
     assert cost.seconds((1, 3, 8)) == 1.25
-    assert ReadWork(2, 10, 100, 3).amounts == (1.0, 2.0, 10.0, 100.0, 3.0)
+    assert ReadWork(2, 5, 10, 100, 3).amounts == (1.0, 2.0, 5.0, 10.0, 100.0, 3.0)
 
 
 def test_gamma_is_what_a_stored_gigabyte_saves() -> None:
@@ -68,7 +68,7 @@ def test_one_read_that_was_slow_does_not_turn_it(slower_by: float) -> None:
 
 def test_a_quarter_of_slow_reads_does_not_double_the_cost() -> None:
     reads = reads_at(1e-3, 1e-9)
-    slow = [read(int(one.work[2]), int(one.work[1]), one.seconds * 20) for one in reads[:16]]
+    slow = [read(int(one.work[3]), int(one.work[1]), one.seconds * 20) for one in reads[:16]]
     cost = calibrated([*slow, *reads[16:]]).read_cost("raw")
     assert cost.seconds(work(10**7, 5)) < 2 * (5e-3 + 1e-2)
 
@@ -95,14 +95,13 @@ def test_a_read_of_no_time_is_no_observation() -> None:
     assert calibrated([read(10, 1, 0.0)]).read_cost("raw").n_observations == 0
 
 
-def test_what_a_model_takes_beside_its_stages_is_the_median_of_its_runs_and_nothing_before() -> None:
+def test_what_is_known_of_other_stages_is_the_median_of_their_ratios_and_1_before() -> None:
     kept: list[Observation] = []
     calibration = Calibration([], kept.append)
-    assert calibration.run_ratio("m") == 1.0
+    assert calibration.stage_ratio("m") == 1.0
     for seconds in (2.0, 4.0, 1000.0):
-        calibration.add(Observation("run", "m\tlayer\tinput", (1.0, 10.0), 2.0, seconds))
-    assert calibration.run_ratio("m") == 2.0
-    assert calibration.n_runs("m") == 3
+        calibration.add(Observation("stage", "m\tlayer", (1.0, 10.0), 2.0, seconds))
+    assert calibration.stage_ratio("m") == 2.0
     assert len(kept) == 3
 
 

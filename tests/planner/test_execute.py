@@ -6,8 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
 
 import mistique
+from mistique.planner.execute import question_of
+from mistique.sklearn import Pipeline
+from mistique.store import Store
 from tests.capturing import capturing, put
 
 
@@ -32,5 +37,53 @@ def test_reads_are_measured_and_the_next_process_knows(tmp_path: Path) -> None:
         for _ in range(3):
             mistique.get(store, key)
     with mistique.open(tmp_path / "s", mode="r") as store:
-        assert store.calibration.read_cost("raw").n_observations == 3
+        assert store.calibration.read_cost("raw table").n_observations == 3
         assert "3 reads measured" in repr(mistique.explain(store, key))
+
+
+def test_a_store_that_came_from_another_machine_is_measured_anew_within_the_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def captured(store: Store) -> None:
+        rows = np.random.default_rng(0).random((5000, 3))
+        steps = [("scale", StandardScaler()), ("ridge", Ridge())]
+        Pipeline(steps).set_capture(store, model="lab/m").fit(rows, rows[:, 0])
+
+    key = "lab/m@1/train/scale"
+    with mistique.open(tmp_path / "s") as store:
+        captured(store)
+        assert "as measured at capture on" not in repr(mistique.explain(store, key))
+        assert store.calibration.read_cost("raw table").n_observations > 0
+    monkeypatch.setattr("mistique.storage.usage.host", lambda: "elsewhere")
+    with mistique.open(tmp_path / "s") as moved:
+        assert moved.calibration.read_cost("raw table").n_observations == 0
+        monkeypatch.setattr("mistique.planner.probe.MAX_SECONDS", 0.0)
+        plan = mistique.explain(moved, key)
+        assert "on another machine: a guess here" in repr(plan)
+    with mistique.open(tmp_path / "s") as again:
+        monkeypatch.setattr("mistique.planner.probe.MAX_SECONDS", 2.0)
+        plan = mistique.explain(again, key)
+        assert "guess" not in repr(plan)
+        assert again.calibration.n_runs(question_of(again, *again.catalog.find(key)).model) > 0
+
+
+def test_no_calibration_where_there_is_nothing_to_choose(store: Store) -> None:
+    key = put(store, np.arange(100.0))
+    plan = mistique.explain(store, key)
+    assert "no read measured yet: a first guess" in repr(plan)
+
+
+def test_a_plan_says_afterwards_what_it_really_took_and_read(store: Store) -> None:
+    key = put(store, np.arange(100.0))
+    before = mistique.explain(store, key)
+    assert before.to_dict()["took"] is None
+    assert "measured" not in repr(before)
+    plan = mistique.explain(mistique.get(store, key))
+    said = plan.to_dict()
+    assert said["took"] == {"read": plan.took["read"]}  # type: ignore[index]
+    assert said["bytes"] == plan.candidates[0].predicted_nbytes
+    assert plan.seconds is not None
+    assert plan.seconds >= plan.took["read"] > 0  # type: ignore[index]
+    for text in (repr(plan), plan._repr_html_()):
+        assert "measured: " in text
+        assert " read" in text

@@ -108,3 +108,18 @@ def test_dead_units_over_epochs_are_a_line_for_each_layer_and_else_bars(store: S
     assert [text.get_text() for text in ax.get_xticklabels()] == ["1.1", "1.2", "1.3"]
     bars = mistique.dead_units(store, "lab/net@1.2/train").plot().patches
     assert [bar.get_width() for bar in bars] == [1, 0, 0, 0]
+
+
+def test_epochs_are_a_curve_for_each_layer(store: Store) -> None:
+    rng = np.random.default_rng(0)
+    for epoch in (1, 2, 3):
+        with capturing(store, model="lab/net", run_id="one", epoch=epoch) as capture:
+            for name in ("conv", HOSTILE):
+                capture.append(name, rng.normal(size=(20, 3)))
+    answer = mistique.epochs(store, "lab/net@1/train")
+    ax = answer.plot()
+    ax.figure.canvas.draw()
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == answer.rows.tolist()
+    for line, row in zip(ax.get_lines(), answer.values, strict=False):
+        np.testing.assert_array_equal(line.get_ydata(), row)
+    assert len({line.get_linestyle() for line in ax.get_lines()[:2]}) == 2

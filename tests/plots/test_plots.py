@@ -97,3 +97,57 @@ def test_class_means_draws_a_line_of_greys_for_each_group(store: Store, key: str
 def test_class_means_of_a_table_draws_each_column_on_its_own_scale(store: Store, key: str) -> None:
     drawn = mistique.class_means(store, f"lab/model-0{key}table").plot().images[0].get_array()
     np.testing.assert_allclose([drawn.min(axis=0), drawn.max(axis=0)], [[0, 0], [1, 1]])
+
+
+def test_knn_of_images_draws_the_row_that_asks_before_its_neighbours(store: Store, key: str) -> None:
+    answer = mistique.knn(store, f"lab/model-0{key}maps", row=4, k=3)
+    cells = answer.plot().reshape(-1)
+    assert [cell.get_title().split("\n")[0] for cell in cells[:4]] == ["4", *map(str, answer.rows)]
+    assert not cells[4].images
+
+
+def test_a_map_is_outlined_where_it_is_over_half_of_its_maximum(store: Store) -> None:
+    maps = np.zeros((3, 4, 4, 2), np.float32)
+    maps[1, 0, 3, 1] = 1.0
+    with capturing(store) as capture:
+        capture.append("input", np.zeros((3, 8, 8, 1), np.float32), role="input")
+        capture.append("maps", maps)
+    first, second = mistique.topk(store, "lab/model@1/train/maps", unit=1, k=2).plot().reshape(-1)[:2]
+    (outline,) = {tuple(path.vertices.mean(axis=0).round(1)) for c in first.collections for path in c.get_paths()}
+    # The cell at row 0, column 3 of 4 is about 6.5 from the left and 0.5 from the top of an image of 8.
+    np.testing.assert_allclose(outline, [6.5, 0.5], atol=0.6)
+    assert not second.collections
+
+
+def test_knn_without_images_draws_a_bar_for_each_distance(store: Store) -> None:
+    with capturing(store) as capture:
+        capture.add("input", np.arange(8.0).reshape(4, 2), role="input")
+    answer = mistique.knn(store, "lab/model@1/train/input", row=0, k=2)
+    assert sorted(bar.get_width() for bar in answer.plot().patches) == sorted(answer.values.tolist())
+
+
+def test_cka_draws_a_square_for_each_pair_of_layers(store: Store, key: str) -> None:
+    answer = mistique.cka(store, f"lab/model-0{key}".rstrip("/"), other=[f"lab/model-5{key}maps"])
+    ax = answer.plot()
+    np.testing.assert_allclose(ax.images[0].get_array(), answer.values)
+    assert [text.get_text() for text in ax.texts] == [f"{value:.2f}" for value in answer.values[:, 0]]
+    assert "lab/model-0" in ax.get_title(loc="left")
+    assert "lab/model-5" in ax.get_title(loc="left")
+
+
+def test_svcca_draws_the_correlations_and_their_mean(store: Store, key: str) -> None:
+    answer = mistique.svcca(store, f"lab/model-0{key}table", other=f"lab/model-0{key}maps", reduce="mean")
+    ax = answer.plot()
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), answer.values)
+    assert ax.lines[1].get_ydata()[0] == answer.coefficient
+
+
+def test_netdissect_draws_a_bar_for_each_unit_named_by_its_concept(store: Store, key: str) -> None:
+    concepts = np.random.default_rng(0).integers(0, 3, (30, 8, 8))
+    layer = f"lab/model-0{key}maps"
+    answer = mistique.netdissect(store, layer, concepts=concepts, names=["sky", "road", "tree"], alpha=0.3)
+    ax = answer.plot()
+    best = answer.values.max(axis=1)
+    assert sorted(bar.get_width() for bar in ax.patches) == sorted(best)
+    first = int(best.argmax())
+    assert ax.get_yticklabels()[0].get_text() == f"unit {first}: {answer.columns[answer.values[first].argmax()]}"

@@ -41,6 +41,49 @@ def test_topk_of_a_unit_reduces_its_positions(store: Store, reduce: str, dtype: 
     assert answer.rows.tolist() == oracle.top_rows(scores, 7)
 
 
+def test_topk_says_where_on_the_map_the_maximum_is(store: Store) -> None:
+    values = np.random.default_rng(0).normal(size=(200, 3, 4, 5)).astype(np.float32)
+    answer = mistique.topk(store, put_layer(store, values), unit=2, k=7)
+    assert answer.places is not None
+    for row, value, (y, x) in zip(answer.rows, answer.values, answer.places, strict=True):
+        assert values[row, y, x, 2] == value == values[row, ..., 2].max()
+    assert ",".join(map(str, answer.places[0])) in repr(answer)
+    for asked in ({"reduce": "mean"}, {"unit": [1, 2]}):
+        assert mistique.topk(store, answer.key, **{"unit": 2, **asked}).places is None
+
+
+@pytest.mark.parametrize("combine", ["sum", "mean", "max", "euclidean", "manhattan"])
+@pytest.mark.parametrize("of", ["units", "columns"])
+def test_topk_of_a_group_combines_one_number_of_each(store: Store, combine: str, of: str) -> None:
+    values = np.random.default_rng(0).integers(-9, 9, (200, 2, 2, 5)).astype(np.float32)
+    key = (
+        put_layer(store, values) if of == "units" else put(store, pd.DataFrame(values[:, 0, 0], columns=list("abcde")))
+    )
+    asked = {"unit": [3, 1]} if of == "units" else {"columns": ["d", "b"]}
+    numbers = values[..., [3, 1]].max(axis=(1, 2)) if of == "units" else values[:, 0, 0, [3, 1]]
+    zero = [0.0, 0.0]
+    scores = [
+        {"sum": a + b, "mean": (a + b) / 2, "max": max(a, b)}[combine]
+        if combine in ("sum", "mean", "max")
+        else oracle.distance([a, b], zero, combine)
+        for a, b in numbers.astype(float).tolist()
+    ]
+    answer = mistique.topk(store, key, k=9, combine=combine, **asked)
+    np.testing.assert_allclose(answer.values, sorted(scores, reverse=True)[:9])
+    np.testing.assert_allclose(answer.values, [scores[i] for i in answer.rows])
+    assert combine in answer.columns[0]
+
+
+@pytest.mark.parametrize("combine", ["sum", "mean", "max", "euclidean", "manhattan"])
+def test_the_bound_of_a_group_is_that_of_its_combination(store: Store, combine: str) -> None:
+    values = np.random.default_rng(0).normal(size=(300, 6)).astype(np.float32)
+    exact, quantized = put_layer(store, values), put_layer(store, values, model="lab/q", codec="power")
+    asked = {"unit": [0, 2, 3, 5], "k": 300, "combine": combine}
+    true, found = (mistique.topk(store, key, **asked) for key in (exact, quantized))
+    error = np.abs(true.values[np.argsort(true.rows)] - found.values[np.argsort(found.rows)])
+    assert 0 < error.max() <= found.max_abs_error
+
+
 def test_topk_of_a_named_column_gives_labels(store: Store) -> None:
     frame = pd.DataFrame({"a": [1, 3, 2], "b": [9, 7, 8]}, index=["x", "y", "z"])
     answer = mistique.topk(store, put(store, frame, labels=frame.index), column="b", k=2)
@@ -198,6 +241,12 @@ BAD = {
     "k in words": (lambda s, k: mistique.topk(s, k, column="sqft", k="3"), "k: expected"),
     "no column named": (lambda s, k: mistique.topk(s, k), "2 columns: say which"),
     "unknown reduction": (lambda s, k: mistique.topk(s, k, column=0, reduce="sum"), 'expected "max" or "mean"'),
+    "unknown combination": (
+        lambda s, k: mistique.topk(s, k, columns=[0, 1], combine="min"),
+        "combine: expected one of",
+    ),
+    "column and columns": (lambda s, k: mistique.topk(s, k, column=0, columns=[1]), "not both"),
+    "an empty group": (lambda s, k: mistique.topk(s, k, columns=[]), "at least one"),
     "no bins": (lambda s, k: mistique.col_dist(s, k, bins=0), "bins: expected"),
     "unknown group": (lambda s, k: mistique.col_dist(s, k, by="zone"), "by: 'zone' is neither"),
     "groups of other rows": (lambda s, k: mistique.col_dist(s, k, by=[1, 2]), "for each of 3 rows"),

@@ -11,7 +11,7 @@ from scipy import stats
 
 import mistique
 from mistique.errors import IntermediateNotFoundError, QueryError
-from mistique.queries.distances import distance
+from mistique.queries.two_samples import distance
 from mistique.store import Store
 from tests.capturing import capturing, put, put_layer
 from tests.reference import diagnosis as oracle
@@ -135,6 +135,31 @@ def test_a_layer_is_compared_by_the_means_of_its_units(store: Store, monkeypatch
     assert answer.values[0, 0] == pytest.approx(expected)
     assert answer.plan.n_rows == 2 * 1_100
     assert mistique.drift(store, key, other=key, unit=[3, 1]).rows.tolist() == ["unit 3", "unit 1"]
+
+
+def test_steps_of_quantized_values_are_no_drift(store: Store) -> None:
+    rng = np.random.default_rng(0)
+    keys = []
+    for dataset, largest in (("train", 1.0), ("valid", 1.37)):
+        values = np.append(rng.random((999, 3)), [[largest] * 3], axis=0).astype(np.float32)
+        keys.append(put_layer(store, values, codec=mistique.Power(bits=3), dataset=dataset))
+    answer = mistique.drift(store, keys[0], other=keys[1])
+    assert answer.values[:, 0].min() > 0.1
+    assert not answer.is_drifted.any()
+    assert "3 more may have" in repr(answer)
+    moved = put_layer(store, rng.random((1_000, 3)).astype(np.float32) + 1, codec="power", dataset="moved")
+    assert mistique.drift(store, keys[0], other=moved).is_drifted.all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(first=NUMBERS, second=NUMBERS, seed=st.integers(0, 99))
+def test_the_certain_distance_is_none_that_errors_within_the_bounds_could_undercut(
+    first: list[float], second: list[float], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = np.array(first), np.array(second)
+    read = a + rng.uniform(-0.5, 0.5, len(a)), b + rng.uniform(-0.25, 0.25, len(b))
+    assert distance(*read, bounds=(0.5, 0.25)).certain_ks <= oracle.kolmogorov_smirnov(first, second) + 1e-12
 
 
 def test_what_only_one_side_has_is_said(store: Store) -> None:

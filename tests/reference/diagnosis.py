@@ -91,3 +91,56 @@ def psi(first: Sequence[float], second: Sequence[float], bins: int = 10) -> floa
             places.setdefault(place, [0, 0])[side] += 1
     shares = [[max(n, 0.5) / len(side) for n, side in zip(c, (first, second), strict=True)] for c in places.values()]
     return math.fsum((q - p) * math.log(q / p) for p, q in shares)
+
+
+def distance(first: Sequence[float], second: Sequence[float], kind: str) -> float:
+    """Between two rows, term by term."""
+    gaps = [abs(a - b) for a, b in zip(first, second, strict=True)]
+    if kind == "cosine":
+        sizes = math.hypot(*first) * math.hypot(*second)
+        return 1.0 - math.fsum(a * b for a, b in zip(first, second, strict=True)) / sizes if sizes else 1.0
+    return {"euclidean": math.hypot(*gaps), "manhattan": math.fsum(gaps), "chebyshev": max(gaps)}[kind]
+
+
+def nearest_rows(rows: Sequence[Sequence[float]], query: int, k: int, kind: str) -> list[int]:
+    """The k rows nearest to one of them, which is left out; ties to the earlier row."""
+    others = [i for i in range(len(rows)) if i != query]
+    return sorted(others, key=lambda i: (distance(rows[i], rows[query], kind), i))[:k]
+
+
+def upsampled(cells: Sequence[Sequence[float]], height: int, width: int) -> list[list[float]]:
+    """A map at another size, bilinearly, the centres of pixels aligned and the edges carried on."""
+
+    def place(pixel: int, n_pixels: int, n_cells: int) -> tuple[int, int, float]:
+        at = min(max((pixel + 0.5) * n_cells / n_pixels - 0.5, 0.0), n_cells - 1.0)
+        before = int(at)
+        return before, min(before + 1, n_cells - 1), at - before
+
+    found = []
+    for y in range(height):
+        top, bottom, down = place(y, height, len(cells))
+        row = []
+        for x in range(width):
+            left, right, along = place(x, width, len(cells[0]))
+            upper = cells[top][left] * (1 - along) + cells[top][right] * along
+            lower = cells[bottom][left] * (1 - along) + cells[bottom][right] * along
+            row.append(upper * (1 - down) + lower * down)
+        found.append(row)
+    return found
+
+
+def concept_score(
+    maps: Sequence[Sequence[Sequence[float]]],
+    concepts: Sequence[Sequence[Sequence[int]]],
+    concept: int,
+    threshold: float,
+) -> float:
+    """Intersection over union of where a unit reaches its threshold and where a concept is, over all images."""
+    both = either = 0
+    for cells, labels in zip(maps, concepts, strict=True):
+        large = upsampled(cells, len(labels), len(labels[0]))
+        for values, row in zip(large, labels, strict=True):
+            for value, label in zip(values, row, strict=True):
+                both += value >= threshold and label == concept
+                either += value >= threshold or label == concept
+    return both / either if either else 0.0

@@ -237,7 +237,7 @@ def test_classes_are_captured_as_they_are_predicted(store: Store, homes: pd.Data
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"model": "a/b", "keep": "some"}, 'keep="none" or keep="auto"'),
+        ({"model": "a/b", "keep": "some"}, 'keep="all", keep="none" or keep="auto"'),
         ({"model": "a/b", "on_error": "shrug"}, "on_error"),
         ({}, "expected the name of a model"),
     ],

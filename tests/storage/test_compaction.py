@@ -161,6 +161,21 @@ def test_models_that_no_version_has_are_removed(store: Store) -> None:
         assert len(store._artifacts.get(capture.version.artifact).payload) == 100
 
 
+def test_a_model_that_was_removed_can_be_captured_again(store: Store) -> None:
+    model = Artifact("pickle", b"of a capture that failed")
+    store._artifacts.put(model)
+    assert store.compact(grace_seconds=0).n_artifacts_removed == 1
+    for _ in range(2):
+        with capturing(store) as capture:
+            capture.keep_model(model)
+            capture.add("table", np.arange(9.0))
+        version = store.catalog.find(f"{capture.committed}/train/table")[0].version
+        found = store._artifacts.get(str(version.artifact))
+        assert (found.payload, found.is_signed) == (model.payload, True)
+    assert store.compact(grace_seconds=0).n_artifacts_removed == 0
+    assert store.check().n_whole_models == 1
+
+
 def race(store: Store) -> None:
     """Two processes store the same at once, neither seeing the other."""
     command = [sys.executable, "-c", RACE, store.uri]

@@ -355,6 +355,7 @@ class Capture:
             columns=described.columns,
             container=described.container,
             codec=chosen.config(),
+            is_by_column=described.is_by_column,
             raw_nbytes=described.raw_nbytes,
             **{"role": role, **facts},
         )

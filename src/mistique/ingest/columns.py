@@ -46,6 +46,15 @@ class Described:
     types: tuple[ColumnType, ...]
     raw_nbytes: int
 
+    @property
+    def is_by_column(self) -> bool:
+        """A matrix of numbers whose columns, not its rows, lie together in memory."""
+        if isinstance(self.parts, np.ndarray) or len(self.parts) < 2 or self.n_rows < 2:
+            return False
+        cells = [part.cells for part in self.parts[:2]]
+        step = cells[1].ctypes.data - cells[0].ctypes.data
+        return cells[0].strides == (cells[0].itemsize,) and step == cells[0].nbytes
+
 
 def describe(value: Any, *, what: str) -> Described:
     """Take a table apart: a frame or series of pandas or polars, a 1-D or 2-D array, sparse, a list of numbers.

@@ -51,7 +51,7 @@ def rows_to_store(
     nbytes = whole_nbytes * len(rows) / max(target.n_rows, 1)
     run_seconds = chosen.predicted_seconds - ready_seconds(question, chosen.sources, calibration)
     lost = store.worth.demand(capture, target.name).saved_seconds
-    lost += run_seconds - read_seconds_if_stored(question, whole_nbytes, calibration)
+    lost += run_seconds - read_seconds_if_stored(question, calibration)
     if target.name not in capture.pinned:
         if gamma(lost, nbytes) < store.gamma_min:
             return _NONE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -33,7 +33,9 @@ class Calibration:
     def __init__(self, observations: Iterable[Observation], observe: Callable[[Observation], None]) -> None:
         self._observe = observe
         self._seen: dict[_Subject, deque[Observation]] = defaultdict(lambda: deque(maxlen=_WINDOW))
-        self._ratios: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=16))
+        self._ratios: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_WINDOW))
+        self._medians: dict[str, float] = {}
+        self._n_runs: Counter[str] = Counter()
         self._fits: dict[_Subject, tuple[tuple[float, ...], Cost]] = {}
         for observation in observations:
             self._take(observation)
@@ -66,6 +68,10 @@ class Calibration:
         self._fits[key] = assumed, cost
         return cost
 
+    def is_known(self, kind: str, subject: str) -> bool:
+        """Whether anything of it was measured on this host."""
+        return bool(self._seen.get((kind, subject)))
+
     def read_cost(self, codec: str) -> Cost:
         """The cost of reading what a codec wrote; amounts are those of `ReadWork`."""
         return self.cost("read", codec, READ_START)
@@ -78,14 +84,16 @@ class Calibration:
         """The cost of encoding and writing; amounts are 1 and the bytes of the values."""
         return self.cost("write", codec, WRITE_START)
 
-    def run_ratio(self, model: str) -> float:
-        """Measured over predicted time of a model's runs, by its stages: the median of the last 16, 1 before any."""
-        seen = self._ratios.get(model)
-        return float(np.median(seen)) if seen else 1.0
+    def stage_ratio(self, model: str) -> float:
+        """Measured over predicted time of a model's stages: the median of the last 64, 1 before any."""
+        if model not in self._medians:
+            seen = self._ratios.get(model)
+            self._medians[model] = float(np.median(seen)) if seen else 1.0
+        return self._medians[model]
 
     def n_runs(self, model: str) -> int:
-        """How many runs of a model were seen, of the last 16."""
-        return len(self._ratios.get(model, ()))
+        """How many runs of a model were seen."""
+        return self._n_runs[model]
 
     def _take(self, observation: Observation) -> None:
         if observation.seconds <= 0:
@@ -93,6 +101,9 @@ class Calibration:
         key = observation.kind, observation.subject
         self._seen[key].append(observation)
         self._fits.pop(key, None)
-        if observation.kind == "run" and observation.predicted_seconds > 0:
-            model = observation.subject.partition("\t")[0]
+        model = observation.subject.partition("\t")[0]
+        if observation.kind == "run":
+            self._n_runs[model] += 1
+        elif observation.kind == "stage" and observation.predicted_seconds > 0:
             self._ratios[model].append(observation.seconds / observation.predicted_seconds)
+            self._medians.pop(model, None)

@@ -6,7 +6,7 @@ from mistique.errors import NoPlanError
 from mistique.planner.calibration import Calibration
 from mistique.planner.plan import Candidate, Plan, format_seconds
 from mistique.planner.question import Question
-from mistique.planner.roads import derive_road, mixed_road, read_road, recompute_roads
+from mistique.planner.roads import derive_road, mixed_road, read_road, recompute_roads, why_not_recomputed
 
 _SURE = 1.5
 _NOT_TRUSTED = Candidate("recompute", (), False, "the model is not this user's, and no trust was given to run it")
@@ -51,6 +51,11 @@ def choose(question: Question, calibration: Calibration, *, runs: bool = True) -
         chosen=chosen,
         reason=reason,
     )
+
+
+def is_choice(question: Question) -> bool:
+    """More than one road may be possible: what is neither stored nor can be recomputed is no matter of cost."""
+    return question.target.references is not None and not why_not_recomputed(question)
 
 
 def can_be_answered_without_running(plan: Plan) -> bool:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Of a machine like ours, a local disk; a few reads replace them.
-READ_START = (3e-4, 1.5e-4, 4e-9, 5e-10, 3e-3)
+READ_START = (4e-4, 1e-4, 3e-5, 3e-9, 5e-10, 3e-3)
 DERIVE_START = (3e-4, 7e-9)
 WRITE_START = (3e-2, 1.5e-8)
 # Of a network that runs as a graph: to trace one layer.
 TRACE_START = 2e-2
+CONVERT_START = (3e-4, 1e-9, 1e-9)
 # A step of a pipeline checks what it is given; a layer is dispatched.
 CALL_START = 1e-4
 IMPORT_START = 3.0
@@ -24,15 +25,18 @@ class ReadWork:
     ----------
     n_ranges : int
         Contiguous runs of chunks.
+    n_units : int
+        Payloads: each is verified and decoded whole.
     encoded_nbytes : int
         Bytes on disk, after every codec: reading, verifying, decoding.
     n_cells : int
-        Values that are decoded, and put where they belong.
+        Values that are decoded.
     n_opened : int
         Segments that no one has opened yet in this process.
     """
 
     n_ranges: int
+    n_units: int
     encoded_nbytes: int
     n_cells: int
     n_opened: int = 0
@@ -40,7 +44,8 @@ class ReadWork:
     @property
     def amounts(self) -> tuple[float, ...]:
         """In the order of `READ_START`: the read itself is one more."""
-        return 1.0, float(self.n_ranges), float(self.encoded_nbytes), float(self.n_cells), float(self.n_opened)
+        amounts = self.n_ranges, self.n_units, self.encoded_nbytes, self.n_cells, self.n_opened
+        return 1.0, *map(float, amounts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,11 @@ from mistique.codecs.floats import float_dtype
 from mistique.errors import StoreError, UntrustedArtifactError
 from mistique.kernels.transpose import turn
 from mistique.planner.byproduct import rows_to_store, stored_beside
-from mistique.planner.choose import can_be_answered_without_running, choose
+from mistique.planner.choose import can_be_answered_without_running, choose, is_choice
 from mistique.planner.descent import Descent, descent_to
 from mistique.planner.measured import Took, read_stored
 from mistique.planner.plan import Plan
+from mistique.planner.probe import calibrate
 from mistique.planner.question import Question, is_held
 from mistique.planner.recompute import portions, recompute
 from mistique.planner.values import Values, array_places, pandas_index
@@ -96,6 +97,8 @@ def _execute(
     runs: bool,
 ) -> tuple[Values, Plan]:
     question = question_of(store, capture, intermediate, rows=rows, columns=columns, exact=exact)
+    if is_choice(question):
+        calibrate(store, capture, question)
     plan = choose(question, store.calibration, runs=runs)
     try:
         values, done = follow(store, capture, question, plan)
@@ -121,11 +124,10 @@ def follow(store: Store, capture: Capture, question: Question, plan: Plan) -> tu
         kept = rows_to_store(store, capture, question, chosen, missing)
         with stored_beside(store, capture, target, kept) as byproduct:
             index = row_labels(store, capture)
-            values = recompute(
+            values, max_abs_error = recompute(
                 store, capture, question, chosen.sources, missing, index=index, took=took, byproduct=byproduct
             )
         stored, took.write_seconds = byproduct.note, byproduct.seconds
-        max_abs_error = target.recompute_difference or 0.0
         if held.any():
             read_values, error = read_stored(store, target, question.rows[held], question.columns, took=took)
             order = np.argsort(np.concatenate([question.rows[held], missing]))

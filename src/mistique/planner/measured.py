@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mistique.planner.question import read_work
+from mistique.planner.question import read_subject, read_work
 from mistique.planner.reading import read
 from mistique.planner.values import Values
 from mistique.schema import Intermediate
@@ -42,12 +42,12 @@ def read_stored(
 ) -> tuple[Values, float]:
     """Stored values, verified, and their error bound; what it took is learned."""
     work = read_work(intermediate, rows, columns, is_open=store.segments.is_open)
-    codec = str(intermediate.codec["name"])
-    predicted = store.calibration.read_cost(codec).seconds(work.amounts)
+    subject = read_subject(intermediate)
+    predicted = store.calibration.read_cost(subject).seconds(work.amounts)
     started = time.perf_counter()
     values, error = read(store.segments, intermediate, rows, columns)
     seconds = time.perf_counter() - started
-    store.calibration.add(Observation("read", codec, work.amounts, predicted, seconds))
+    store.calibration.add(Observation("read", subject, work.amounts, predicted, seconds))
     took.read_seconds += seconds
     took.read_nbytes += work.encoded_nbytes
     return values, error

@@ -6,7 +6,7 @@ import importlib
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mistique.errors import EnvironmentWarning, StoreError
@@ -36,7 +36,7 @@ class Models:
         self._set_up: set[tuple[str | None, str, frozenset[str]]] = set()
         self._can_run: dict[str, bool] = {}
         self._nbytes: dict[str, int] = {}
-        self._warned: set[tuple[str, ...]] = set()
+        self._warned: set[str] = set()
 
     def get(self, version: Version, *, took: Took, calibration: Calibration) -> tuple[Recomputer, Any]:
         """The recomputer of a version's framework, and its model, loaded once; what that took is learned.
@@ -63,7 +63,7 @@ class Models:
             self._loaded[digest] = recomputer.load(artifact, model=version.model, trust=self._trust)
             took.load_seconds = time.perf_counter() - started
             calibration.add(Observation("load", digest, (1.0,), version.load_seconds, took.load_seconds))
-        self._compare(version, recomputer.environment())
+        self._compare(version)
         return recomputer, self._loaded[digest]
 
     def is_loaded(self, version: Version) -> bool:
@@ -105,19 +105,24 @@ class Models:
             self._can_run[digest] = is_signed or self._trust is True
         return self._can_run[digest]
 
-    def _compare(self, version: Version, now: Mapping[str, str]) -> None:
-        """Warn of libraries that have another version than at the capture."""
-        for name, found in now.items():
-            before = version.environment.get(name)
-            difference = version.framework, name, str(before), found
-            if before is not None and before != found and difference not in self._warned:
-                self._warned.add(difference)
-                warnings.warn(
-                    f"{version.model} was captured with {name} {before} and is run again with {name} {found}: its "
-                    "values may differ from those that were captured; mistique.verify(store, key) compares them",
-                    EnvironmentWarning,
-                    stacklevel=9,
-                )
+    def changes(self, version: Version) -> list[str]:
+        """Libraries that have another version here than at the capture, if the framework is in memory."""
+        if not self.is_imported(version) or version.framework not in _RECOMPUTERS:
+            return []
+        now, then = _recomputer(version).environment(), version.environment
+        return [f"{name} {then[name]} became {now[name]}" for name in now if then.get(name, now[name]) != now[name]]
+
+    def _compare(self, version: Version) -> None:
+        """Warn of libraries that have another version than at the capture, once of each."""
+        new = [change for change in self.changes(version) if change not in self._warned]
+        self._warned.update(new)
+        if new:
+            warnings.warn(
+                f"since {version.model} was captured, {', '.join(new)}: run again, it may give other values than those "
+                "that were captured; mistique.verify(store, key) compares them",
+                EnvironmentWarning,
+                stacklevel=9,
+            )
 
 
 def _recomputer(version: Version) -> Recomputer:

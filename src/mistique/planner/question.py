@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -12,6 +13,9 @@ from mistique.planner.summary import stored_columns
 from mistique.schema import Intermediate, Version
 from mistique.storage.facts import Capture
 from mistique.storage.references import held_blocks
+
+# A text takes as long as so many numbers.
+_TEXT = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +119,12 @@ def is_held(node: Intermediate, rows: np.ndarray) -> np.ndarray:
     return held
 
 
+def held_rows(node: Intermediate) -> np.ndarray:
+    """The rows of an intermediate that are stored."""
+    rows = np.arange(node.n_rows)
+    return rows if node.references is None or node.references.is_whole else rows[is_held(node, rows)]
+
+
 def read_work(
     node: Intermediate, rows: np.ndarray, columns: np.ndarray, *, is_open: Callable[[str], bool] = lambda _: True
 ) -> ReadWork:
@@ -122,28 +132,47 @@ def read_work(
     references = node.references
     assert references is not None
     blocks, groups = chunks_of(node, rows, columns)
-    nbytes, n_ranges = 0.0, 0
-    closed: set[str] = set()
-    for run in references.runs:
-        n_blocks = _n_within(blocks, run.block, run.n_blocks)
-        if not n_blocks:
-            continue
-        low, high = np.searchsorted(groups, (run.group, run.group + run.n_groups))
-        if low == high:
-            continue
-        segment = references.segments[run.segment]
-        nbytes += segment.encoded_nbytes * n_blocks * (high - low) / segment.n_chunks
-        if not is_open(segment.id):
-            closed.add(segment.id)
-        # Blocks lie one behind the other, the groups of a block side by side; of a table the other way round.
-        if run.block_step > run.group_step:
-            n_ranges += n_blocks * (1 + int((np.diff(groups[low:high]) > 1).sum()))
-        else:
-            within = blocks[np.searchsorted(blocks, run.block) :][:n_blocks]
-            n_ranges += int(high - low) * (1 + int((np.diff(within) > 1).sum()))
     stored, _ = stored_columns(node, np.empty(0, np.int64))
-    n_cells = len(blocks) * stored.block_rows * len(groups) * stored.group_columns
-    return ReadWork(n_ranges, int(nbytes), min(n_cells, stored.n_rows * stored.n_columns), len(closed))
+    per_chunk = min(stored.block_rows, stored.n_rows) * stored.group_columns
+    n_ranges = n_units = 0
+    nbytes = n_cells = 0.0
+    touched: set[int] = set()
+    # Columns of a table are encoded some together, and one is decoded with the others.
+    seen: set[tuple[int, int]] = set()
+    listed_blocks, listed_groups = blocks.tolist(), groups.tolist()
+    for run in references.runs:
+        n_blocks = _n_within(listed_blocks, run.block, run.n_blocks)
+        low, high = bisect_left(listed_groups, run.group), bisect_left(listed_groups, run.group + run.n_groups)
+        if not n_blocks or low == high:
+            continue
+        touched.add(run.segment)
+        if stored.is_table:
+            within = listed_groups[low:high]
+            units = {(run.segment, run.unit + (group - run.group) * run.group_step) for group in within}
+            n_new = n_blocks * len(units - seen)
+            seen |= units
+            n_ranges += 1 if n_new else 0
+        else:
+            n_new = n_blocks * (high - low)
+            # Blocks lie one behind the other, the groups of a block side by side.
+            n_ranges += n_blocks * (1 + int((np.diff(groups[low:high]) > 1).sum()))
+        segment = references.segments[run.segment]
+        n_units += n_new
+        nbytes += n_new * segment.encoded_nbytes / segment.n_units
+        n_cells += n_new * per_chunk * (segment.n_chunks / segment.n_units)
+    if stored.is_table:
+        asked = set(listed_groups)
+        n_values = sum(found.group in asked for found in references.dictionaries)
+        n_units += n_values
+        # A text becomes an object of Python for each row.
+        n_cells += sum(_TEXT * len(rows) for c in columns.tolist() if stored.type_of(c).cell == "<U0")
+    n_opened = sum(not is_open(references.segments[number].id) for number in touched)
+    return ReadWork(n_ranges, n_units, int(nbytes), int(n_cells), n_opened)
+
+
+def read_subject(node: Intermediate) -> str:
+    """What costs of reading it are kept under: chunks of tables and of layers are put together in other ways."""
+    return f"{node.codec['name']} {'table' if node.is_table else 'layer'}"
 
 
 def chunks_of(intermediate: Intermediate, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -161,7 +190,6 @@ def distinct(numbers: np.ndarray) -> np.ndarray:
     return numbers[np.flatnonzero(np.diff(numbers, prepend=-1))]
 
 
-def _n_within(numbers: np.ndarray, first: int, n: int) -> int:
+def _n_within(numbers: list[int], first: int, n: int) -> int:
     """How many of some sorted numbers are among the `n` from `first` on."""
-    low, high = np.searchsorted(numbers, (first, first + n))
-    return int(high - low)
+    return bisect_left(numbers, first + n) - bisect_left(numbers, first)

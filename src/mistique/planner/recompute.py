@@ -12,7 +12,7 @@ from mistique.ingest.columns import Described, describe, describe_array
 from mistique.planner.measured import Took, read_stored
 from mistique.planner.question import Question, running_rows
 from mistique.planner.recomputer import SETUP
-from mistique.planner.roads import ancestors_that_run, run_amounts, run_cost, run_subject, stage_cost
+from mistique.planner.roads import ancestors_that_run, convert_amounts, run_amounts, run_subject, stage_start
 from mistique.planner.values import Values, values_of
 from mistique.storage.facts import Capture
 from mistique.storage.usage import Observation
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # What is held at once of sources and target: 64 MB of float32, or one batch of the capture if that is more.
 _CELLS_AT_ONCE = 16 * 1024 * 1024
+# Of the largest value, by bytes of a float.
+_ROUNDING = {2: 1e-2, 4: 1e-5, 8: 1e-12}
 
 
 class Byproduct(Protocol):
@@ -55,8 +57,8 @@ def recompute(
     index: Any,
     took: Took,
     byproduct: Byproduct,
-) -> Values:
-    """The columns asked of some rows, by the model.
+) -> tuple[Values, float]:
+    """The columns asked of some rows, by the model, and how far they may be from what was captured.
 
     Parameters
     ----------
@@ -70,11 +72,15 @@ def recompute(
         Labels of all rows.
     took : Took
     byproduct : Byproduct
+
+    Notes
+    -----
+    What was seen to differ at the capture; where fewer rows run together than did then, sums may be rounded in another
+    order, which is allowed for.
     """
     target, version = question.target, capture.version
     recomputer, model = store.runnable.get(version, took=took, calibration=store.calibration)
     running = running_rows(question, np.union1d(rows, byproduct.rows))
-    run = run_cost(question, sources, store.calibration)
     stages: dict[str, float] = {}
     setup_seconds = run_seconds = 0.0
     found: list[Values] = []
@@ -111,11 +117,14 @@ def recompute(
     amounts = run_amounts(question, len(running))
     for name, stage_seconds in stages.items():
         if name in question.graph:
-            predicted = stage_cost(question, name, store.calibration).seconds(amounts)
+            predicted = sum(a * s for a, s in zip(amounts, stage_start(question, name), strict=True))
             subject = f"{question.model}\t{name}"
             store.calibration.add(Observation("stage", subject, amounts, predicted, stage_seconds))
     subject = run_subject(question, sources)
-    store.calibration.add(Observation("run", subject, amounts, run.assumed.seconds(amounts), run_seconds))
+    store.calibration.add(Observation("run", subject, amounts, 0.0, run_seconds))
+    around = convert_amounts(question, sources, len(running))
+    convert_seconds = run_seconds - sum(stages.values())
+    store.calibration.add(Observation("convert", version.framework, around, 0.0, convert_seconds))
     if setup_seconds:
         n_stages = len(ancestors_that_run(question.graph, target.name, sources))
         store.calibration.add(Observation("setup", question.model, (float(n_stages),), 0.0, setup_seconds))
@@ -125,7 +134,21 @@ def recompute(
     values = found[0]
     for more in found[1:]:
         values = values.joined(more)
-    return values
+    error = target.recompute_difference or 0.0
+    if not version.batch_rows and len(running) < target.n_rows:
+        error = max(error, _rounding(values))
+    return values, error
+
+
+def _rounding(values: Values) -> float:
+    """What adding in another order does to floats: by experience, of PCA and of linear models, with a margin."""
+    parts = [values.parts] if isinstance(values.parts, np.ndarray) else [part.cells for part in values.parts]
+    worst = 0.0
+    for cells in parts:
+        if cells.dtype.kind == "f":
+            size = np.abs(cells[np.isfinite(cells)]).max(initial=0.0)
+            worst = max(worst, float(size) * _ROUNDING[cells.itemsize])
+    return worst
 
 
 def _portions_of(question: Question, sources: tuple[str, ...], rows: np.ndarray) -> Iterator[tuple[int, int]]:

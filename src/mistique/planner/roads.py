@@ -10,14 +10,16 @@ import numpy as np
 
 from mistique.codecs import codec_from_config
 from mistique.planner.calibration import Calibration
-from mistique.planner.cost import CALL_START, IMPORT_START, TRACE_START, Cost, ReadWork
+from mistique.planner.cost import CALL_START, CONVERT_START, IMPORT_START, TRACE_START, Cost, ReadWork
 from mistique.planner.cut import cheapest_cut
 from mistique.planner.descent import descent_to
 from mistique.planner.plan import Candidate
-from mistique.planner.question import Question, are_held, is_held, read_work, running_rows
+from mistique.planner.question import Question, are_held, is_held, read_subject, read_work, running_rows
 from mistique.schema import INPUT, Intermediate
 
 _STAGES = ("stage", "prediction")
+# Encoded bytes over those of the values, of what is not stored yet.
+_ENCODED_SHARE = 0.15
 
 
 def read_road(question: Question, calibration: Calibration) -> list[Candidate]:
@@ -67,7 +69,7 @@ def recompute_roads(question: Question, calibration: Calibration) -> list[Candid
         return [Candidate("recompute", sources, False, why_not)]
     rows = running_rows(question, question.rows)
     cuts = [sources]
-    for cut in (_nearest_stored(question, rows), _cheapest(question, rows, calibration)):
+    for cut in (nearest_stored(question), _cheapest(question, rows, calibration)):
         if cut is not None and set(cut) not in map(set, cuts):
             cuts.append(cut)
     return [recompute_from(question, cut, question.rows, calibration) for cut in cuts]
@@ -126,14 +128,11 @@ class RunCost:
     Parameters
     ----------
     cost : Cost
-    assumed : Cost
-        By the stages alone, before what was measured of their runs corrects it.
     n_stages : int
     basis : str
     """
 
     cost: Cost
-    assumed: Cost
     n_stages: int
     basis: str
 
@@ -143,27 +142,45 @@ def run_cost(question: Question, sources: Sequence[str], calibration: Calibratio
     running = ancestors_that_run(question.graph, question.target.name, sources)
     each = [stage_cost(question, name, calibration) for name in running]
     fixed, slope = sum(c.seconds_each[0] for c in each), sum(c.seconds_each[1] for c in each)
-    ratio = calibration.run_ratio(question.model)
-    cost = calibration.cost("run", run_subject(question, sources), (fixed * ratio, slope * ratio))
+    # A run is more than its stages: what they are given is made of what was read, and what they give is taken apart.
+    call, *cells = calibration.cost("convert", question.version.framework, CONVERT_START).seconds_each
+    amounts = convert_amounts(question, sources, 1)[1:]
+    start = fixed + call, slope + sum(a * c for a, c in zip(amounts, cells, strict=True))
+    cost = calibration.cost("run", run_subject(question, sources), start)
     if cost.n_observations:
         basis = f"{cost.n_observations} such runs measured"
     elif calibration.n_runs(question.model):
         basis = f"{calibration.n_runs(question.model)} other runs of the model measured"
-    else:
+    elif calibration.is_known("captured", question.model):
         basis = "as measured at capture"
-    return RunCost(cost, Cost((fixed, slope), 0), len(running), basis)
+    else:
+        basis = "as measured at capture on another machine: a guess here"
+    return RunCost(cost, len(running), basis)
 
 
 def stage_cost(question: Question, name: str, calibration: Calibration) -> Cost:
     """Of one stage or layer: seconds of a call, and of a row."""
-    start = CALL_START, max(question.graph[name].forward_seconds_per_row, 1e-9)
+    # What is known of other stages of the model here, until this one ran.
+    ratio = calibration.stage_ratio(question.model)
+    start = [ratio * seconds for seconds in stage_start(question, name)]
     return calibration.cost("stage", f"{question.model}\t{name}", start)
+
+
+def stage_start(question: Question, name: str) -> tuple[float, float]:
+    """Seconds of a call and of a row, as measured at the capture."""
+    return CALL_START, max(question.graph[name].forward_seconds_per_row, 1e-9)
 
 
 def run_amounts(question: Question, n_rows: int) -> tuple[float, float]:
     """The work of a run: calls and rows."""
     batch = question.version.batch_rows
     return (-(-n_rows // batch) if batch else 1), n_rows
+
+
+def convert_amounts(question: Question, sources: Sequence[str], n_rows: int) -> tuple[float, float, float]:
+    """The work around a run: once, and values that go in and come out."""
+    given = sum(question.graph[name].n_columns for name in sources)
+    return 1.0, float(n_rows * given), float(n_rows * question.target.n_columns)
 
 
 def run_subject(question: Question, sources: Sequence[str]) -> str:
@@ -189,19 +206,21 @@ def read_seconds(
 ) -> tuple[float, int, str]:
     """What reading is predicted to take, the bytes, and what that rests on."""
     work = read_work(node, rows, columns, is_open=question.is_open)
-    cost = calibration.read_cost(str(node.codec["name"]))
+    cost = calibration.read_cost(read_subject(node))
     basis = f"{cost.n_observations} reads measured" if cost.n_observations else "no read measured yet: a first guess"
     return cost.seconds(work.amounts), work.encoded_nbytes, basis
 
 
-def read_seconds_if_stored(question: Question, nbytes: float, calibration: Calibration) -> float:
-    """What this question would take to read, had its target been stored in so many bytes."""
+def read_seconds_if_stored(question: Question, calibration: Calibration) -> float:
+    """What this question would take to read, had its target been stored."""
     target = question.target
     n_rows, n_columns = len(question.rows), len(question.columns)
     share = n_rows * n_columns / max(target.n_rows * target.n_columns, 1)
-    n_ranges = n_columns if target.is_table else -(-n_rows // target.block_rows)
-    work = ReadWork(n_ranges, int(nbytes * share), n_rows * n_columns)
-    return calibration.read_cost(str(target.codec["name"])).seconds(work.amounts)
+    # Shared chunks are read as well: what it would add to the store says nothing here.
+    nbytes = target.raw_nbytes * _ENCODED_SHARE
+    n_units = -(-n_rows // target.block_rows) * -(-n_columns // (16 if target.is_table else target.group_columns))
+    work = ReadWork(1 if target.is_table else n_units, n_units, int(nbytes * share), n_rows * n_columns)
+    return calibration.read_cost(read_subject(target)).seconds(work.amounts)
 
 
 def inputs_of(graph: Mapping[str, Intermediate]) -> tuple[str, ...]:
@@ -265,7 +284,7 @@ def _is_usable(node: Intermediate) -> bool:
     return is_whole and (node.role == "input" or not (_is_lossy(node) or node.summary_error > 0))
 
 
-def _nearest_stored(question: Question, rows: np.ndarray) -> tuple[str, ...] | None:
+def nearest_stored(question: Question) -> tuple[str, ...] | None:
     """The nearest stored intermediates that cut the target off from the input; None: the way back is not known."""
     graph = question.graph
     found: dict[str, None] = {}

@@ -105,7 +105,8 @@ class Values:
             together = columns[0].base
             if together is not None and all(column.base is together for column in columns):
                 rows = [column.ctypes.data for column in columns]
-                if together.ndim == 2 and rows == [row.ctypes.data for row in together]:
+                is_all = together.shape == (len(columns), self.n_rows)
+                if is_all and rows == [row.ctypes.data for row in together]:
                     return together.view(columns[0].dtype).T
             return np.stack(columns, axis=1)
         table = np.empty((self.n_rows, len(columns)), object)
@@ -135,7 +136,12 @@ class Values:
         if isinstance(self.parts, SparseColumns):
             return self.parts.values()
         if container == "frame":
-            return self.to_frame(index)
+            frame = self.to_frame(index)
+            kinds = set(frame.dtypes)
+            # A frame that was made of a matrix keeps it: it lies row by row, where one of columns does not.
+            if not self.intermediate.is_by_column and len(kinds) == 1 and kinds.pop().kind in "biuf":
+                frame = type(frame)(np.ascontiguousarray(frame.to_numpy()), index=index, columns=frame.columns)
+            return frame
         if container == "series":
             return self.to_frame(index).iloc[:, 0]
         if container == "polars":
@@ -146,8 +152,8 @@ class Values:
             from scipy.sparse import csr_matrix
 
             return csr_matrix(self.to_numpy())
-        # A model may add in another order where rows do not lie together.
-        return np.ascontiguousarray(self.to_numpy())
+        # A model may add in another order where rows, or columns, do not lie together as they did.
+        return (np.asfortranarray if self.intermediate.is_by_column else np.ascontiguousarray)(self.to_numpy())
 
 
 def array_places(intermediate: Intermediate, columns: np.ndarray) -> tuple[tuple[int, ...], np.ndarray]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from mistique.planner.cost import gamma
+from mistique.planner.question import read_subject
 from mistique.planner.roads import read_seconds_if_stored
 from mistique.schema import Intermediate
 from mistique.storage.facts import Capture
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
     from mistique.planner.plan import Plan
     from mistique.planner.question import Question
 
-# Of the bytes of the values, until something of the same capture was stored by that codec.
+# Of the bytes of the values. A stage of a pipeline hands on most columns, which are stored once (docs/adr/0019).
+_TABLE_SHARE = 0.02
 _SHARES = {
-    "raw": 0.35,
+    "raw": 0.6,
     "power": 0.12,
     "kbit": 0.2,
     "low_precision": 0.4,
@@ -26,6 +28,8 @@ _SHARES = {
     "within": 0.4,
     "pool": 0.05,
 }
+# So much counts what is assumed, against what was measured.
+_PRIOR_NBYTES = 2e6
 _NONE = Demand()
 # Seconds a GB (docs/adr/0019).
 DEFAULT_GAMMA_MIN = 1000.0
@@ -47,6 +51,7 @@ class Worth:
         self, demands: Mapping[Asked, Demand], calibration: Calibration, tell: Callable[[Asked, float], None]
     ) -> None:
         self._demands = dict(demands)
+        self._written: dict[str, tuple[float, float]] = {}
         self._calibration, self._tell = calibration, tell
 
     def ask(self, capture: Capture, question: Question, plan: Plan) -> None:
@@ -60,9 +65,8 @@ class Worth:
         running = [c.predicted_seconds for c in plan.candidates if c.is_possible and c.runs_model]
         took = plan.took or {}
         if plan.chosen.runs_model:
-            nbytes = self.expected_nbytes(capture, question.target)
             recomputing = took.get("run", 0.0) + took.get("read", 0.0)
-            saved = recomputing - read_seconds_if_stored(question, nbytes, self._calibration)
+            saved = recomputing - read_seconds_if_stored(question, self._calibration)
         else:
             saved = min(running) - (plan.seconds or 0.0) if running else 0.0
         saved = max(saved, 0.0)
@@ -86,26 +90,34 @@ class Worth:
         row_nbytes : float
             Of the values of one row.
         """
-        codec = str(node.codec["name"])
-        nbytes = row_nbytes * _SHARES[codec]
+        nbytes = row_nbytes * share_of(node)
         # Of many rows: what a read costs once is spread over them.
-        amounts = 0.0, 0.0, nbytes, float(node.n_columns), 0.0
-        reading = self._calibration.read_cost(codec).seconds(amounts)
+        amounts = 0.0, 0.0, 0.0, nbytes, float(node.n_columns), 0.0
+        reading = self._calibration.read_cost(read_subject(node)).seconds(amounts)
         return gamma(row_seconds - reading, nbytes)
 
+    def note_written(self, node: Intermediate, raw_nbytes: float, nbytes: float) -> None:
+        """Learn what storing took."""
+        before = self._written.get(read_subject(node), (0.0, 0.0))
+        self._written[read_subject(node)] = before[0] + raw_nbytes, before[1] + nbytes
+
     def expected_nbytes(self, capture: Capture, node: Intermediate) -> float:
-        """Bytes that it takes or would take, as what lies beside it by the same codec took."""
+        """Bytes that it takes, or would add to the store: what it shares with its neighbours costs nothing.
+
+        As what lies beside it, and what was stored beside answers in this session, took by the same codec.
+        """
         if node.stored_nbytes and node.references is not None and node.references.is_whole:
             return node.stored_nbytes
-        alike = [
-            other
-            for other in capture.intermediates.values()
-            if other.name in capture.stored
-            and other.stored_nbytes
-            and other.codec == node.codec
-            and other.role in ("stage", "prediction")
-            and other.is_table == node.is_table
-        ]
-        raw_nbytes = sum(other.raw_nbytes for other in alike)
-        share = sum(o.stored_nbytes for o in alike) / raw_nbytes if raw_nbytes else _SHARES[str(node.codec["name"])]
+        raw_nbytes, nbytes = self._written.get(read_subject(node), (0.0, 0.0))
+        for other in capture.intermediates.values():
+            is_alike = other.role in ("stage", "prediction") and read_subject(other) == read_subject(node)
+            if is_alike and other.name in capture.stored and other.codec == node.codec:
+                raw_nbytes += other.raw_nbytes
+                nbytes += other.stored_nbytes
+        share = (nbytes + _PRIOR_NBYTES * share_of(node)) / (raw_nbytes + _PRIOR_NBYTES)
         return max(node.raw_nbytes * share, 1.0)
+
+
+def share_of(node: Intermediate) -> float:
+    """Stored bytes over those of the values, before any were measured."""
+    return _TABLE_SHARE if node.is_table and node.codec["name"] == "raw" else _SHARES[str(node.codec["name"])]

@@ -6,18 +6,36 @@ from collections.abc import Callable
 from typing import Any
 
 from mistique.plots.bars import draw_bars
-from mistique.plots.curves import draw_dead_units
+from mistique.plots.correlations import draw_correlations
+from mistique.plots.curves import draw_dead_units, draw_epochs
+from mistique.plots.detectors import draw_detectors
 from mistique.plots.error_bars import draw_slices
-from mistique.plots.heat import draw_class_means
+from mistique.plots.heat import draw_class_means, draw_similarities
 from mistique.plots.histogram import draw_histogram
-from mistique.plots.images import draw_examples
+from mistique.plots.images import draw_examples, draw_neighbours
 from mistique.plots.overlays import draw_drift
 from mistique.plots.rows import draw_row_diff
 from mistique.plots.stages import draw_trace
-from mistique.queries import ClassMeans, ColDiff, ColDist, DeadUnits, Drift, RowDiff, Slices, TopK, Trace
+from mistique.plots.unit_images import draw_units, png_of
+from mistique.queries import (
+    Cka,
+    ClassMeans,
+    ColDiff,
+    ColDist,
+    DeadUnits,
+    Drift,
+    Epochs,
+    Neighbours,
+    NetDissect,
+    RowDiff,
+    Slices,
+    Svcca,
+    TopK,
+    Trace,
+)
 from mistique.queries.answer import Plotted
 
-__all__ = ["plot"]
+__all__ = ["draw_units", "plot", "png_of"]
 
 _PICTURES: dict[type[Plotted], Callable[[Any, Any], Any]] = {
     TopK: draw_examples,
@@ -29,6 +47,11 @@ _PICTURES: dict[type[Plotted], Callable[[Any, Any], Any]] = {
     Drift: draw_drift,
     Trace: draw_trace,
     DeadUnits: draw_dead_units,
+    Epochs: draw_epochs,
+    Neighbours: draw_neighbours,
+    Cka: draw_similarities,
+    Svcca: draw_correlations,
+    NetDissect: draw_detectors,
 }
 
 

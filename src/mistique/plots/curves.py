@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mistique.plots.axes import GREYS, HATCHES, LINES, axes_of, title
-from mistique.queries import DeadUnits
+from mistique.queries import DeadUnits, Epochs
 
 MARKERS = ("o", "s", "^", "D", "v", "x")
 _DARK = ("0", "0.35", "0.5", "0.2", "0.6", "0.45")
@@ -60,4 +60,20 @@ def draw_dead_units(answer: DeadUnits, ax: Any = None) -> Any:
     ax.set_xlabel("share of its units")
     ax.legend(fontsize=8, frameon=False)
     title(ax, f"Units that never or always fire, version {versions[0]}", answer.key)
+    return ax
+
+
+def draw_epochs(answer: Epochs, ax: Any = None) -> Any:
+    """A line for each layer: how alike each epoch is to the last."""
+    ax = axes_of(ax, width=8.0)
+    draw_lines(
+        ax, list(answer.columns), {str(layer): row for layer, row in zip(answer.rows, answer.values, strict=True)}
+    )
+    ax.axhline(answer.threshold, color="0.5", linewidth=0.8, linestyle=":")
+    lowest = float(np.nanmin(answer.values, initial=1.0))
+    ax.set_ylim(lowest - 0.05 * (1.0 - lowest) - 0.01, 1.0 + 0.05 * (1.0 - lowest) + 0.01)
+    ax.set_xlabel("version")
+    ax.set_ylabel(f"similarity to {answer.columns[-1]} (CKA)")
+    hidden = f" (the first {_MAX_LINES} of {len(answer)} layers)" if len(answer) > _MAX_LINES else ""
+    title(ax, f"When each layer settled{hidden}", answer.key)
     return ax

@@ -1,4 +1,4 @@
-"""Pictures of tables of numbers as greys: the mean of every unit by group."""
+"""Pictures of tables of numbers as greys: the mean of every unit by group, the likeness of layers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from mistique.plots.axes import axes_of, title
-from mistique.queries import ClassMeans
+from mistique.queries import Cka, ClassMeans
 
 _MAX_NAMED = 40
+_MAX_SQUARES = 20
 
 
 def draw_class_means(answer: ClassMeans, ax: Any = None) -> Any:
@@ -36,4 +37,24 @@ def draw_class_means(answer: ClassMeans, ax: Any = None) -> Any:
     if not is_table:
         ax.set_xlabel(answer.what)
     title(ax, f"Mean of every {answer.what} by {answer.by}", answer.key)
+    return ax
+
+
+def draw_similarities(answer: Cka, ax: Any = None) -> Any:
+    """A square for each pair of layers, with its similarity where there is room for it. Below 0 is drawn as 0."""
+    n_rows, n_columns = answer.values.shape
+    ax = axes_of(ax, width=0.45 * n_columns + 4.0, height=0.4 * n_rows + 2.4)
+    image = ax.imshow(answer.values, vmin=0.0, vmax=1.0, cmap="gray_r", interpolation="nearest")
+    bar = ax.figure.colorbar(image, ax=ax, shrink=0.8)
+    bar.set_label("CKA", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    ax.set_xticks(np.arange(n_columns), answer.columns, fontsize=8, rotation=60, ha="right")
+    ax.set_yticks(np.arange(n_rows), answer.rows, fontsize=8)
+    if max(n_rows, n_columns) <= _MAX_SQUARES:
+        for (i, j), value in np.ndenumerate(answer.values):
+            ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color="w" if value > 0.5 else "k")
+    prefixes = [f"{key.rpartition('@')[0]}@{key.rpartition('@')[2].partition('/')[0]}" for key in answer.keys]
+    others = [f"{key.rpartition('@')[0]}@{key.rpartition('@')[2].partition('/')[0]}" for key in answer.others]
+    of = ", ".join(dict.fromkeys([*prefixes, *others]))
+    title(ax, f"Likeness of layers (linear CKA, {answer.n_rows:,} rows)", of)
     return ax

@@ -96,10 +96,12 @@ class Answer:
         return ["row", *self.columns[:_SHOWN_COLUMNS]]
 
     def _body(self) -> list[list[str]]:
-        if hasattr(self.values, "toarray"):
-            table = self.values[:_SHOWN_ROWS, :_SHOWN_COLUMNS].toarray()
+        # A sparse matrix has no length.
+        values: Any = self.values
+        if hasattr(values, "toarray"):
+            table = values[:_SHOWN_ROWS, :_SHOWN_COLUMNS].toarray()
         else:
-            table = self.values.reshape(len(self.values), -1)
+            table = values.reshape(len(values), -1)
         shown = zip(self.rows[:_SHOWN_ROWS], table[:_SHOWN_ROWS, :_SHOWN_COLUMNS], strict=True)
         return [[str(label), *map(format_value, row)] for label, row in shown]
 

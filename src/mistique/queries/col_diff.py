@@ -12,7 +12,7 @@ from mistique.planner.execute import execute
 from mistique.planner.plan import Plan
 from mistique.queries.answer import Plotted
 from mistique.queries.losses import loss_of_rows
-from mistique.queries.selection import group_of_rows, in_order, labels_of, select_columns
+from mistique.queries.selection import group_of_rows, in_order, labels_of, matched_rows, select_columns
 from mistique.schema import TARGET, Intermediate, Key
 from mistique.storage.facts import Capture
 
@@ -110,7 +110,7 @@ def col_diff(
     """
     first = _side(store, key, column, unit, exact)
     second = _side(store, other, column, unit, exact)
-    rows, other_rows = _matched(first.labels, second.labels)
+    rows, other_rows = matched_rows(first.labels, second.labels)
     if not len(rows):
         raise QueryError(f"{first.plan.key} and {second.plan.key} have no row label in common")
     if first.target is not None and second.target is not None:
@@ -176,18 +176,6 @@ def _side(store: Store, key: str | Key, column: Any, unit: Any, exact: bool) -> 
             target = execute(store, capture, node)[0].to_numpy().reshape(node.n_rows, -1)
     labels = labels_of(store, capture, intermediate.n_rows, None)
     return _Side(capture, intermediate, array[:, 0] if array.shape[1] == 1 else array, target, labels, plan)
-
-
-def _matched(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the rows that both have, a repeated label matched in order."""
-    if len(left) == len(right) and (left == right).all():
-        return np.arange(len(left)), np.arange(len(right))
-    places: dict[Any, list[int]] = {}
-    for position in range(len(right) - 1, -1, -1):
-        places.setdefault(right[position], []).append(position)
-    pairs = [(i, places[label].pop()) for i, label in enumerate(left) if places.get(label)]
-    matched = np.array(pairs, np.int64).reshape(-1, 2)
-    return matched[:, 0], matched[:, 1]
 
 
 def _compare(first: np.ndarray, second: np.ndarray) -> list[float]:

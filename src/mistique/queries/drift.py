@@ -12,12 +12,12 @@ from mistique.errors import QueryError
 from mistique.planner.execute import execute
 from mistique.planner.plan import Plan
 from mistique.queries.answer import Plotted, format_value
-from mistique.queries.distances import distance
 from mistique.queries.patterns import find_dataset, is_dataset
 from mistique.queries.plans import joined_plan
 from mistique.queries.portions import Portions
 from mistique.queries.selection import select_columns
 from mistique.queries.significance import adjusted
+from mistique.queries.two_samples import distance
 from mistique.schema import ROW_LABEL, TARGET, Intermediate, Key
 from mistique.storage.facts import Capture
 
@@ -117,7 +117,7 @@ def drift(
     store : Store
     key, other : str or Key
         Two intermediates; or two datasets of a version, ``homes/ridge@1/train`` and ``homes/ridge@1/valid``, or of two:
-        then every stage that both have is compared, and the target.
+        then every stage that both have is compared, and the target; not what pools, flattens or drops out of another.
     columns : str, int or list of them, optional
         Of a table. Default: all.
     unit : int or list of int, optional
@@ -128,7 +128,8 @@ def drift(
     bins : int, default 10
         Of the PSI, between quantiles of the first.
     exact : bool, default False
-        Never answer with quantized values, which have steps of their own.
+        Never answer with quantized values. They have steps of their own, so of them a column counts as drifted only if
+        it would, by KS, whatever the errors are within their bounds.
 
     Returns
     -------
@@ -144,7 +145,7 @@ def drift(
     -----
     Rows need not be the same, nor as many. Columns are matched by name. p is corrected by Holm's method for all columns
     that were compared. With thousands of rows every column differs by more than chance; the sizes tell. How they are
-    computed is in `mistique.queries.distances`.
+    computed is in `mistique.queries.two_samples`.
 
     Examples
     --------
@@ -168,6 +169,7 @@ def drift(
     if is_whole and (columns is not None or unit is not None):
         raise QueryError("columns= and unit= are of one intermediate: give two keys of intermediates with them")
     table: list[tuple[float, float, float, float]] = []
+    certain: list[tuple[float, float]] = []
     stages, names, plans = [], [], []
     samples: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for first, second in pairs:
@@ -177,20 +179,26 @@ def drift(
             right = dict(zip(left[0], right[0].values(), strict=True)), right[1]
         shared = [name for name in left[0] if name in right[0]]
         notes += _unmatched(first, [*left[0]], [*right[0]])
-        found = [distance(left[0][name], right[0][name], bins=bins) for name in shared]
+        bounds = left[1].max_abs_error or 0.0, right[1].max_abs_error or 0.0
+        found = [distance(left[0][name], right[0][name], bins=bins, bounds=bounds) for name in shared]
         order = np.argsort([-(one.psi if np.isnan(one.ks) else max(one.ks, one.psi)) for one in found], kind="stable")
         for place, i in enumerate(order.tolist()):
             if place < (1 if is_whole else _PICTURED):
                 samples[len(table)] = left[0][shared[i]], right[0][shared[i]]
             table.append((found[i].ks, found[i].psi, found[i].shift, found[i].p))
+            # Of quantized values the index is not bounded, so it alone shows nothing.
+            certain.append((found[i].certain_ks, 0.0 if any(bounds) else found[i].psi))
             stages.append(first.name)
             names.append(shared[i])
     if not table:
         raise QueryError(f"{key} and {other} have no column in common")
     values = np.array(table)
     values[:, 3] = adjusted(values[:, 3])
-    is_large = (np.nan_to_num(values[:, 0]) >= threshold) | (values[:, 1] >= threshold)
-    is_drifted = is_large & (values[:, 3] < 0.05)
+    is_drifted = (np.nan_to_num(np.array(certain)) >= threshold).any(axis=1) & (values[:, 3] < 0.05)
+    n_hidden = int(((np.nan_to_num(values[:, :2]) >= threshold).any(axis=1) & ~is_drifted).sum())
+    max_abs_error = max(plan.max_abs_error or 0.0 for plan in plans)
+    if max_abs_error and n_hidden:
+        notes.append(f"{n_hidden:,} more may have, or the errors of quantized values look like it: ask with exact=True")
     parting = [stage for stage, found in zip(stages, is_drifted, strict=True) if found and stage != TARGET]
     keys = [
         side.prefix if is_whole else f"{side.prefix}/{node.name}" for side, node in zip(sides, pairs[0], strict=True)
@@ -200,7 +208,7 @@ def drift(
         values,
         np.array([f"{stage}/{name}" if is_whole else name for stage, name in zip(stages, names, strict=True)], object),
         ("ks", "psi", "shift", "p"),
-        max(plan.max_abs_error or 0.0 for plan in plans),
+        max_abs_error,
         joined_plan(plans),
         keys[1],
         np.array(stages, object),
@@ -225,11 +233,15 @@ def _pairs(
         (left, first), (right, second) = store.catalog.find(key), store.catalog.find(other)
         return (left, right), [(first, second)], []
     left, right = find_dataset(store, key), find_dataset(store, other)
-    shared = [name for name in left.intermediates if name in right.intermediates and name != ROW_LABEL]
+    both = [name for name in left.intermediates if name in right.intermediates and name != ROW_LABEL]
+    # A layer that pools or flattens another shows nothing that the other does not.
+    shared = [name for name in both if left.intermediates[name].derivation is None]
     if not shared:
         raise QueryError(f"{left.prefix} and {right.prefix} have no stage in common")
-    alone = [name for name in {**left.intermediates, **right.intermediates} if name not in shared and name != ROW_LABEL]
+    alone = [name for name in {**left.intermediates, **right.intermediates} if name not in both and name != ROW_LABEL]
     notes = [f"only one of them has {', '.join(alone)}"] if alone else []
+    derived = [name for name in both if name not in shared]
+    notes += [f"left out, as they follow from the layer before: {', '.join(derived)}"] if derived else []
     # The target is no stage: it comes last.
     shared.sort(key=lambda name: left.intermediates[name].role == "target")
     return (left, right), [(left.intermediates[name], right.intermediates[name]) for name in shared], notes

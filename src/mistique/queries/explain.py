@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mistique.planner.choose import choose
+from mistique.planner.choose import choose, is_choice
 from mistique.planner.execute import question_of
 from mistique.planner.plan import Plan
+from mistique.planner.probe import calibrate
 from mistique.queries.answer import Answer
 from mistique.queries.selection import select_columns, select_rows
 from mistique.schema import Key
@@ -67,4 +68,6 @@ def explain(
         columns=select_columns(intermediate, columns, unit),
         exact=exact,
     )
+    if is_choice(question):
+        calibrate(store, capture, question)
     return choose(question, store.calibration)

@@ -62,12 +62,16 @@ class Portions:
         height = self.intermediate.block_rows
         return max(CELLS_AT_ONCE // (height * max(self.n_columns, 1)), 1) * height
 
-    def take(self, low: int, high: int) -> np.ndarray:
-        """Rows `low` to `high`, of shape (n_rows, n_positions, n_units) for whole units, else (n_rows, n_columns)."""
+    def take(self, low: int, high: int, *, columns: np.ndarray | None = None) -> np.ndarray:
+        """Rows `low` to `high`, of shape (n_rows, n_positions, n_units) for whole units, else (n_rows, n_columns).
+
+        `columns` are some of those asked; None: all of them.
+        """
         whole = self._rows is None and (low, high) == (0, self.n_rows)
         rows = None if whole else np.arange(low, high) if self._rows is None else self._rows[low:high]
+        chosen = self._columns if columns is None else columns
         values, plan = execute(
-            self._store, self._capture, self.intermediate, rows=rows, columns=self._columns, exact=self._exact
+            self._store, self._capture, self.intermediate, rows=rows, columns=chosen, exact=self._exact
         )
         self._plans.append(plan)
         return numbers_of(values)

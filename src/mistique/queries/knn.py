@@ -1,0 +1,203 @@
+"""KNN: the rows that are nearest to a row in one intermediate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mistique.errors import QueryError
+from mistique.planner.examples import run_on
+from mistique.planner.execute import execute
+from mistique.planner.plan import Plan, format_bound
+from mistique.planner.values import Values
+from mistique.queries.distances import DISTANCES, distance_error, distances_to
+from mistique.queries.examples import Examples
+from mistique.queries.portions import Portions, number_columns, numbers_of
+from mistique.queries.selection import labels_of, one_row
+from mistique.schema import Key
+
+if TYPE_CHECKING:
+    from mistique.store import Store
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Neighbours(Examples):
+    """The nearest rows, nearest first. Made by `knn`.
+
+    ``values`` has shape (k,): the distances, each within ``max_abs_error``.
+
+    Parameters
+    ----------
+    query : object
+        Label of the row that was asked about; None for a new example.
+    query_position : int, optional
+        Of that row in the dataset.
+    distance : str
+    query_plan : Plan, optional
+        The road taken for the row; None for a new example, for which the model was run.
+    left_out : tuple of str
+        Columns that hold no numbers.
+    """
+
+    query: Any
+    query_position: int | None
+    distance: str
+    query_plan: Plan | None
+    left_out: tuple[str, ...]
+
+    def _title(self) -> str:
+        of = "a new example" if self.query_position is None else self.query
+        return f"Rows nearest to {of} in {self.key}"
+
+    def _more(self) -> list[str]:
+        left_out = f"without {', '.join(self.left_out[:6])}: no numbers"
+        bound = format_bound(self.max_abs_error).replace("each value", "each distance")
+        return [*([left_out] if self.left_out else []), f"{bound}; {self.plan}"]
+
+
+def knn(
+    store: Store,
+    key: str | Key,
+    *,
+    row: Any = None,
+    position: int | None = None,
+    example: Any = None,
+    k: int = 10,
+    columns: Any = None,
+    unit: Any = None,
+    distance: str = "euclidean",
+    exact: bool = False,
+) -> Neighbours:
+    """The k rows that are nearest to a row, in one intermediate.
+
+    Parameters
+    ----------
+    store : Store
+    key : str or Key
+    row : label, optional
+        The row asked about. It is not its own neighbour.
+    position : int, optional
+        In place of `row`: its position in the dataset, from 0, or from the end where negative.
+    example : array, frame, series or mapping, optional
+        In place of `row`: one row of input that was never captured, as the model takes it; the model is run on it.
+    k : int, default 10
+    columns : str, int or list of them, optional
+        To compare. Default: all that hold numbers.
+    unit : int or list of int, optional
+    distance : {"euclidean", "manhattan", "cosine", "chebyshev"}, default "euclidean"
+    exact : bool, default False
+        Never answer with quantized values.
+
+    Returns
+    -------
+    Neighbours
+        Ties go to the earlier row; rows with a null or NaN in a column come last.
+
+    Raises
+    ------
+    QueryError
+        An unknown row, column or distance, several rows of that label, or a row that has nulls.
+    ModelMismatchError, NoPlanError, UntrustedArtifactError
+        The model cannot be run on the example.
+
+    Notes
+    -----
+    The paper's KNN (table 1). Exact, over all rows, which are taken in portions, so a layer may be larger than memory:
+    ``tests/queries/test_knn.py``. From quantized values, a row that is truly among the nearest is missed only if its
+    distance is within twice ``max_abs_error`` of the last one's.
+
+    Examples
+    --------
+    >>> import mistique, numpy as np, tempfile
+    >>> from sklearn.linear_model import Ridge
+    >>> from mistique.sklearn import Pipeline
+    >>> store = mistique.open(tempfile.mkdtemp() + "/s.mistique")
+    >>> pipe = Pipeline([("ridge", Ridge())]).set_capture(store, model="demo/ridge")
+    >>> _ = pipe.fit(np.array([[0.0], [3.0], [1.0], [9.0]]), np.arange(4.0))
+    >>> answer = mistique.knn(store, "demo/ridge@1/train/input", row=0, k=2)
+    >>> answer.rows, answer.values
+    (array([2, 1]), array([1., 3.]))
+    >>> mistique.knn(store, "demo/ridge@1/train/input", example=[8.0], k=1).rows
+    array([3])
+    """
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+        raise QueryError(f"k: expected a number of rows, at least 1, got {k!r}")
+    if distance not in DISTANCES:
+        raise QueryError(f"distance: expected one of {', '.join(DISTANCES)}, got {distance!r}")
+    if sum(given is not None for given in (row, position, example)) != 1:
+        raise QueryError("give one of row= (a label), position= (a number) or example= (a new row of input)")
+    capture, node = store.catalog.find(key)
+    chosen, left_out = number_columns(node, columns, unit)
+    at, label, plan = None, None, None
+    if example is not None:
+        values = run_on(store, capture, node, example, columns=chosen)
+        query_error = node.recompute_difference or 0.0
+    else:
+        given = position if row is None else row
+        at = one_row(store, capture, node.n_rows, given, is_label=row is not None)
+        label = labels_of(store, capture, node.n_rows, np.array([at]))[0]
+        values, plan = execute(store, capture, node, rows=np.array([at]), columns=chosen, exact=exact)
+        query_error = plan.max_abs_error or 0.0
+    query = numbers_of(values).reshape(-1).astype(np.float64)
+    _check_complete(query, values)
+    portions = Portions(store, capture, node, columns=chosen, exact=exact)
+    nearest = _Nearest(k)
+    for rows, numbers in portions:
+        nearest.add(rows.start, numbers.reshape(len(numbers), -1), query, distance, without=at)
+    sizes = np.append(nearest.sizes, np.sqrt(query @ query))
+    return Neighbours(
+        portions.plan().key,
+        nearest.distances,
+        labels_of(store, capture, node.n_rows, nearest.positions),
+        (f"{distance} distance",),
+        distance_error(
+            distance,
+            n_columns=len(query),
+            row_error=portions.max_abs_error,
+            query_error=query_error,
+            sizes=sizes,
+        ),
+        portions.plan(),
+        nearest.positions,
+        label,
+        at,
+        distance,
+        plan,
+        tuple(left_out),
+        _store=store,
+        _columns=chosen,
+    )
+
+
+class _Nearest:
+    """The nearest rows of those seen so far."""
+
+    def __init__(self, k: int) -> None:
+        self._k = k
+        self.positions = np.empty(0, np.int64)
+        self.distances = self.sizes = np.empty(0)
+
+    def add(self, start: int, rows: np.ndarray, query: np.ndarray, distance: str, *, without: int | None) -> None:
+        """Take the rows from `start` on, and keep the `k` nearest, without the one that is asked about."""
+        found = distances_to(rows, query, distance)
+        near = np.argsort(found, kind="stable")[: self._k + 1]  # NaN last, ties in order
+        near = near[near + start != without][: self._k]
+        # Norms are needed for the bound of the cosine alone.
+        norms = np.linalg.norm(rows[near].astype(np.float64), axis=1) if distance == "cosine" else np.zeros(len(near))
+        positions = np.concatenate([self.positions, near + start])
+        distances = np.concatenate([self.distances, found[near]])
+        sizes = np.concatenate([self.sizes, norms])
+        kept = np.lexsort((positions, distances))[: self._k]
+        self.positions, self.distances, self.sizes = positions[kept], distances[kept], sizes[kept]
+
+
+def _check_complete(query: np.ndarray, values: Values) -> None:
+    missing = np.isnan(query)
+    if not missing.any():
+        return
+    if isinstance(values.parts, list):
+        names = [name for name, is_missing in zip(values.names(), missing, strict=True) if is_missing]
+        raise QueryError(f"the row has no value in {', '.join(names[:6])}: choose other columns with columns=")
+    raise QueryError(f"the row has {int(missing.sum())} values that are NaN: choose other units with unit=")

@@ -1,0 +1,123 @@
+"""Whatever road answers a random question of a network gives what the network gave, within the bound it states."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import mistique.keras
+from mistique.errors import NoPlanError
+from mistique.storage.usage import Demand
+from mistique.store import Store
+from tests.roads import by_every_road
+
+N_ROWS, BATCH = 2500, 100
+LAYERS = ["conv", "pool", "left", "right", "joined", "drop", "prediction"]
+
+
+@pytest.fixture(scope="module")
+def net() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6, 6, 1))
+    x = keras.layers.Conv2D(4, 3, activation="relu", name="conv")(inputs)
+    x = keras.layers.MaxPooling2D(name="pool")(x)
+    flat = keras.layers.Flatten(name="flat")(x)
+    left = keras.layers.Dense(8, activation="relu", name="left")(flat)
+    right = keras.layers.Dense(8, activation="tanh", name="right")(flat)
+    x = keras.layers.Concatenate(name="joined")([left, right])
+    x = keras.layers.Dropout(0.5, name="drop")(x)
+    return keras.Model(inputs, keras.layers.Dense(3, name="score")(x))
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(N_ROWS, 6, 6, 1)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def captured(net: keras.Model, images: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = mistique.open(tmp_path_factory.mktemp("roads") / "s.mistique", gamma_min=0.0)
+    for codec, keep in (("raw", "all"), ("raw", "none"), ("auto", "all"), ("auto", "none")):
+        dataset = f"{codec}-{keep}"
+        mistique.keras.capture(
+            net, images, store=store, model="net", dataset=dataset, codec=codec, keep=keep, batch_size=BATCH
+        )
+    return store
+
+
+@pytest.fixture(scope="module")
+def expected(captured: Store) -> dict[str, np.ndarray]:
+    """What was captured bit for bit; that this is what Keras gives is the business of test_capture."""
+    return {name: mistique.get(captured, f"net@1/raw-all/{name}", exact=True).values for name in LAYERS}
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_every_road_gives_what_was_captured_within_its_bound(
+    captured: Store, expected: dict[str, np.ndarray], data: st.DataObject
+) -> None:
+    name = data.draw(st.sampled_from(LAYERS))
+    dataset = data.draw(st.sampled_from(["raw-all", "raw-none", "auto-all", "auto-none"]))
+    n_rows = data.draw(st.sampled_from([1, 150, N_ROWS]))
+    first = data.draw(st.integers(0, N_ROWS - n_rows))
+    rows, exact = np.arange(first, first + n_rows), data.draw(st.booleans())
+    wanted = expected[name][rows]
+    found = list(by_every_road(captured, f"net@1/{dataset}/{name}", rows=rows, exact=exact))
+    for values, plan in found:
+        assert np.abs(values - wanted).max() <= (plan.max_abs_error or 0.0), plan.chosen.road
+        assert plan.max_abs_error == 0.0 or not exact
+    assert found
+
+
+def test_blocks_that_were_asked_for_are_stored_and_the_rest_is_recomputed(
+    captured: Store, expected: dict[str, np.ndarray]
+) -> None:
+    key = "net@1/raw-none/left"
+    capture, node = captured.catalog.find(key)
+    captured.catalog.drop(capture, node.name)
+    captured.worth._demands[capture.id, node.name] = Demand(100, 1e6)
+    (_, plan) = next(iter(by_every_road(captured, key, rows=np.arange(1030, 1060))))
+    assert plan.stored.startswith("stored 1024 rows of left")
+    roads = {}
+    for values, plan in by_every_road(captured, key, rows=np.arange(900, 1100)):
+        roads[plan.chosen.road] = values
+    assert any(road.startswith("read 76 rows, recompute") for road in roads)
+    assert "recompute" in roads
+    for values in roads.values():
+        assert np.array_equal(values, expected["left"][900:1100])
+    # The other blocks were stored on the way.
+    reader = mistique.open(captured.uri, mode="r")
+    assert mistique.explain(reader, key, rows=slice(0, 2048)).candidates[0].is_possible
+    assert np.array_equal(mistique.get(reader, key, exact=True).values, expected["left"])
+
+
+def test_a_branch_is_recomputed_from_the_cheapest_cut(captured: Store, expected: dict[str, np.ndarray]) -> None:
+    for name in ("joined", "flat"):
+        captured.drop(f"net@1/raw-all/{name}")
+    roads = {plan.chosen.road: values for values, plan in by_every_road(captured, "net@1/raw-all/joined")}
+    assert any("from" in road for road in roads)
+    assert "recompute" in roads
+    for values in roads.values():
+        assert np.array_equal(values, expected["joined"])
+
+
+def test_dropout_in_training_mode_is_never_recomputed(store: Store, images: np.ndarray) -> None:
+    class Noisy(keras.layers.Layer):
+        def call(self, x: object) -> object:
+            return x + keras.random.normal(keras.ops.shape(x))  # type: ignore[operator]
+
+    net = keras.Sequential([keras.Input((6, 6, 1)), Noisy(name="noisy"), keras.layers.Flatten(name="flat")])
+    mistique.keras.capture(net, images[:50], store=store, model="n", dataset="d", keep="none")
+    plan = mistique.explain(store, "n@1/d/noisy")
+    assert [c.is_possible for c in plan.candidates if c.runs_model] == [False]
+    assert "random numbers" in plan.candidates[-1].reason
+    store.drop("n@1/d/noisy")
+    with pytest.raises(NoPlanError, match="random numbers"):
+        mistique.get(store, "n@1/d/noisy")

@@ -1,0 +1,107 @@
+"""A fault at each storage operation in turn: afterwards nothing is lost, nothing is half shown, nothing dangles."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mistique
+from mistique.errors import CaptureWarning, MistiqueError
+from mistique.storage.artifacts import Artifact
+from mistique.store import Store
+from tests.capturing import capturing, put, put_layer
+from tests.storage.faults import failing
+from tests.storage.invariants import assert_answers, assert_whole
+
+# In turn means all of them: MISTIQUE_ALL_FAULTS=1. Otherwise every so many, another one for each kind of work.
+STEP = 1 if os.environ.get("MISTIQUE_ALL_FAULTS") else 29
+RNG = np.random.default_rng(0)
+TABLE, LAYER = RNG.normal(size=(500, 2)), RNG.normal(size=(500, 70)).astype(np.float32)
+NAMES = {"lab/new": {"table", "layer"}}
+KEPT = {"lab/table@1/train/stage": TABLE, "lab/layer@1/train/layer": LAYER}
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("faults") / "s.mistique"
+    with mistique.open(path) as store:
+        put(store, TABLE, model="lab/table")
+        put_layer(store, LAYER, model="lab/layer")
+        put(store, TABLE + 1, model="lab/dropped")
+        put_layer(store, LAYER + 1, model="lab/dropped")
+        store.drop("lab/dropped@1/train/stage")
+    return path
+
+
+def capture(store: Store) -> None:
+    with capturing(store, model="lab/new", on_error="warn") as captured:
+        captured.add("table", np.concatenate([TABLE[:, :1], TABLE[:, :1] * 3], axis=1))
+        captured.append("layer", LAYER * 3)
+        captured.keep_model(Artifact("pickle", b"model" * 10))
+    if captured.committed:
+        assert_answers(store, {f"{captured.committed}/train/layer": LAYER * 3})
+
+
+def drop(store: Store) -> None:
+    store.drop("lab/dropped@2/train/layer")
+
+
+def compact(store: Store) -> None:
+    store.compact(grace_seconds=0)
+
+
+def collect(store: Store) -> None:
+    store.gc(grace_seconds=0)
+
+
+def repair(store: Store) -> None:
+    store.check(repair=True)
+
+
+WORK = [capture, drop, compact, collect, repair]
+KINDS = {"before": {}, "after": {"is_after": True}, "from then on": {"is_lasting": True}}
+
+
+def run(work: Callable[[Store], None], path: Path, **faults: object) -> list[str]:
+    """Do some work with faults; the names of the operations of it. Only errors and warnings of ours may come out."""
+    store = mistique.open(path)
+    store.catalog.captures()
+    with failing(**faults) as found, warnings.catch_warnings(record=True) as caught:  # type: ignore[arg-type]
+        warnings.simplefilter("always")
+        with suppress(MistiqueError):
+            work(store)
+    assert [warning.category for warning in caught] in ([], [CaptureWarning]), [str(w.message) for w in caught]
+    return found.names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("work", WORK)
+def test_a_fault_at_any_operation_loses_nothing(
+    filled: Path, tmp_path: Path, work: Callable[[Store], None], kind: str
+) -> None:
+    source = filled
+    if work is repair:
+        source = Path(shutil.copytree(filled, tmp_path / "damaged"))
+        with mistique.open(source, mode="r") as store:
+            name, _ = store.catalog.find("lab/dropped@2/train/layer")
+            segment = store.catalog.references(name)["layer"].segments[0].id
+        shutil.rmtree(source / "segments" / segment)
+    names = run(work, Path(shutil.copytree(source, tmp_path / "counted")))
+    assert len(names) > 3
+    first = list(KINDS).index(kind) + WORK.index(work)
+    for at in range(1 + first % min(STEP, len(names)), len(names) + 1, STEP):
+        path = Path(shutil.copytree(source, tmp_path / f"at-{at}"))
+        run(work, path, at=at, **KINDS[kind])
+        if work is repair:
+            with mistique.open(path) as store:
+                store.check(repair=True)
+        assert_whole(path, KEPT, NAMES)
+        shutil.rmtree(path)
