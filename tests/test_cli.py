@@ -93,6 +93,17 @@ def test_compact_says_in_one_line_what_it_did(store: Store) -> None:
     assert mistique.get(store, "lab/2@1/train/stage").values[0] == 2
 
 
+def test_report_writes_one_file_and_says_where(filled: Store, tmp_path: Path) -> None:
+    done = run("report", filled.uri, "homes/a model with quite a long name", "-o", "r.html", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("r.html: ")
+    assert "sqft_living" not in done.stderr
+    assert (tmp_path / "r.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    missing = run("report", filled.uri, "homes/nothing", cwd=tmp_path)
+    assert (missing.returncode, "no model 'homes/nothing'" in missing.stderr) == (1, True)
+    assert not (tmp_path / "report.html").exists()
+
+
 @pytest.mark.parametrize("command", ["ls", "compact"])
 def test_a_command_on_a_missing_store_makes_nothing(tmp_path: Path, command: str) -> None:
     assert run(command, str(tmp_path / "nothing")).returncode == 1
@@ -115,6 +126,22 @@ def test_demo_answers_six_questions_and_saves_pictures_that_are_not_blank(tmp_pa
     for picture in pictures:
         assert picture.name in done.stdout
         assert np.asarray(Image.open(picture).convert("L")).std() > 10
+
+
+def test_export_import_and_the_history_go_through_the_command_line(store: Store, tmp_path: Path) -> None:
+    values = np.arange(6.0, dtype=np.float32).reshape(3, 2)
+    np.save(tmp_path / "in.npy", values)
+    for command in (
+        ["import", store.uri, "torch/net@new/valid/head", str(tmp_path / "in.npy")],
+        ["note", store.uri, "torch/net@1", "by hand"],
+        ["export", store.uri, "torch/net@1/valid/head", str(tmp_path / "out.npy")],
+    ):
+        done = run(*command)
+        assert done.returncode == 0, done.stderr
+    assert np.load(tmp_path / "out.npy").shape == values.shape
+    told = run("log", store.uri).stdout
+    assert "torch/net@1" in told
+    assert "note: by hand" in told
 
 
 def test_check_says_what_is_damaged_and_repair_drops_it(filled: Store) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -121,6 +122,35 @@ def show(uri: _Uri, key: Annotated[str, typer.Argument(help="project/model@versi
 
 
 @app.command()
+def report(
+    uri: _Uri,
+    model: Annotated[str, typer.Argument(help="project/model, the newest run, or project/model@version")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("report.html"),
+    dataset: Annotated[str | None, typer.Option(help="The dataset to diagnose: valid, test, or the newest.")] = None,
+    against: Annotated[str | None, typer.Option(help="The dataset to hold it against: train, or another.")] = None,
+) -> None:
+    """Write a whole diagnosis of a model as one HTML file: errors, drift, units, training."""
+    try:
+        import_module("matplotlib").use("Agg")
+        from mistique.report import write_report
+    except ImportError as error:
+        typer.echo(f'mistique: a report needs matplotlib: pip install "mistique[plots]" ({error})', err=True)
+        raise typer.Exit(1) from None
+    with _one_line_errors(), _open(uri, mode="r") as store:
+        console = Console(stderr=True)
+        with console.status("reading the store") as status:
+            path = write_report(
+                store,
+                model,
+                path=output,
+                dataset=dataset,
+                against=against,
+                on_section=lambda title: status.update(title),
+            )
+        typer.echo(f"{path}: {path.stat().st_size / 1e6:.2g} MB")
+
+
+@app.command()
 def log(
     uri: _Uri, model: Annotated[str | None, typer.Argument(help="One model; all of them when left out.")] = None
 ) -> None:
@@ -183,6 +213,31 @@ def delete(
     """Delete a version; what others share with it stays, the rest goes when the store is compacted."""
     with _one_line_errors(), _open(uri, mode="a") as store:
         store.delete(version, dataset=dataset)
+
+
+@app.command()
+def export(
+    uri: _Uri,
+    key: Annotated[str, typer.Argument(help="project/model@version/dataset/intermediate")],
+    path: Annotated[Path, typer.Argument(help="Ends in .parquet, .npy, .nc or .zarr.")],
+) -> None:
+    """Write an intermediate to a file that other tools read."""
+    with _one_line_errors(), _open(uri, mode="r") as store:
+        typer.echo(str(mistique.export(store, key, path=path)))
+
+
+@app.command("import")
+def import_(
+    uri: _Uri,
+    key: Annotated[str, typer.Argument(help="project/model@new/dataset/intermediate; of an .npz without the last.")],
+    path: Annotated[Path, typer.Argument(help="Ends in .npy, .npz or .parquet; a row for each example.")],
+) -> None:
+    """Put activations that were made elsewhere into a store; @new makes a version, @2 adds to one."""
+    with _one_line_errors(), mistique.open(uri, key=_key.get()) as store:
+        asked = mistique.Key.parse(key if key[key.find("@") :].count("/") > 1 else f"{key}/*")
+        facts = {"model": asked.model, "dataset": asked.dataset, "version": asked.version}
+        name = None if asked.intermediate == "*" else asked.intermediate
+        typer.echo(mistique.add(store, path, name=name, **facts))
 
 
 @app.command()

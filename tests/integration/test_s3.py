@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,50 +12,21 @@ import mistique
 from mistique.errors import StoreNotFoundError
 from mistique.queries.listing import listing
 from tests.capturing import put, put_layer
+from tests.integration.loopback import BUCKET, config_for, s3_server
 
 pytest.importorskip("moto.server", reason="moto[server] is not installed")
 pytestmark = pytest.mark.slow
-BUCKET = "models"
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """The address of an S3 server with one empty bucket; the usual environment has its credentials."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", address.partition(":")[2]]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (
-            ("AWS_ACCESS_KEY_ID", "test"),
-            ("AWS_SECRET_ACCESS_KEY", "test"),
-            ("AWS_EC2_METADATA_DISABLED", "true"),
-        ):
-            patch.setenv(name, value)
-        try:
-            for _ in range(300):
-                try:
-                    request = urllib.request.Request(f"http://{address}/{BUCKET}", method="PUT")
-                    urllib.request.urlopen(request, timeout=5).close()
-                    break
-                except (urllib.error.URLError, ConnectionError):
-                    assert process.poll() is None, "the server stopped"
-                    time.sleep(0.1)
-            yield address
-        finally:
-            process.terminate()
-            process.wait()
+    with s3_server() as address:
+        yield address
 
 
 @pytest.fixture
 def config(server: str) -> dict[str, str]:
-    return {
-        "vfs.s3.endpoint_override": server,
-        "vfs.s3.scheme": "http",
-        "vfs.s3.use_virtual_addressing": "false",
-        "vfs.s3.region": "us-east-1",
-    }
+    return config_for(server)
 
 
 def test_captured_asked_and_listed_in_an_object_store(config: dict[str, str]) -> None:

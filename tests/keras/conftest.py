@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import keras
@@ -13,6 +14,20 @@ from mistique.planner.execute import execute
 
 if TYPE_CHECKING:
     from mistique.store import Store
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What means TensorFlow itself is not asked of another backend."""
+    if keras.backend.backend() != "tensorflow":
+        for item in items:
+            if item.get_closest_marker("tensorflow"):
+                item.add_marker(pytest.mark.skip(reason="TensorFlow itself is meant"))
+
+
+@pytest.fixture
+def tf() -> ModuleType:
+    """TensorFlow, whose data sets every backend takes."""
+    return pytest.importorskip("tensorflow")
 
 
 @pytest.fixture(autouse=True)

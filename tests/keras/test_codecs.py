@@ -14,6 +14,9 @@ import mistique.keras
 from mistique.codecs import Codec, KBit, LowPrecision, Pool, Power, Raw, Threshold, within
 from mistique.store import Store
 
+# On other backends what a layer costs to recompute, and so the road taken, is a graph's.
+pytestmark = pytest.mark.tensorflow
+
 LAYERS = ("conv1", "conv2", "dense")
 # Codec, and the largest share of the exact bytes of the layers that it may take.
 CODECS = [

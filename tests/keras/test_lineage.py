@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import mistique.keras
 from mistique.ingest.capture import Capture
@@ -311,7 +311,7 @@ def test_python_that_decides_by_values_has_no_lineage(store: Store, rows: np.nda
 
 
 def test_a_dataset_is_read_again_but_what_is_held_is_not_run(
-    store: Store, images: np.ndarray, ran: list[set[str]], taken_over: list[str]
+    store: Store, images: np.ndarray, ran: list[set[str]], taken_over: list[str], tf: ModuleType
 ) -> None:
     net, y = forked(), np.arange(30) % 3
     rows_of = tf.data.Dataset.from_tensor_slices((images, y)).batch(7)

@@ -24,6 +24,9 @@ from mistique.planner.measured import Took
 if TYPE_CHECKING:
     from mistique.store import Store
 
+# Only its passes are traced.
+pytestmark = pytest.mark.tensorflow
+
 layers = keras.layers
 Stored = Callable[[str], np.ndarray]
 

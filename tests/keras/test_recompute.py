@@ -171,6 +171,7 @@ def test_a_layer_that_draws_from_its_own_seed_is_bit_equal_in_any_block(
     assert np.array_equal(found, stored("m@1/d/draw")[10:20])
 
 
+@pytest.mark.tensorflow  # JAX refuses such a layer itself
 def test_a_layer_that_draws_without_a_seed_is_stored_and_says_why(store: Store, rows: np.ndarray) -> None:
     class Unseeded(keras.layers.Layer):
         def call(self, inputs: object) -> object:
@@ -236,7 +237,7 @@ def test_what_this_user_signed_or_trusts_is_loaded(tmp_path: Path) -> None:
 
 def test_a_strangers_ordinary_network_loads_without_trust(branched: keras.Model, rows: np.ndarray) -> None:
     loaded = recomputer.load(artifact_of(branched), model="m", trust=False)
-    assert np.array_equal(loaded(rows).numpy(), branched(rows).numpy())
+    assert np.array_equal(np.asarray(loaded(rows)), np.asarray(branched(rows)))
 
 
 def test_a_custom_layer_is_named(rows: np.ndarray) -> None:

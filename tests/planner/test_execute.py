@@ -71,3 +71,19 @@ def test_no_calibration_where_there_is_nothing_to_choose(store: Store) -> None:
     key = put(store, np.arange(100.0))
     plan = mistique.explain(store, key)
     assert "no read measured yet: a first guess" in repr(plan)
+
+
+def test_a_plan_says_afterwards_what_it_really_took_and_read(store: Store) -> None:
+    key = put(store, np.arange(100.0))
+    before = mistique.explain(store, key)
+    assert before.to_dict()["took"] is None
+    assert "measured: " not in repr(before)
+    plan = mistique.explain(mistique.get(store, key))
+    said = plan.to_dict()
+    assert said["took"] == {"read": plan.took["read"]}  # type: ignore[index]
+    assert said["bytes"] == plan.candidates[0].predicted_nbytes
+    assert plan.seconds is not None
+    assert plan.seconds >= plan.took["read"] > 0  # type: ignore[index]
+    for text in (repr(plan), plan._repr_html_()):
+        assert "measured: " in text
+        assert " read" in text

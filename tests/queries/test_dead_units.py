@@ -71,6 +71,12 @@ def test_a_key_names_layers_and_epochs(store: Store, key: str, expected: list[st
     assert [f"{capture.number}/{capture.dataset}/{node.name}" for capture, node in found] == expected
 
 
+def test_a_tag_is_a_version(store: Store) -> None:
+    epochs_of_two_runs(store)
+    store.tag("lab/net@1.2", "best")
+    assert {capture.number for capture, _ in find_all(store, "lab/net@best/valid")} == {"1.2"}
+
+
 def test_a_run_is_every_layer_of_every_epoch_and_no_input(store: Store) -> None:
     epochs_of_two_runs(store)
     answer = mistique.dead_units(store, "lab/net@1")

@@ -55,6 +55,8 @@ class MistiqueCallback(keras.callbacks.Callback):
         Rows of one forward pass.
     row_labels : ndarray or Index, optional
         None: the index of a DataFrame, otherwise rows are numbered from 0.
+    weights, gradients : bool, default False
+        Also store every weight, and the gradient of each row's loss with respect to each layer, as in `capture`.
     on_error : {"warn", "raise"}, default "warn"
         A capture that fails warns once in a ``fit``, and the training goes on; or it raises.
 
@@ -104,6 +106,8 @@ class MistiqueCallback(keras.callbacks.Callback):
         keep: str = "all",
         batch_size: int = 256,
         row_labels: Any = None,
+        weights: bool = False,
+        gradients: bool = False,
         on_error: str = "warn",
     ) -> None:
         super().__init__()
@@ -111,7 +115,7 @@ class MistiqueCallback(keras.callbacks.Callback):
             raise CaptureError(f"every: expected at least 1, got {every}")
         if on_error not in ("warn", "raise"):
             raise CaptureError(f'on_error: expected "warn" or "raise", got {on_error!r}')
-        self._request = Request(store, model, dataset, layers, codec, keep, on_error)
+        self._request = Request(store, model, dataset, layers, codec, keep, on_error, weights, gradients)
         self._x, self._y, self._batch_size, self._row_labels = x, y, batch_size, row_labels
         self._every, self._rows = every, Rows(n_rows, seed, stratify, steps)
         self._batches: Batches | None = None

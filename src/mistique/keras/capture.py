@@ -15,14 +15,19 @@ from mistique.ingest.capture import KEEP
 from mistique.keras.batches import Batches
 from mistique.keras.choice import Choice, Layers
 from mistique.keras.filing import Filing
+from mistique.keras.gradients import check_gradients
 from mistique.keras.network import Network
 from mistique.keras.rows import Rows
 from mistique.keras.tracing import PASS
 from mistique.keras.versions import WEIGHTS, has_versions, remember, same_version, weights_digest
+from mistique.keras.weights import DATASET, named_weights
 
 if TYPE_CHECKING:
     from mistique.ingest.capture import Capture
     from mistique.store import Store
+
+# A version's environment says under it how the layers ran: dropout off, batch normalization by its moving averages.
+_MODE = "keras_mode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,8 @@ class Request:
     codec: str | Codec | Policy = "auto"
     keep: str = "all"
     on_error: str = "raise"
+    has_weights: bool = False
+    has_gradients: bool = False
 
     def __post_init__(self) -> None:
         if self.keep not in KEEP:
@@ -60,6 +67,8 @@ def capture(
     keep: str = "all",
     batch_size: int = 256,
     row_labels: Any = None,
+    weights: bool = False,
+    gradients: bool = False,
     on_error: str = "raise",
 ) -> str | None:
     """The version, ``"fashion/cnn@2.3"``, under which a network's layers over a data set are now stored.
@@ -102,6 +111,11 @@ def capture(
         Rows of one forward pass. The outputs of all layers for so many rows are held in memory.
     row_labels : ndarray or Index, optional
         None: the index of a DataFrame, otherwise rows are numbered from 0.
+    weights : bool, default False
+        Also store every weight, exactly, as a data set of one row: ``model@version/weights/conv1/kernel``.
+    gradients : bool, default False
+        Also store the gradient of each row's loss with respect to the input and each layer, exactly:
+        ``model@version/dataset/conv1/gradient``. It needs `y`, a compiled loss and TensorFlow, and another pass.
     on_error : {"raise", "warn"}, default "raise"
 
     Returns
@@ -140,7 +154,7 @@ def capture(
     """
     if not isinstance(net, keras.Model):
         raise CaptureError(f"expected a keras.Model, got {type(net).__module__}.{type(net).__qualname__}")
-    request = Request(store, model, dataset, layers, codec, keep, on_error)
+    request = Request(store, model, dataset, layers, codec, keep, on_error, weights, gradients)
     batches = Batches(x, y, batch_size, row_labels, Rows(n_rows, seed, stratify, steps))
     last = None
     if net.built and has_versions(net, store, model):
@@ -162,6 +176,8 @@ def capture_net(
     reading = iter(batches)
     first = next(reading)
     network.prepare(first, batches.batch_rows)
+    if request.has_gradients:
+        check_gradients(network.net, first)
     weights = weights_digest(network.net)
     taken = request.store.capture(
         model=request.model,
@@ -172,11 +188,12 @@ def capture_net(
         batch_rows=batches.batch_rows,
         codec=request.codec,
         on_error=request.on_error,
-        environment={**environment(), PASS: network.kind, WEIGHTS: weights},
+        environment={**environment(), PASS: network.kind, WEIGHTS: weights, _MODE: "inference"},
     )
     try:
         with taken:
-            Filing(network, taken, keep=KEEP[request.keep]).take_all(batches, first, reading)
+            filing = Filing(network, taken, keep=KEEP[request.keep], has_gradients=request.has_gradients)
+            filing.take_all(batches, first, reading)
     finally:
         network.release()
     if taken.committed is not None:
@@ -189,7 +206,26 @@ def capture_net(
             weights=weights,
             dataset=request.dataset,
         )
+        if request.has_weights:
+            _capture_weights(network.net, request, run_id=taken.run_id, epoch=epoch)
     return taken
+
+
+def _capture_weights(net: keras.Model, request: Request, *, run_id: str, epoch: int | None) -> None:
+    with request.store.capture(
+        model=request.model,
+        dataset=DATASET,
+        framework="keras",
+        run_id=run_id,
+        epoch=epoch,
+        on_error=request.on_error,
+        environment=environment(),
+    ) as taken:
+        note = "a weight is always stored"
+        taken.skip_model(note)
+        for name, detail, values in named_weights(net):
+            facts = {"role": "weight", "parents": (), "detail": detail}
+            taken.append(name, values[None], recompute_difference=None, recompute_note=note, **facts)
 
 
 def environment() -> dict[str, str]:

@@ -13,6 +13,7 @@ import numpy as np
 from mistique.errors import CaptureWarning
 from mistique.keras.artifact import artifact_of
 from mistique.keras.batches import Batch, Batches
+from mistique.keras.gradients import GRADIENT, batch_gradients, gradient_name
 from mistique.keras.inputs import said
 from mistique.keras.network import Network
 from mistique.keras.origins import Output
@@ -39,10 +40,13 @@ class Filing:
     taken : Capture
     keep : bool or "auto"
         False: layers are declared only, if they can be recomputed. "auto": those that pay are stored.
+    has_gradients : bool
+        Also file the gradient of each row's loss with respect to each output.
     """
 
-    def __init__(self, network: Network, taken: Capture, *, keep: bool | str) -> None:
+    def __init__(self, network: Network, taken: Capture, *, keep: bool | str, has_gradients: bool = False) -> None:
         self._network, self._taken, self._keep = network, taken, keep
+        self._has_gradients = has_gradients
         self._names = [output.names[0] for output in network.outputs]
         self._n_rows = 0
         self._recompute: dict[str, Any] = {"recompute_difference": 0.0, "recompute_note": ""}
@@ -63,7 +67,7 @@ class Filing:
             if name in targets and _is_text(leaf):
                 self._add_text(name, batches, role=TARGET, parents=(), lineage=targets.pop(name))
         new = [output for output in new if not _is_text(output.tensor)]
-        if new or targets or batches.must_be_read:
+        if new or targets or batches.must_be_read or self._has_gradients:
             for batch in chain([first], rest):
                 self._append(batch, new, targets)
         if not content:
@@ -143,9 +147,16 @@ class Filing:
             # A layer that some batches do not call has too few rows, which the commit says.
             if given is not None:
                 self._taken.append(name, given)
+        if self._has_gradients:
+            self._append_gradients(batch)
         for name, given in named_leaves(TARGET, batch.targets) if targets else []:
             if name in targets:
                 self._taken.append(name, given, role=TARGET, parents=(), lineage=targets[name])
+
+    def _append_gradients(self, batch: Batch) -> None:
+        facts = {"role": GRADIENT, "parents": (), "recompute_difference": None}
+        for name, given in batch_gradients(self._network.net, batch, self._names).items():
+            self._taken.append(gradient_name(name), given, recompute_note="a gradient is always stored", **facts)
 
     def _facts(self, output: Output) -> dict[str, Any]:
         parents = None

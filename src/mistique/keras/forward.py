@@ -191,7 +191,7 @@ class _Hooks:
         """What a layer is filed under within its parent, and its own name, both as parts of a path."""
         key = (id(parent), id(layer))
         if key not in self._names:
-            name = _attribute_of(parent, layer) or layer.name
+            name = name_within(parent, layer)
             self._names[key] = (self._part(name), self._part(layer.name))
         return self._names[key]
 
@@ -202,6 +202,11 @@ class _Hooks:
 
 def _is_symbol(value: Any) -> bool:
     return isinstance(value, keras.KerasTensor)
+
+
+def name_within(parent: Any, layer: Any) -> str:
+    """What a layer is filed under within its parent."""
+    return _attribute_of(parent, layer) or str(layer.name)
 
 
 def _attribute_of(parent: Any, layer: Any) -> str | None:

@@ -20,10 +20,10 @@ from mistique.keras.inputs import check_inputs, described, said
 from mistique.keras.lineage import Lineages, fingerprint, is_open_code
 from mistique.keras.origins import Output
 from mistique.keras.recorder import MASK, Recording, record_batch
-from mistique.keras.tensors import as_tensors, as_view
+from mistique.keras.tensors import as_tensors, as_view, named_leaves
 from mistique.keras.tracing import EAGER, GRAPH, Traced, can_trace, isolate
 from mistique.keras.unchanged import Inference, unchanged_state
-from mistique.schema import PREDICTION
+from mistique.schema import INPUT, PREDICTION
 
 # What a model may raise when it is traced: anything that its code and TensorFlow raise.
 _UNTRACEABLE = (
@@ -171,23 +171,27 @@ class Network:
         values = self._values_of(recording, n_sample)
         self._sampled = {name: seconds[0] for name, seconds in self._eager_seconds.items()}
         self.seconds_per_row = dict(self._sampled)
-        self._take_layout(recording)
+        self._take_layout(recording, batch.inputs)
         if is_traceable and not self.inference.drew_unseeded and self._trace(batch, recording, values, n_sample):
             self.kind = GRAPH
         elif n_sample == batch.n_rows:
             self._waiting = batch, values
 
-    def _take_layout(self, recording: Recording) -> None:
+    def _take_layout(self, recording: Recording, inputs: Any) -> None:
         if not self._wanted.is_all:
             # Names from now on: the passes to come end with the last of them.
             self._wanted = Choice([output.names[0] for output in recording.outputs if output.role in _COMPUTED])
         self.without_rows = recording.without_rows
         # The layout outlives the batch; its values must not.
         rules = confirmed_derivations(recording.outputs)
-        self.outputs = [
-            replace(o, tensor=np.empty((0, *o.tensor.shape[1:]), o.values().dtype), derivation=rules.get(o.names[0]))
-            for o in recording.outputs
-        ]
+        # As they are given: a backend may cast them, JAX doubles to float32.
+        given = {name: leaf.dtype for name, leaf in named_leaves(INPUT, inputs)}
+        self.outputs = []
+        for output in recording.outputs:
+            name = output.names[0]
+            dtype = given[name] if output.role == "input" else output.values().dtype
+            layout = np.empty((0, *output.tensor.shape[1:]), dtype)
+            self.outputs.append(replace(output, tensor=layout, derivation=rules.get(name)))
 
     def _sample(self, inputs: Any, n_rows: int) -> Recording | None:
         """Some rows, run twice: the first run builds and warms up what the second finds ready."""

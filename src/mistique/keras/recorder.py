@@ -22,10 +22,20 @@ MASK = "mask"
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """The outputs of one batch, and the names of those that have no row for each row of the input."""
+    """What one batch gave.
+
+    Parameters
+    ----------
+    outputs : list of Output
+    without_rows : list of str
+        Names of those left out, as they have no row for each row of the input.
+    prediction : structure of tensors, optional
+        As the model gave it. None: the pass ended before.
+    """
 
     outputs: list[Output]
     without_rows: list[str]
+    prediction: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +87,7 @@ def record_batch(
     recorder.file_masks()
     # The prediction last, wherever it was computed: position -1 of a model's intermediates.
     outputs_in_order = sorted(recorder.outputs, key=lambda output: output.role == PREDICTION)
-    return Recording(outputs_in_order, recorder.without_rows)
+    return Recording(outputs_in_order, recorder.without_rows, outputs)
 
 
 class _Recorder:

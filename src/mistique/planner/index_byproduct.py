@@ -12,8 +12,8 @@ import numpy as np
 from mistique.errors import CaptureWarning, IndexTooLargeError, MistiqueError
 from mistique.planner.index_layout import float32_nbytes, keeps_maxima
 from mistique.planner.plan import INDEX, Plan, format_nbytes
+from mistique.planner.predict import read_seconds
 from mistique.planner.question import Question, distinct
-from mistique.planner.roads import read_seconds
 from mistique.schema import Index, Intermediate
 from mistique.storage.facts import Capture
 from mistique.storage.records import Order

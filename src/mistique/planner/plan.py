@@ -106,6 +106,9 @@ class Plan:
             "reason": self.reason,
             "seconds": self.seconds,
             "max_abs_error": self.max_abs_error,
+            "took": None if self.took is None else dict(self.took),
+            "bytes": self.read_nbytes,
+            "stored": self.stored,
             "candidates": [dict(zip(("road", "seconds", "bytes", "note"), row, strict=True)) for row in self._rows()],
         }
 
@@ -123,16 +126,28 @@ class Plan:
             lines.append(f"{cells}  {row[4]}".rstrip())
         lines.append(f"chosen: {self.reason}")
         if self.seconds is not None:
-            bound = f", {format_bound(self.max_abs_error)}" if self.max_abs_error else ""
-            lines.append(f"measured: {format_seconds(self.seconds)}{bound}")
+            lines.append(f"measured: {self._measured()}")
         return "\n".join(lines)
+
+    def _measured(self) -> str:
+        """What it really took, in parts, and what it gave."""
+        parts = [f"{name} {format_seconds(seconds)}" for name, seconds in (self.took or {}).items()]
+        total = format_seconds(self.seconds or 0.0)
+        notes = [f"{total} ({', '.join(parts)})" if parts else total]
+        if self.read_nbytes is not None:
+            notes.append(f"{format_nbytes(self.read_nbytes)} read")
+        if self.max_abs_error:
+            notes.append(format_bound(self.max_abs_error))
+        return "; ".join([*notes, *([self.stored] if self.stored else [])])
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{name}</th>" for name in ("", "road", "predicted", "bytes", "note"))
         body = "".join(
             "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in self._cells(c)) + "</tr>" for c in self.candidates
         )
-        return f"<p>{escape(self._title())}</p><table><tr>{head}</tr>{body}</table><p>{escape(str(self))}</p>"
+        said = [f"chosen: {self.reason}", *([f"measured: {self._measured()}"] if self.seconds is not None else [])]
+        foot = "".join(f"<p>{escape(line)}</p>" for line in said)
+        return f"<p>{escape(self._title())}</p><table><tr>{head}</tr>{body}</table>{foot}"
 
     def _title(self) -> str:
         return f"{self.key}: {self.n_rows} of {self.of_rows} rows, {self.n_columns} of {self.of_columns} columns"

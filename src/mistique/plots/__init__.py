@@ -16,6 +16,7 @@ from mistique.plots.images import draw_examples, draw_neighbours
 from mistique.plots.overlays import draw_drift
 from mistique.plots.rows import draw_row_diff
 from mistique.plots.stages import draw_trace
+from mistique.plots.unit_images import draw_units, png_of
 from mistique.queries import (
     Cka,
     ClassMeans,
@@ -34,7 +35,7 @@ from mistique.queries import (
 )
 from mistique.queries.answer import Plotted
 
-__all__ = ["plot"]
+__all__ = ["draw_units", "plot", "png_of"]
 
 _PICTURES: dict[type[Plotted], Callable[[Any, Any], Any]] = {
     TopK: draw_examples,

@@ -26,7 +26,7 @@ class Answer:
     key : str
         What was asked.
     values : ndarray
-        Rows along the first axis.
+        Rows along the first axis. A sparse matrix of more than 4,096 columns stays one.
     rows : ndarray of shape (n_rows,)
         Labels of the rows.
     columns : tuple of str
@@ -50,6 +50,8 @@ class Answer:
         """A pandas frame, rows labelled."""
         import pandas as pd
 
+        if hasattr(self.values, "toarray"):
+            return pd.DataFrame.sparse.from_spmatrix(self.values, self.rows, list(self.columns))
         table = self.values if self.values.ndim > 1 else self.values[:, None]
         return pd.DataFrame(table.reshape(len(table), -1), index=self.rows, columns=list(self.columns))
 
@@ -69,9 +71,10 @@ class Answer:
 
     def dimensions(self) -> tuple[tuple[str, ...], tuple[np.ndarray | None, ...]]:
         """Names of the dimensions of `values`, and the labels along each; None: they are numbered."""
-        names = self._dims[: self.values.ndim]
-        columns = np.array(self.columns, object) if self.values.ndim > 1 else None
-        return names, (self.rows, columns)[: self.values.ndim]
+        n_dims = self.values.ndim
+        names = (*self._dims, *(f"dimension_{i}" for i in range(2, n_dims)))[:n_dims]
+        columns = np.array(self.columns, object) if n_dims == 2 else None
+        return names, (self.rows, columns, *[None] * n_dims)[:n_dims]
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         """The frame for whatever reads Arrow: ``polars.DataFrame(answer)``, ``pyarrow.table(answer)``, DuckDB."""
@@ -94,7 +97,12 @@ class Answer:
         return ["row", *self.columns[:_SHOWN_COLUMNS]]
 
     def _body(self) -> list[list[str]]:
-        table = self.values.reshape(len(self.values), -1)
+        # A sparse matrix has no length.
+        values: Any = self.values
+        if hasattr(values, "toarray"):
+            table = values[:_SHOWN_ROWS, :_SHOWN_COLUMNS].toarray()
+        else:
+            table = values.reshape(len(values), -1)
         shown = zip(self.rows[:_SHOWN_ROWS], table[:_SHOWN_ROWS, :_SHOWN_COLUMNS], strict=True)
         return [[str(label), *map(format_value, row)] for label, row in shown]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mistique.errors import QueryError
-from mistique.queries.distances import distances_to
 from mistique.queries.portions import Portions
+from mistique.queries.row_distances import distances_to
 
 if TYPE_CHECKING:
     from mistique.store import Store

@@ -15,6 +15,7 @@ from mistique.queries.answer import Plotted, format_value
 from mistique.queries.patterns import find_dataset, is_dataset
 from mistique.queries.plans import joined_plan
 from mistique.queries.portions import Portions
+from mistique.queries.progress import tracked
 from mistique.queries.selection import select_columns
 from mistique.queries.significance import adjusted
 from mistique.queries.two_samples import distance
@@ -117,7 +118,7 @@ def drift(
     store : Store
     key, other : str or Key
         Two intermediates; or two datasets of a version, ``homes/ridge@1/train`` and ``homes/ridge@1/valid``, or of two:
-        then every stage that both have is compared, and the target.
+        then every stage that both have is compared, and the target; not what pools, flattens or drops out of another.
     columns : str, int or list of them, optional
         Of a table. Default: all.
     unit : int or list of int, optional
@@ -172,7 +173,7 @@ def drift(
     certain: list[tuple[float, float]] = []
     stages, names, plans = [], [], []
     samples: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    for first, second in pairs:
+    for first, second in tracked(pairs, "comparing stages", total=len(pairs)):
         left, right = (_samples(s, store, n, columns, unit, exact) for s, n in zip(sides, (first, second), strict=True))
         plans.extend([left[1], right[1]])
         if len(left[0]) == len(right[0]) == 1:  # a prediction, whatever it is called
@@ -233,11 +234,15 @@ def _pairs(
         (left, first), (right, second) = store.catalog.find(key), store.catalog.find(other)
         return (left, right), [(first, second)], []
     left, right = find_dataset(store, key), find_dataset(store, other)
-    shared = [name for name in left.intermediates if name in right.intermediates and name != ROW_LABEL]
+    both = [name for name in left.intermediates if name in right.intermediates and name != ROW_LABEL]
+    # A layer that pools or flattens another shows nothing that the other does not.
+    shared = [name for name in both if left.intermediates[name].derivation is None]
     if not shared:
         raise QueryError(f"{left.prefix} and {right.prefix} have no stage in common")
-    alone = [name for name in {**left.intermediates, **right.intermediates} if name not in shared and name != ROW_LABEL]
+    alone = [name for name in {**left.intermediates, **right.intermediates} if name not in both and name != ROW_LABEL]
     notes = [f"only one of them has {', '.join(alone)}"] if alone else []
+    derived = [name for name in both if name not in shared]
+    notes += [f"left out, as they follow from the layer before: {', '.join(derived)}"] if derived else []
     # The target is no stage: it comes last.
     shared.sort(key=lambda name: left.intermediates[name].role == "target")
     return (left, right), [(left.intermediates[name], right.intermediates[name]) for name in shared], notes

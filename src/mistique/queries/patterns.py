@@ -71,7 +71,7 @@ def find_all(store: Store, key: str | Key) -> list[tuple[Capture, Intermediate]]
         newest = {c.version.model: c.number.partition(".")[0] for c in named}
         of_version = [c for c in named if c.number.partition(".")[0] == newest[c.version.model]]
     else:
-        of_version = [c for c in named if _is_of_version(unquote(version), c.number)]
+        of_version = [c for c in named if _is_of_version(unquote(version), c)]
     if not of_version:
         known = [f"{c.version.model}@{c.number}" for c in named]
         raise IntermediateNotFoundError(what="version", name=f"{model}@{version}", known=known)
@@ -101,8 +101,9 @@ def _parts(key: str | Key) -> tuple[str, str, str, str] | None:
     return (model, version, dataset, intermediate) if model and version else None
 
 
-def _is_of_version(pattern: str, number: str) -> bool:
-    return _matches(pattern, number) or _matches(pattern, number.partition(".")[0])
+def _is_of_version(pattern: str, capture: Capture) -> bool:
+    names = (capture.number, capture.number.partition(".")[0], *capture.about.tags)
+    return any(_matches(pattern, name) for name in names)
 
 
 def _matches(pattern: str, name: str) -> bool:

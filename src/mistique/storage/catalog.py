@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from threading import RLock
 from time import sleep
@@ -209,6 +210,16 @@ class Catalog:
             if order not in self._translated:
                 self._translated[order] = self._moves.translate(self._raw_index(capture, name))
             return replace(index, references=self._translated[order])
+
+    def sound_indexes(self, capture: Capture) -> dict[str, Index]:
+        """The indexes of a capture, with their references, but for those whose record is damaged: others answer."""
+        found = {}
+        for name in capture.indexes:
+            with suppress(StoreError):
+                index = self.index(capture, name)
+                if index is not None:
+                    found[name] = index
+        return found
 
     def drop(self, capture: Capture, *names: str) -> None:
         """Forget where intermediates are stored; they can still be recomputed."""
