@@ -39,8 +39,8 @@ _Wanted = dict[int, list[tuple[int, int]]]
 # Cells of a span that are in memory at once, in columns of codes or of values.
 _CELLS_AT_ONCE = 32 * 1024 * 1024
 _FLUSH_NBYTES = 16 * 1024 * 1024
-# What a projection of the bytes may be off by before a build is given up.
-_SLACK = 1.05
+# A build is given up early where the units so far took so many times the share: the others may be sparser.
+_HOPELESS = 1.5
 
 
 class _NotCodedError(Exception):
@@ -130,7 +130,7 @@ class IndexBuilder:
                 done_nbytes += payload.nbytes
             done_cells += piece.n_cells
             if done_cells:  # what is far too large is not written to its end
-                self._check_nbytes(int(done_nbytes * n_cells / done_cells / _SLACK), max_share)
+                self._check_nbytes(int(done_nbytes * n_cells / done_cells / _HOPELESS), max_share)
             if writer.pending_nbytes > _FLUSH_NBYTES:
                 writer.flush()
 

@@ -19,7 +19,7 @@ SPAN_ROWS = 32_768
 # Where a chunk holds fewer units, reading one of them decodes little besides: only the largest of its positions are
 # worth keeping.
 _MIN_UNITS_OF_CHUNK = 4
-CODES, CELLS, BOUNDS, MAXIMA = "codes", "cells", "bounds", "maxima"
+CODES, CELLS, MAXIMA = "codes", "cells", "maxima"
 
 
 def index_kind(form: str) -> UnitKind:
