@@ -114,6 +114,22 @@ def test_demo_answers_six_questions_and_saves_pictures_that_are_not_blank(tmp_pa
         assert np.asarray(Image.open(picture).convert("L")).std() > 10
 
 
+def test_export_import_and_the_history_go_through_the_command_line(store: Store, tmp_path: Path) -> None:
+    values = np.arange(6.0, dtype=np.float32).reshape(3, 2)
+    np.save(tmp_path / "in.npy", values)
+    for command in (
+        ["import", store.uri, "torch/net@new/valid/head", str(tmp_path / "in.npy")],
+        ["note", store.uri, "torch/net@1", "by hand"],
+        ["export", store.uri, "torch/net@1/valid/head", str(tmp_path / "out.npy")],
+    ):
+        done = run(*command)
+        assert done.returncode == 0, done.stderr
+    assert np.load(tmp_path / "out.npy").shape == values.shape
+    told = run("log", store.uri).stdout
+    assert "torch/net@1" in told
+    assert "note: by hand" in told
+
+
 def test_check_says_what_is_damaged_and_repair_drops_it(filled: Store) -> None:
     whole = run("check", filled.uri)
     assert (whole.returncode, whole.stdout.splitlines()[0][:7]) == (0, "whole: ")

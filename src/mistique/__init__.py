@@ -11,6 +11,7 @@ from importlib.metadata import version as _version
 
 from mistique import errors
 from mistique.codecs import KBit, LowPrecision, Pool, Power, Raw, Threshold, within
+from mistique.interchange import add, export
 from mistique.queries import (
     cka,
     class_means,
@@ -46,6 +47,7 @@ __all__ = [
     "Store",
     "Threshold",
     "__version__",
+    "add",
     "cka",
     "class_means",
     "col_diff",
@@ -56,6 +58,7 @@ __all__ = [
     "epochs",
     "errors",
     "explain",
+    "export",
     "get",
     "knn",
     "netdissect",

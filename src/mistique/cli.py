@@ -195,6 +195,31 @@ def delete(
 
 
 @app.command()
+def export(
+    uri: _Uri,
+    key: Annotated[str, typer.Argument(help="project/model@version/dataset/intermediate")],
+    path: Annotated[Path, typer.Argument(help="Ends in .parquet, .npy, .nc or .zarr.")],
+) -> None:
+    """Write an intermediate to a file that other tools read."""
+    with _one_line_errors(), _open(uri, mode="r") as store:
+        typer.echo(str(mistique.export(store, key, path=path)))
+
+
+@app.command("import")
+def import_(
+    uri: _Uri,
+    key: Annotated[str, typer.Argument(help="project/model@new/dataset/intermediate; of an .npz without the last.")],
+    path: Annotated[Path, typer.Argument(help="Ends in .npy, .npz or .parquet; a row for each example.")],
+) -> None:
+    """Put activations that were made elsewhere into a store; @new makes a version, @2 adds to one."""
+    with _one_line_errors(), mistique.open(uri, key=_key.get()) as store:
+        asked = mistique.Key.parse(key if key[key.find("@") :].count("/") > 1 else f"{key}/*")
+        facts = {"model": asked.model, "dataset": asked.dataset, "version": asked.version}
+        name = None if asked.intermediate == "*" else asked.intermediate
+        typer.echo(mistique.add(store, path, name=name, **facts))
+
+
+@app.command()
 def explain(
     uri: _Uri,
     key: Annotated[str, typer.Argument(help="project/model@version/dataset/intermediate")],

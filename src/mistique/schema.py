@@ -27,6 +27,7 @@ ROW_BLOCK_CELLS = 4 * 1024 * 1024
 INPUT, TARGET, PREDICTION, ROW_LABEL = "input", "target", "prediction", "row_label"
 RESERVED_NAMES = (INPUT, TARGET, PREDICTION, ROW_LABEL)
 LATEST = "latest"
+SPARSE_ROWS = "sparse_rows"  # the container of sparse matrices that are stored row by row
 
 
 def escape(name: str) -> str:
@@ -236,7 +237,7 @@ class Intermediate:
         One for each column, or one for all.
     columns : tuple of str, optional
         Their names. None: they are numbered.
-    container : {"array", "matrix", "vector", "frame", "series", "sparse", "index"}
+    container : {"array", "matrix", "vector", "frame", "series", "polars", "sparse", "sparse_rows", "index"}
         What it came in. An array is the output of a layer and is cut into column groups; the others are tables.
     aliases : tuple of str
         Other names it answers to.
@@ -382,7 +383,7 @@ class Version:
     artifact : str, optional
         Digest of the kept model, its address in the store. None: it was not kept.
     artifact_note : str
-        Why it was not kept.
+        Why it was not kept, or what whoever runs it again should know.
     artifact_nbytes : int
         Of the kept model, before compression.
     load_seconds : float

@@ -140,12 +140,6 @@ def test_a_grid_search_captures_every_fit_and_finds_the_same(store: Store, homes
     assert len(store.catalog.captures()) == 2 * 3 + 1
 
 
-def test_a_grid_search_stores_what_the_scaler_gave_once_for_each_fold(store: Store, homes: pd.DataFrame) -> None:
-    GridSearchCV(ridge(store), {"ridge__alpha": [0.1, 1000.0]}, cv=3).fit(homes[COLUMNS], homes["price"])
-    added = [capture.intermediates["scale"].stored_nbytes for capture in store.catalog.captures()]
-    assert sum(nbytes > 0 for nbytes in added) == 4  # three folds and the refit
-
-
 def test_set_output_gives_frames_and_their_names_are_stored(store: Store, homes: pd.DataFrame) -> None:
     pipe = ridge(store).set_output(transform="pandas")
     pipe.fit(homes[COLUMNS], homes["price"])

@@ -7,7 +7,9 @@ from dataclasses import replace
 from mistique.codecs.codec import codec_from_config
 from mistique.codecs.pool import Pool
 from mistique.errors import ChunkCorruptError
-from mistique.schema import Intermediate
+from mistique.schema import SPARSE_ROWS, ColumnType, Intermediate
+
+_TEXT = ColumnType("str", "<U0")
 
 
 def pool_of(node: Intermediate) -> Pool | None:
@@ -29,7 +31,7 @@ def pool_of(node: Intermediate) -> Pool | None:
 
 
 def stored_form(node: Intermediate) -> Intermediate:
-    """An intermediate as its chunks hold it: pooled, with the shape and the codec of that; any other as it is.
+    """An intermediate as its chunks hold it: pooled, a wide sparse matrix as two columns of text, others as they are.
 
     Examples
     --------
@@ -38,6 +40,8 @@ def stored_form(node: Intermediate) -> Intermediate:
     >>> stored_form(maps).shape, stored_form(maps).codec["name"], stored_form(stored_form(maps)).shape
     ((4, 4, 3), 'power', (4, 4, 3))
     """
+    if node.container == SPARSE_ROWS:
+        return replace(node, container="frame", shape=(2,), types=(_TEXT, _TEXT), columns=None, codec={"name": "raw"})
     pool = pool_of(node)
     if pool is None:
         return node

@@ -22,6 +22,7 @@ from mistique.errors import (
 )
 from mistique.ingest.buffer import Buffered, SegmentBuffer
 from mistique.ingest.columns import Described, describe, describe_array, describe_labels
+from mistique.ingest.sparse_rows import SparseColumns, as_texts
 from mistique.ingest.summarizing import summarized
 from mistique.schema import ROW_LABEL, ColumnType, Intermediate, Version
 from mistique.storage.artifacts import Artifact
@@ -217,6 +218,13 @@ class Capture:
             self._open[name] = _Open(intermediate, kept_by, keep=False, is_derived=is_derived)
             return True
         return False
+
+    def carry_on(self, intermediate: Intermediate) -> None:
+        """Record an intermediate of an earlier capture of the same rows again, with its references, as it is."""
+        with self._storing(intermediate.name):
+            self._check_new(intermediate.name)
+            codec = codec_from_config(intermediate.codec)
+            self._open[intermediate.name] = _Open(intermediate, codec, keep=False)
 
     def takes(self, name: str) -> bool:
         """Whether it stores the values of an intermediate that was declared; if not, `annotate` its rows instead."""
@@ -423,10 +431,11 @@ class Capture:
             opened.wait(self._as_stored(opened, described.parts, described.parts))
             self._put_waiting(opened, whole_blocks=False)
             return
-        node, buffer = opened.intermediate, self._segments()
-        for group, part in enumerate(described.parts):
+        node, buffer = stored_form(opened.intermediate), self._segments()
+        parts = as_texts(described.parts.matrix) if isinstance(described.parts, SparseColumns) else described.parts
+        for group, part in enumerate(parts):
             buffer.put_column(node, group, part.cells, part.type, opened.codec_for(part.type))
-        masks = [part.valid for part in described.parts if part.valid is not None]
+        masks = [part.valid for part in parts if part.valid is not None]
         for group, valid in enumerate(masks, start=node.n_groups):
             buffer.put_column(node, group, valid.view(np.uint8), _MASK, _RAW)
 

@@ -11,20 +11,14 @@ from typing import Any
 import numpy as np
 
 from mistique.errors import CaptureError, NotEncodableError
-from mistique.schema import ColumnType
+from mistique.ingest.cells import Column
+from mistique.ingest.polars_frames import as_pandas, is_polars
+from mistique.ingest.sparse_rows import MAX_COLUMNS, SparseColumns
+from mistique.schema import SPARSE_ROWS, ColumnType
 
-# Wider sparse output would be stored as mostly empty dense chunks.
+# Wider sparse output is stored row by row: a chunk for each column would be nearly empty.
 MAX_SPARSE_COLUMNS = 4096
 _CONVERT = "Convert it to numbers, text, a category or a datetime before this step, or leave the step out"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Column:
-    """The cells of one column, its mask of valid cells, and what they are."""
-
-    cells: np.ndarray
-    valid: np.ndarray | None
-    type: ColumnType
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +32,7 @@ class Described:
     shape : tuple of int
         Of one row.
     columns : tuple of str, optional
-    parts : list of Column, or ndarray of shape (n_rows, ...)
+    parts : list of Column, SparseColumns, or ndarray of shape (n_rows, ...)
         Columns of a table; the cells of an array whole.
     types : tuple of ColumnType
     raw_nbytes : int
@@ -48,7 +42,7 @@ class Described:
     n_rows: int
     shape: tuple[int, ...]
     columns: tuple[str, ...] | None
-    parts: list[Column] | np.ndarray
+    parts: list[Column] | SparseColumns | np.ndarray
     types: tuple[ColumnType, ...]
     raw_nbytes: int
 
@@ -63,7 +57,7 @@ class Described:
 
 
 def describe(value: Any, *, what: str) -> Described:
-    """Take a table apart: a pandas frame or series, a 1-D or 2-D array, a SciPy sparse matrix, a list of numbers.
+    """Take a table apart: a frame or series of pandas or polars, a 1-D or 2-D array, sparse, a list of numbers.
 
     Parameters
     ----------
@@ -78,7 +72,11 @@ def describe(value: Any, *, what: str) -> Described:
     CaptureError
         There are no rows.
     """
-    if hasattr(value, "tocsr"):
+    if is_polars(value):
+        # Its series are columns: as target or prediction they are those of pandas.
+        described = describe(as_pandas(value), what=what)
+        described = replace(described, container="polars") if described.container == "frame" else described
+    elif hasattr(value, "tocsr"):
         described = _describe_sparse(value, what)
     elif hasattr(value, "iloc") and hasattr(value, "columns"):
         described = _describe_frame(value, what)
@@ -114,9 +112,16 @@ def describe_array(value: np.ndarray, *, what: str) -> Described:
 
 def _describe_sparse(value: Any, what: str) -> Described:
     n_rows, n_columns = value.shape
-    if n_columns > MAX_SPARSE_COLUMNS:
-        hint = f"Sparse output is stored up to {MAX_SPARSE_COLUMNS} columns; reduce it, or leave the step out"
+    if n_columns > MAX_COLUMNS:
+        hint = f"Sparse output is stored up to {MAX_COLUMNS} columns; reduce it, or leave the step out"
         raise NotEncodableError(what=what, found=f"a sparse matrix of {n_columns} columns", hint=hint)
+    if n_columns > MAX_SPARSE_COLUMNS:
+        by_row = value.tocsr()
+        cells, column_type = _numeric_cells(by_row.data, what)
+        matrix = type(by_row)((cells, by_row.indices, by_row.indptr), shape=by_row.shape)
+        nbytes = cells.nbytes + by_row.indices.nbytes + by_row.indptr.nbytes
+        columns = SparseColumns(matrix, column_type)
+        return Described(SPARSE_ROWS, n_rows, (n_columns,), None, columns, (column_type,), nbytes)
     by_column = value.tocsc()
     parts = [column_of(by_column[:, [i]].toarray()[:, 0], what=f"{what}, column {i}") for i in range(n_columns)]
     return Described("sparse", n_rows, (n_columns,), None, parts, (parts[0].type,), _nbytes(parts))

@@ -13,7 +13,7 @@ import numpy as np
 
 from mistique.codecs import Codec, codec_from_config
 from mistique.errors import ChunkCorruptError
-from mistique.ingest.columns import Column
+from mistique.ingest.cells import Column
 from mistique.kernels.transpose import turn
 from mistique.planner.question import chunks_of
 from mistique.planner.summary import read_whole_shape

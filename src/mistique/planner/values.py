@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from mistique.codecs.floats import float_dtype
-from mistique.ingest.columns import Column, Described
+from mistique.ingest.cells import Column
+from mistique.ingest.columns import MAX_SPARSE_COLUMNS, Described
+from mistique.ingest.sparse_rows import SparseColumns
 from mistique.schema import ColumnType, Intermediate
 
 
@@ -27,11 +29,13 @@ class Values:
 
     intermediate: Intermediate
     columns: np.ndarray
-    parts: list[Column] | np.ndarray
+    parts: list[Column] | SparseColumns | np.ndarray
 
     @property
     def n_rows(self) -> int:
         """Rows of it."""
+        if isinstance(self.parts, SparseColumns):
+            return int(self.parts.matrix.shape[0])
         return len(self.parts) if isinstance(self.parts, np.ndarray) else len(self.parts[0].cells)
 
     def names(self) -> list[str]:
@@ -43,6 +47,8 @@ class Values:
         """These rows of it, by position."""
         if isinstance(self.parts, np.ndarray):
             return Values(self.intermediate, self.columns, self.parts[rows])
+        if isinstance(self.parts, SparseColumns):
+            return Values(self.intermediate, self.columns, self.parts.rows(rows))
         parts = [
             Column(part.cells[rows], None if part.valid is None else part.valid[rows], part.type) for part in self.parts
         ]
@@ -72,14 +78,20 @@ class Values:
             cells = np.empty((self.n_rows, len(columns)), self.parts.dtype)
             cells[:, places] = _flat(self.parts)[:, order]
             return Values(self.intermediate, columns, cells.reshape(self.n_rows, *shape))
+        if isinstance(self.parts, SparseColumns):
+            return Values(self.intermediate, columns, self.parts.columns(order))
         return Values(self.intermediate, columns, [self.parts[i] for i in order])
 
     def to_numpy(self) -> np.ndarray:
         """An array: (n_rows, *shape) where whole units were asked of a layer, else (n_rows, n_columns).
 
-        Columns of different types come as objects.
+        Columns of different types come as objects. A sparse matrix comes dense where few columns of it were asked, and
+        else as it is.
         """
         intermediate = self.intermediate
+        if isinstance(self.parts, SparseColumns):
+            matrix = self.parts.values()
+            return matrix if len(self.parts) > MAX_SPARSE_COLUMNS else matrix.toarray()  # type: ignore[no-any-return]
         if isinstance(self.parts, np.ndarray):
             cells = _restored(self.parts, intermediate.types[0])
             if cells.ndim == 3:
@@ -111,6 +123,8 @@ class Values:
             if cells.dtype.kind not in "biufmM":  # pandas knows no bfloat16
                 cells = cells.astype(np.float32)
             return pd.DataFrame(_flat(cells), columns=self.names(), index=index)
+        if isinstance(self.parts, SparseColumns):
+            return pd.DataFrame.sparse.from_spmatrix(self.parts.values(), index, self.names())
         columns = [pandas_column(part, index) for part in self.parts]
         frame = pd.concat(columns, axis=1) if columns else pd.DataFrame(index=index)
         frame.columns = pd.Index(self.names())
@@ -119,6 +133,8 @@ class Values:
     def native(self, index: Any = None) -> Any:
         """The container that was captured, to run a model on."""
         container = self.intermediate.container
+        if isinstance(self.parts, SparseColumns):
+            return self.parts.values()
         if container == "frame":
             frame = self.to_frame(index)
             kinds = set(frame.dtypes)
@@ -128,6 +144,10 @@ class Values:
             return frame
         if container == "series":
             return self.to_frame(index).iloc[:, 0]
+        if container == "polars":
+            import polars
+
+            return polars.from_pandas(self.to_frame())
         if container == "sparse":
             from scipy.sparse import csr_matrix
 
@@ -157,6 +177,8 @@ def array_places(intermediate: Intermediate, columns: np.ndarray) -> tuple[tuple
 
 def values_of(described: Described, intermediate: Intermediate, columns: np.ndarray) -> Values:
     """What a recomputation gave, for the columns asked."""
+    if isinstance(described.parts, SparseColumns):
+        return Values(intermediate, columns, described.parts.columns(columns))
     if not isinstance(described.parts, np.ndarray):
         return Values(intermediate, columns, [described.parts[i] for i in columns])
     n_rows, n_positions, n_units = described.n_rows, intermediate.positions, intermediate.n_units

@@ -26,7 +26,7 @@ class Answer:
     key : str
         What was asked.
     values : ndarray
-        Rows along the first axis.
+        Rows along the first axis. A sparse matrix of more than 4,096 columns stays one.
     rows : ndarray of shape (n_rows,)
         Labels of the rows.
     columns : tuple of str
@@ -50,6 +50,8 @@ class Answer:
         """A pandas frame, rows labelled."""
         import pandas as pd
 
+        if hasattr(self.values, "toarray"):
+            return pd.DataFrame.sparse.from_spmatrix(self.values, self.rows, list(self.columns))
         table = self.values if self.values.ndim > 1 else self.values[:, None]
         return pd.DataFrame(table.reshape(len(table), -1), index=self.rows, columns=list(self.columns))
 
@@ -95,7 +97,12 @@ class Answer:
         return ["row", *self.columns[:_SHOWN_COLUMNS]]
 
     def _body(self) -> list[list[str]]:
-        table = self.values.reshape(len(self.values), -1)
+        # A sparse matrix has no length.
+        values: Any = self.values
+        if hasattr(values, "toarray"):
+            table = values[:_SHOWN_ROWS, :_SHOWN_COLUMNS].toarray()
+        else:
+            table = values.reshape(len(values), -1)
         shown = zip(self.rows[:_SHOWN_ROWS], table[:_SHOWN_ROWS, :_SHOWN_COLUMNS], strict=True)
         return [[str(label), *map(format_value, row)] for label, row in shown]
 

@@ -207,6 +207,9 @@ def log_lines(store: Store, model: str | None = None) -> list[str]:
         else:
             names = list(dict.fromkeys(name for c in one.captures.values() for name in c.intermediates))
             lines.append(f"    {' -> '.join(name for name in names if name not in (ROW_LABEL, 'target'))}")
+        told = before.version.artifact_note if before is not None else ""
+        if one.version.artifact_note not in ("", told):
+            lines.append(f"    model: {one.version.artifact_note}")
         lines += [f"    note: {note}" for note in one.about.notes]
         lines += [f"    {tool}: {run}" for tool, run in one.about.links.items()]
         before = one

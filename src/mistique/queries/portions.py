@@ -105,7 +105,10 @@ class Portions:
         portions = ", ".join(f"{n} by {road}" for road, n in roads.items())
         seconds = sum(plan.seconds or 0.0 for plan in self._plans)
         reason = f"{whole.reason}; in portions, {portions}" if self._plans else whole.reason
-        return replace(whole, reason=reason, seconds=seconds, max_abs_error=self.max_abs_error)
+        # A model that may not be loaded, or a figure learned on the way, can have led elsewhere than was predicted.
+        taken = [c for c in whole.candidates if roads and c.road == roads.most_common(1)[0][0]]
+        chosen = taken[0] if taken else whole.chosen
+        return replace(whole, chosen=chosen, reason=reason, seconds=seconds, max_abs_error=self.max_abs_error)
 
 
 def numbers_of(values: Values) -> np.ndarray:
@@ -121,8 +124,8 @@ def numbers_of(values: Values) -> np.ndarray:
     QueryError
         Naming the columns that hold no numbers.
     """
+    _check_numbers(values.intermediate, values.columns)
     if not isinstance(values.parts, np.ndarray):
-        _check_numbers(values.intermediate, values.columns)
         table = np.empty((values.n_rows, len(values.parts)))
         for i, part in enumerate(values.parts):
             column = numpy_column(part)
@@ -130,7 +133,6 @@ def numbers_of(values: Values) -> np.ndarray:
                 column = np.array([np.nan if value is None else value for value in column], np.float64)
             table[:, i] = column
         return table
-    _check_numbers(values.intermediate, values.columns)
     numbers = values.to_numpy().reshape(values.parts.shape)
     if numbers.dtype in (np.float32, np.float64):
         return numbers

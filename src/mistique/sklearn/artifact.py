@@ -67,7 +67,8 @@ def keep(model: Any) -> Kept:
     pickled = attempt(lambda: cloudpickle.dumps(model))
     if pickled.value is None:
         return Kept(None, f"neither skops nor cloudpickle can hold it: {pickled.why}")
-    return Kept(Artifact("cloudpickle", pickled.value), load_seconds=time.perf_counter() - started)
+    note = "it holds code of its own, so it is kept as a pickle: whoever did not capture it runs it only with trust"
+    return Kept(Artifact("cloudpickle", pickled.value), note, load_seconds=time.perf_counter() - started)
 
 
 def untrusted_types(payload: bytes) -> list[str]:

@@ -14,9 +14,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from mistique.codecs import Codec, Policy
 from mistique.errors import CaptureError, CaptureWarning, ModelMismatchError
+from mistique.sklearn.captures import Captures
 from mistique.sklearn.running import Running
 from mistique.sklearn.search import settings_of
-from mistique.sklearn.stage_records import FEW_ROWS_DIFFER, CapturedRun, CaptureSettings, StageRecords
+from mistique.sklearn.stage_records import FEW_ROWS_DIFFER, CapturedRun, CaptureSettings
 from mistique.sklearn.stages import Stage, as_pipeline, stages_of, steps_of
 from mistique.sklearn.undisturbed import Attempt, attempt, count_rows
 from mistique.store import Store
@@ -106,25 +107,37 @@ def _capture(pipe: Any, X: Any, y: Any, settings: CaptureSettings) -> str | None
     _check_lengths(X, y)
     fingerprint = attempt(lambda: joblib.hash(pipeline)).value or str(id(pipe))
     run = _known_run(pipe, settings, fingerprint)
-    taken = settings.start(run.run_id if run else None, params=settings_of(pipe))
-    with taken:
-        records = StageRecords(taken, settings, X, y)
-        stages = [stage for stage in stages_of(pipeline) if stage.method != "fit_predict"]
-        running = Running(X, stages, records.is_quiet)
-        for i, stage in enumerate(stages):
-            # What is held is run for the sake of a stage after it that is new, and only then.
-            if not records.is_held(stage):
-                done = running.run(stage)
-                if done.value is None:
-                    raise _explained(running.failed or stage, done, X, pipeline, settings.model) from done.error
-                value, seconds = done.value
-                records.add(stage, value, seconds=seconds, label=FEW_ROWS_DIFFER.format(stage.method))
-            for name in {stage.name, stage.parent} - {later.parent for later in stages[i + 1 :]}:
-                running.forget(name)
-        records.keep_model(pipe)
-    if taken.committed is not None and run is None:
-        _remember(pipe, fingerprint, CapturedRun(settings.store.uri, settings.model, taken.run_id))
-    return taken.committed
+    captures = Captures(settings, X, y, run_id=run.run_id if run else None, params=settings_of(pipe))
+    try:
+        _run_all(pipeline, X, captures, settings.model)
+        captures.keep_model(pipe)
+    except BaseException:
+        captures.abort()
+        raise
+    captures.commit()
+    if captures.committed is not None and run is None:
+        _remember(pipe, fingerprint, CapturedRun(settings.store.uri, settings.model, captures.run_id))
+    return captures.committed
+
+
+def _run_all(pipeline: Pipeline, X: Any, captures: Captures, model: str) -> None:
+    stages = [stage for stage in stages_of(pipeline) if stage.method != "fit_predict"]
+    running = Running(X, stages, lambda stage: captures.records.is_quiet(stage))
+    tops = {stage.name for stage in steps_of(pipeline)}
+    for i, stage in enumerate(stages):
+        # What is held is run for the sake of a stage after it that is new, and only then.
+        if not captures.records.is_held(stage):
+            done = running.run(stage)
+            if done.value is None:
+                raise _explained(running.failed or stage, done, X, pipeline, model) from done.error
+            value, seconds = done.value
+            if stage.name in tops and stage.role == "stage" and captures.changes_rows(value):
+                captures.go_on(stage, running.given(stage), value)
+            else:
+                label = FEW_ROWS_DIFFER.format(stage.method)
+                captures.records.add(stage, value, seconds=seconds, label=label)
+        for name in {stage.name, stage.parent} - {later.parent for later in stages[i + 1 :]}:
+            running.forget(name)
 
 
 def _check_fitted(pipe: Any, pipeline: Pipeline, model: str) -> None:

@@ -22,15 +22,17 @@ class Lineages:
         The input and the target; y may be None.
     fit_is_plain : bool, default True
         A fit got no more than X and y, and took no output from a cache.
+    start : str, default "input"
+        What X is.
     """
 
-    def __init__(self, X: Any, y: Any, *, fit_is_plain: bool = True) -> None:
+    def __init__(self, X: Any, y: Any, *, fit_is_plain: bool = True, start: str = INPUT) -> None:
         self.of_input, self.of_target = seen(X, None), seen(y, None) if y is not None else combined("no target")
-        self._of = {INPUT: self.of_input}
+        self._of = {start: self.of_input}
         self._fit_is_plain = fit_is_plain
         self._surroundings = surroundings()
         self._states: dict[int, tuple[Any, FittedState | None]] = {}
-        self._foreseen = {INPUT: bool(self.of_input)}
+        self._foreseen = {start: bool(self.of_input)}
 
     def is_foreseen(self, stage: Stage) -> bool:
         """What goes into a stage is known without a look at it."""

@@ -138,10 +138,10 @@ def _steps_between(stages: Sequence[Stage], sources: Mapping[str, Any], target: 
 
 
 def _output_container(stages: Sequence[Stage], intermediates: Mapping[str, Intermediate]) -> str:
-    """pandas, when every transformer gave frames at capture: sklearn.set_config may have asked for it globally."""
+    """The frames that every transformer gave at capture: sklearn.set_config may have asked for them globally."""
     names = [stage.name for stage in stages if stage.method == "transform" and stage.name in intermediates]
     transformed = {intermediates[name].container for name in names}
-    return "pandas" if transformed == {"frame"} else "default"
+    return "pandas" if transformed == {"frame"} else "polars" if transformed == {"polars"} else "default"
 
 
 recomputer: Recomputer = SklearnRecomputer()

@@ -12,7 +12,7 @@ from typing import Any
 from sklearn.pipeline import Pipeline
 
 from mistique.errors import CaptureError, CaptureWarning
-from mistique.ingest.capture import Capture
+from mistique.sklearn.captures import Captures
 from mistique.sklearn.running import Running
 from mistique.sklearn.search import settings_of, surrounding
 from mistique.sklearn.stage_records import FEW_ROWS_DIFFER, CapturedRun, CaptureSettings, StageRecords
@@ -51,8 +51,7 @@ class FitRecording:
         self._settings = settings
         self._method = method
         self._is_plain = is_plain
-        self._capture: Capture | None = None
-        self._records: StageRecords | None = None
+        self._captures: Captures | None = None
         self._stages: tuple[Stage, ...] = ()
         self._n_done = 0
         self._seen: Seen = {}
@@ -69,17 +68,25 @@ class FitRecording:
         def start() -> None:
             self._stages = steps_of(self.pipeline)
             around = surrounding()
-            self._capture = self._settings.start(params=settings_of(self.pipeline), source=around.facts)
-            is_plain = self._is_plain and self.pipeline.memory is None
-            self._records = StageRecords(
-                self._capture, self._settings, X, y, fit_is_plain=is_plain, positions=around.train
+            self._captures = Captures(
+                self._settings,
+                X,
+                y,
+                params=settings_of(self.pipeline),
+                source=around.facts,
+                fit_is_plain=self._is_plain and self.pipeline.memory is None,
+                positions=around.train,
             )
 
         self._guarded(start)
 
+    @property
+    def _records(self) -> StageRecords | None:
+        return None if self._captures is None else self._captures.records
+
     def before_step(self, X: Any) -> None:
         """Take what the steps before an estimator passed on unchanged: `X` is about to go into that estimator."""
-        while self._n_done < len(self._stages) and not self._stages[self._n_done].method:
+        while self._n_done < len(self._stages) and self._stages[self._n_done].passes_on:
             self._record(self._next(None), X, seconds=0.0)
         self._before = X
 
@@ -92,10 +99,24 @@ class FitRecording:
             with watched(transformer, self._stages[self._n_done].name, self._seen):
                 yield
 
-    def after_step(self, Xt: Any, transformer: Any, *, seconds: float) -> None:
-        """Take the output of a fitted transformer, and before it what is inside of it."""
-        if self._records is not None:
-            stage = self._next(transformer)
+    def after_step(self, Xt: Any, *fitted: Any, seconds: float) -> None:
+        """Take the output of a fitted transformer, and before it what is inside of it.
+
+        Parameters
+        ----------
+        Xt : container
+        *fitted
+            The transformer; of a sampler, before it, the target of the rows that it gave.
+        seconds : float
+        """
+        if self._captures is None:
+            return
+        captures, stage = self._captures, self._next(fitted[-1])
+        if len(fitted) > 1 or captures.changes_rows(Xt):
+            y = fitted[0] if len(fitted) > 1 else None
+            self._seen = {}
+            self._guarded(lambda: captures.go_on(stage, self._before, Xt, y))
+        else:
             self._record_inside(stage, Xt)
             self._record(stage, Xt, seconds=seconds)
 
@@ -133,7 +154,7 @@ class FitRecording:
                 self._record(self._next(stage.estimator), result, seconds=None)
             elif stage.method != "fit_predict":
                 self._run_last(stage)
-        self._guarded(lambda: self._records.keep_model(self.pipeline) if self._records else None)
+        self._guarded(lambda: self._captures.keep_model(self.pipeline) if self._captures else None)
 
     def _look_again(self) -> None:
         self._stages = (*self._stages[: self._n_done], *steps_of(self.pipeline)[self._n_done :])
@@ -224,15 +245,15 @@ class FitRecording:
         failed = attempt(do, is_quiet=False)
         if failed.error is None:
             return
-        self._abort(failed.error)
+        self._abort()
         if self._settings.on_error == "raise" or isinstance(failed.error, Warning):
             raise failed.error
         self._warn(f"nothing of {self._settings.model} was stored by this fit: {failed.why}")
 
-    def _abort(self, error: BaseException) -> None:
-        capture, self._capture, self._records = self._capture, None, None
-        if capture is not None:
-            attempt(lambda: capture.__exit__(type(error), error, error.__traceback__))
+    def _abort(self) -> None:
+        captures, self._captures = self._captures, None
+        if captures is not None:
+            attempt(captures.abort)
 
     def _warn(self, text: str) -> None:
         warnings.warn(text, CaptureWarning, stacklevel=6)
@@ -248,12 +269,12 @@ class FitRecording:
         if self._token is not None:
             _running.reset(self._token)
         if error is not None:
-            self._abort(error)
-        elif self._capture is not None:
-            capture = self._capture
-            self._guarded(lambda: capture.__exit__(None, None, None))
-            if capture.committed is not None:
-                self.run = CapturedRun(self._settings.store.uri, self._settings.model, capture.run_id)
+            self._abort()
+        elif self._captures is not None:
+            captures = self._captures
+            self._guarded(captures.commit)
+            if captures.committed is not None:
+                self.run = CapturedRun(self._settings.store.uri, self._settings.model, captures.run_id)
 
     @contextmanager
     def observing(self, memory: Any) -> Iterator[None]:

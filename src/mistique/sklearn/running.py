@@ -52,6 +52,11 @@ class Running:
             self.failed = stage
         return done
 
+    def given(self, stage: Stage) -> Any:
+        """What went into a stage that was run."""
+        found = self._done.get(stage.parent, self._done[self._start]).value
+        return None if found is None else found[0]
+
     def forget(self, name: str) -> None:
         """Let go of a stage's values: they are not needed for now, and can be computed again."""
         if name != self._start:

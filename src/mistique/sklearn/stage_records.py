@@ -14,10 +14,10 @@ import sklearn
 from mistique.errors import CaptureError
 from mistique.ingest.capture import KEEP, Capture
 from mistique.schema import INPUT, TARGET
-from mistique.sklearn.artifact import keep
+from mistique.sklearn.artifact import Kept
 from mistique.sklearn.lineage import Lineages, seen
 from mistique.sklearn.sample import Sample
-from mistique.sklearn.stages import Stage, as_pipeline, names_after, names_of_columns
+from mistique.sklearn.stages import Stage, names_after, names_of_columns
 from mistique.sklearn.undisturbed import attempt, count_rows
 from mistique.sklearn.vouched import fit_transform_is_transform
 from mistique.store import Store
@@ -55,13 +55,14 @@ class CaptureSettings:
         self,
         run_id: str | None = None,
         *,
+        dataset: str,
         params: Mapping[str, str] | None = None,
         source: Mapping[str, str] | None = None,
     ) -> Capture:
         """A capture with these settings: of a new run, or of another dataset of an old one."""
         return self.store.capture(
             model=self.model,
-            dataset=self.dataset,
+            dataset=dataset,
             framework="sklearn",
             run_id=run_id,
             codec=self.codec,
@@ -95,10 +96,12 @@ class StageRecords:
     settings : CaptureSettings
     X, y : container
         The input and the target; y may be None.
+    labels : Index or ndarray, optional
+        Of the rows; None: they are numbered.
     fit_is_plain : bool, default True
         As in `Lineages`.
-    positions : ndarray, optional
-        Where its rows lie in the whole of which they are a fold: their labels, if they have none.
+    start : str, default "input"
+        What X is: the input, or the stage that changed which rows there are.
     """
 
     def __init__(
@@ -108,22 +111,20 @@ class StageRecords:
         X: Any,
         y: Any,
         *,
+        labels: Any = None,
         fit_is_plain: bool = True,
-        positions: Any = None,
+        start: str = INPUT,
     ) -> None:
         self._capture = capture
         self._keep = KEEP[settings.keep]
-        self._lineages = Lineages(X, y, fit_is_plain=fit_is_plain)
-        self._sample = Sample(X)
+        self._lineages = Lineages(X, y, fit_is_plain=fit_is_plain, start=start)
+        self._sample = Sample(X, start=start)
         self._n_rows = max(count_rows(X) or 1, 1)
-        self._columns = {INPUT: names_of_columns(X)}
+        self._columns = {start: names_of_columns(X)}
         self._states: dict[str, str] = {}
         self._target_columns = names_of_columns(y)
-        labels = labels_of(X)
-        capture.set_labels(
-            positions if labels is None and positions is not None and len(positions) == self._n_rows else labels
-        )
-        self._take(INPUT, X, lineage=self._lineages.of_input, role="input", detail=type(X).__name__)
+        capture.set_labels(labels)
+        self._take(start, X, lineage=self._lineages.of_input, role="input", detail=type(X).__name__)
         if y is not None:
             self._take(TARGET, y, lineage=self._lineages.of_target, role="target", detail=type(y).__name__)
 
@@ -226,13 +227,13 @@ class StageRecords:
         if not (keep and lineage and self._capture.reuse(name, lineage=lineage, **facts)):
             self._capture.add(name, value, columns=columns, keep=keep, lineage=lineage, **facts)
 
-    def keep_model(self, model: Any) -> None:
-        """Keep the model, so that what was not stored can be recomputed; or say why not."""
+    def keep_model(self, kept: Kept) -> None:
+        """The model, so that what was not stored can be recomputed; or why it cannot be kept."""
         self._capture.describe_version(states=self._states)
-        kept = keep(as_pipeline(model))
         if kept.artifact is None:
             self._capture.skip_model(kept.note)
         else:
+            self._capture.describe_version(artifact_note=kept.note)
             self._capture.keep_model(kept.artifact, load_seconds=kept.load_seconds)
 
     def _has_width_of_target(self, value: Any) -> bool:
@@ -252,10 +253,3 @@ _FRESH: dict[str, Any] = {
 
 def _facts_of(stage: Stage) -> dict[str, Any]:
     return {"role": stage.role, "parents": (stage.parent,), "detail": stage.detail, "aliases": stage.aliases}
-
-
-def labels_of(X: Any) -> Any:
-    """The pandas index of X; None where there is none, or where it only numbers the rows."""
-    index = X.index if hasattr(X, "iloc") else None
-    is_numbering = index is not None and type(index).__name__ == "RangeIndex" and (index.start, index.step) == (0, 1)
-    return None if is_numbering else index

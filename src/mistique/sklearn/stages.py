@@ -41,6 +41,8 @@ class Stage:
         Its output is multiplied by it.
     output : int, optional
         Which of the arrays that a model of several targets gives.
+    resamples : bool
+        It changes which rows there are while the model is fitted, and passes them on otherwise.
     """
 
     name: str
@@ -53,6 +55,12 @@ class Stage:
     branches: tuple[Branch, ...] = ()
     weight: Any = None
     output: int | None = None
+    resamples: bool = False
+
+    @property
+    def passes_on(self) -> bool:
+        """It gives what it is given, when the model is fitted as well."""
+        return not self.method and not self.resamples
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -208,7 +216,7 @@ def scores_of(stage: Stage) -> tuple[Stage, ...]:
 def _stage(name: str, parent: str, estimator: Any, *, is_last: bool) -> Stage | None:
     if passes_on(estimator) or is_sampler(estimator):
         detail = "passthrough" if passes_on(estimator) else type(estimator).__name__
-        return Stage(name, (), parent, "stage", detail, None, "")
+        return Stage(name, (), parent, "stage", detail, None, "", resamples=is_sampler(estimator))
     detail, last = type(estimator).__name__, name
     nested = estimator
     while isinstance(nested, Pipeline):
@@ -223,7 +231,7 @@ def _stage(name: str, parent: str, estimator: Any, *, is_last: bool) -> Stage | 
 
 def names_of_columns(value: Any) -> tuple[str, ...] | None:
     """The names that a container has for its columns; None: it has none."""
-    if hasattr(value, "iloc") and hasattr(value, "columns"):
+    if hasattr(value, "columns") and hasattr(value, "shape"):
         return tuple(map(str, value.columns))
     if hasattr(value, "iloc") and getattr(value, "name", None) is not None:
         return (str(value.name),)
