@@ -40,7 +40,7 @@ from mistique.storage.options import StorageOptions
 from mistique.storage.records import Order, RecordLog
 from mistique.storage.remains import Remains
 from mistique.storage.segments import SegmentReader, SegmentWriter
-from mistique.storage.usage import UsageLog
+from mistique.storage.usage import Observation, UsageLog
 
 
 class Store:
@@ -324,6 +324,13 @@ class Store:
         from mistique.queries.listing import listing
 
         return listing(self)._repr_html_()
+
+    def observe(self, observation: Observation) -> None:
+        """Keep what was measured, without reading what was measured before."""
+        if self._known is None:
+            self._usage.observe(observation)
+        else:
+            self.calibration.add(observation)
 
     def _learned(self) -> tuple[Calibration, Worth]:
         self._check()
