@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import mistique
-from bench import data
+from bench.dissection import measure_netdissect
 from bench.fidelity import svcca as svcca_of_arrays
 from bench.harness import Report, Road, Scratch, Timings, in_subprocess, interleaved, run
 from bench.models import BATCH_ROWS, captured_homes, fresh_store, homes
@@ -23,7 +23,6 @@ from bench.network_storage import network
 from mistique.planner import execute
 from mistique.planner.choose import choose
 from mistique.planner.plan import Plan
-from mistique.queries.netdissect import _count, _thresholds  # the arithmetic, without the reading
 from mistique.store import Store
 
 # As the paper numbers the layers of VGG16: 32 x 32 x 64, 4 x 4 x 512, 2 x 2 x 512 values, and the logits.
@@ -182,98 +181,6 @@ def _cka_of_arrays(one: np.ndarray, other: np.ndarray, *, batch_rows: int = 256)
         both = np.stack(grams)
         total += n * (both @ both.T) / (n * (n - 3))
     return float(total[0, 1] / np.sqrt(total[0, 0] * total[1, 1]))
-
-
-def measure_netdissect(report: Report, scratch: Scratch) -> None:
-    """Concepts of two layers of VGG16, trained and at random, over street scenes."""
-    import keras
-
-    from mistique.keras import capture
-
-    n_rows, n_rounds = (8, 1) if report.is_quick else (400, 3)
-    images, concepts, names = data.camvid(n_rows)
-    x = data.vgg16_input(images)
-    trained = data.vgg16()
-    layers = ["block5_conv3"] if report.is_quick else ["block4_conv3", "block5_conv3"]
-    _, store = fresh_store(scratch)
-    with store:
-        n_detectors = {}
-        for kind in ("random", "trained"):
-            keras.utils.set_random_seed(0)
-            net = keras.applications.VGG16(weights=None, include_top=False, input_shape=x.shape[1:])
-            if kind == "trained":
-                for layer in (layer for layer in net.layers if layer.weights):
-                    layer.set_weights(trained.get_layer(layer.name).get_weights())
-            options: dict[str, Any] = {"layers": layers, "codec": mistique.Power(8), "batch_size": 16}
-            capture(net, x, store=store, model=f"streets/{kind}", dataset="camvid", **options)
-            for layer in layers:
-                answer = mistique.netdissect(store, f"streets/{kind}@1/camvid/{layer}", concepts=concepts, names=names)
-                n_detectors[kind, layer] = len(answer.detectors)
-                what = f"CamVid, {layer} with {kind} weights: detectors of {len(answer.rows)} units"
-                report.add(what, len(answer.detectors), unit="", is_high_better=True)
-        for layer in layers:
-            more = n_detectors["trained", layer] - n_detectors["random", layer]
-            what = f"CamVid, {layer}: detectors more with trained weights than with random ones"
-            report.add(what, more, unit="", bar=5.0, is_high_better=True)
-            _time_dissection(report, store, layer, concepts, names, n_rounds=n_rounds)
-    report.notes += [
-        "arithmetic alone: thresholds, upsampling and counting on activations that lie in memory; by NumPy, images on"
-        " which a unit stays below its threshold being left out, and by the kernel of mistique.",
-        f"{n_rows} frames, labels of {concepts.shape[2]} x {concepts.shape[1]}.",
-    ]
-
-
-def _time_dissection(
-    report: Report, store: Store, layer: str, concepts: np.ndarray, names: list[str], *, n_rounds: int
-) -> None:
-    key = f"streets/trained@1/camvid/{layer}"
-    maps = np.ascontiguousarray(np.moveaxis(mistique.get(store, key).values, -1, 0))
-    labels = np.where(concepts < len(names), concepts, len(names)).astype(np.uint16)
-    expected = mistique.netdissect(store, key, concepts=concepts, names=names).values
-    if not np.allclose(_dissect_by_numpy(maps, labels, len(names)), expected, atol=1e-3):
-        raise RuntimeError(f"{layer}: the scores of NumPy are others")
-
-    def by_kernel() -> None:
-        thresholds = _thresholds(maps, 0.005)
-        counts = np.zeros((len(maps), len(names) + 1), np.int64)
-        _count(maps, thresholds, labels, np.flatnonzero(thresholds > 0), counts)
-
-    roads = {
-        "store": Road(lambda _: mistique.netdissect(store, key, concepts=concepts, names=names)),
-        "NumPy": Road(lambda _: _dissect_by_numpy(maps, labels, len(names))),
-        "kernel": Road(lambda _: by_kernel()),
-    }
-    timings = interleaved(roads, n_rounds=n_rounds)
-    what = f"CamVid, {layer}: NETDISSECT from the store / arithmetic alone"
-    report.add(f"{what}, NumPy", timings.ratios("store", "NumPy"), bar=1.2)
-    report.add(f"{what}, our kernel", timings.ratios("store", "kernel"))
-    report.facts[what] = timings.medians()
-
-
-def _dissect_by_numpy(maps: np.ndarray, labels: np.ndarray, n_concepts: int) -> np.ndarray:
-    """Scores of all units, shape (n_units, n_concepts)."""
-    rows, columns = (_upsampling(n, size) for n, size in zip(maps.shape[2:], labels.shape[1:], strict=True))
-    areas = np.bincount(labels.ravel(), minlength=n_concepts + 1)[:n_concepts]
-    scores = np.zeros((len(maps), n_concepts))
-    for unit, cells in enumerate(maps):
-        threshold = np.quantile(cells.astype(np.float64), 1 - 0.005)
-        if threshold <= cells.min():
-            continue
-        images = np.flatnonzero(cells.max(axis=(1, 2)) >= threshold)
-        mask = rows @ cells[images] @ columns.T >= threshold
-        counts = np.bincount(labels[images][mask], minlength=n_concepts + 1)
-        scores[unit] = counts[:-1] / (counts.sum() + areas - counts[:-1])
-    return scores
-
-
-def _upsampling(n_cells: int, n_pixels: int) -> np.ndarray:
-    """The matrix that interpolates, shape (n_pixels, n_cells)."""
-    places = np.clip((np.arange(n_pixels) + 0.5) * n_cells / n_pixels - 0.5, 0, n_cells - 1)
-    before = np.floor(places).astype(int)
-    matrix = np.zeros((n_pixels, n_cells), np.float32)
-    matrix[np.arange(n_pixels), before] += 1 - (places - before)
-    matrix[np.arange(n_pixels), np.minimum(before + 1, n_cells - 1)] += places - before
-    return matrix
 
 
 def measure_memory(report: Report, scratch: Scratch) -> None:

@@ -79,10 +79,11 @@ class ChunkCorruptError(StoreError):
 class FormatVersionError(StoreError):
     """A store was written in a format that this version of mistique cannot read."""
 
-    def __init__(self, *, uri: str, found: object, readable: int) -> None:
+    def __init__(self, *, uri: str, found: object, readable: int, read_by: str = "") -> None:
+        by = f" (mistique {read_by} or later does)" if read_by else ""
+        wanted = f'"mistique>={read_by}"' if read_by else "mistique"
         super().__init__(
-            f"{uri} has store format {found}, this mistique reads formats up to {readable}: "
-            "upgrade mistique (pip install -U mistique)"
+            f"{uri} has store format {found}, this mistique reads formats up to {readable}{by}: pip install -U {wanted}"
         )
 
 

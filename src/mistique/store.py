@@ -8,8 +8,7 @@ import secrets
 import sys
 import warnings
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -18,12 +17,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mistique.codecs import Codec, Policy, stored_form
+from mistique.codecs import Codec, Policy
 from mistique.dedup.compaction import Compaction, Compactor
 from mistique.dedup.exact import ExactDedup
 from mistique.dedup.placement import Placement
-from mistique.errors import BudgetError, CaptureError, CaptureWarning, StoreClosedError, StoreError, StoreReadOnlyError
-from mistique.ingest.buffer import Buffered, SegmentBuffer
+from mistique.errors import BudgetError, CaptureError, CaptureWarning, StoreClosedError, StoreReadOnlyError
 from mistique.ingest.capture import Capture
 from mistique.planner.budget import evict
 from mistique.planner.calibration import Calibration
@@ -32,25 +30,23 @@ from mistique.planner.question import StageGraph
 from mistique.planner.recomputer import Trust
 from mistique.planner.worth import DEFAULT_GAMMA_MIN, Worth
 from mistique.schema import Intermediate, Key, Version
-from mistique.storage.artifacts import Artifact, Artifacts
+from mistique.sinks import LaterSink, StoreSink
+from mistique.storage.artifacts import Artifacts
 from mistique.storage.catalog import Catalog
 from mistique.storage.checking import look_through, look_twice
 from mistique.storage.damage import Health
 from mistique.storage.digest_index import DigestIndex, Place
-from mistique.storage.digests import content_key
 from mistique.storage.encryption import KeySource
 from mistique.storage.facts import Capture as Committed
 from mistique.storage.facts import CaptureId
-from mistique.storage.fragments import random_timestamp
 from mistique.storage.layout import open_layout
 from mistique.storage.options import StorageOptions
 from mistique.storage.records import Order, RecordLog
-from mistique.storage.references import added_blocks
 from mistique.storage.remains import Remains
 from mistique.storage.repair import repair as repair_store
 from mistique.storage.segment_writer import SegmentWriter
 from mistique.storage.segments import SegmentReader
-from mistique.storage.usage import Observation, UsageLog
+from mistique.storage.usage import UsageLog
 from mistique.versions import Versions
 
 
@@ -195,7 +191,7 @@ class Store(Versions):
             source=source or {},
             began=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        return Capture(_StoreSink(self), version, dataset, codec=codec, on_error=on_error)
+        return Capture(StoreSink(self), version, dataset, codec=codec, on_error=on_error)
 
     def drop(self, key: str | Key) -> None:
         """Forget where an intermediate is stored; asked again, it is recomputed.
@@ -355,7 +351,7 @@ class Store(Versions):
     def taking(self, capture: Committed, node: Intermediate, rows: np.ndarray) -> Capture:
         """Something that takes rows of an intermediate, whole blocks, and at its commit makes them seen as stored."""
         self._check_writable(f"store {node.name}")
-        sink = _LaterSink(self, capture, node, rows)
+        sink = LaterSink(self, capture, node, rows)
         return Capture(sink, capture.version, capture.dataset, codec="raw", on_error="raise")
 
     def has_room(self, nbytes: float, gamma: float, spared: str) -> bool:
@@ -464,92 +460,6 @@ class Store(Versions):
         self._check()
         if self.mode == "r":
             raise StoreReadOnlyError(uri=self.uri, action=action)
-
-
-class _StoreSink:
-    """A store as its captures see it."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def check(self) -> None:
-        self._store._check()
-
-    def held(self, lineage: str, is_wanted: Callable[[Intermediate], bool]) -> Intermediate | None:
-        return self._store.catalog.held(lineage, is_wanted)
-
-    def derived(self, lineage: str) -> Intermediate | None:
-        return self._store.catalog.derived(lineage)
-
-    def pays(self, intermediate: Intermediate, *, row_seconds: float, row_nbytes: float) -> bool:
-        store = self._store
-        return store.worth.expected_gamma(intermediate, row_seconds, row_nbytes) >= store.gamma_min
-
-    def buffer(self) -> SegmentBuffer:
-        store = self._store
-        store._notice_moves()
-        return SegmentBuffer(
-            store._make_writer, store._dedup, store._placement, key=content_key(), max_nbytes=store._max_buffer_nbytes
-        )
-
-    def keep(self, artifact: Artifact) -> str:
-        self._store._check()
-        self._store._catalog.refresh()
-        return self._store._artifacts.put(artifact.outside(self._store._catalog.moves.going))
-
-    def commit(
-        self, version: Version, dataset: str, intermediates: Sequence[Intermediate], buffered: Buffered
-    ) -> Committed:
-        store = self._store
-        store._check()
-        committed = store._catalog.commit(version, dataset, intermediates)
-        # The seconds of its stages are of this machine.
-        store.calibration.add(Observation("captured", f"{version.model} {version.run_id}", (1.0,), 0.0, 1e-6))
-        self.remember(buffered)
-        store._hold_budget()
-        return committed
-
-    def remember(self, buffered: Buffered) -> None:
-        """After the commit: an index of what was never committed would outlive its segment. It is advice."""
-        with suppress(StoreError):
-            self._store._digests.add(buffered.places, timestamp=random_timestamp())
-        self._store._dedup.remember(buffered.columns)
-
-
-class _LaterSink(_StoreSink):
-    """A store as it is seen by what stores an intermediate after its capture, or more of its blocks."""
-
-    def __init__(self, store: Store, capture: Committed, node: Intermediate, rows: np.ndarray) -> None:
-        super().__init__(store)
-        self._capture, self._node, self._rows = capture, node, rows
-
-    def commit(
-        self, version: Version, dataset: str, intermediates: Sequence[Intermediate], buffered: Buffered
-    ) -> Committed:
-        (taken,) = intermediates
-        # Somebody may have stored other blocks since the question was asked: a query takes its rows in portions.
-        capture = self._store.catalog.current(self._capture)
-        node = self._store.graph(capture).nodes[self._node.name]
-        form = stored_form(node)
-        assert taken.references is not None
-        blocks = np.unique(self._rows // form.block_rows)
-        n_blocks = -(-node.n_rows // form.block_rows)
-        whole = len(blocks) == n_blocks
-        before = None if whole else node.references
-        references = added_blocks(before, taken.references, blocks=blocks, n_blocks=n_blocks)
-        # What came out of a run may differ from what was captured by as much as was seen there.
-        error = taken.summary_error + (node.recompute_difference or 0.0)
-        stored = replace(
-            node,
-            references=references,
-            summary_error=error if before is None else max(error, node.summary_error),
-            stored_nbytes=taken.stored_nbytes + (node.stored_nbytes if before is not None else 0),
-        )
-        self._store._check()
-        self._store._catalog.add(capture, stored)
-        self._store.worth.note_written(node, taken.raw_nbytes, taken.stored_nbytes)
-        self.remember(buffered)
-        return capture
 
 
 def open(

@@ -121,3 +121,36 @@ def test_dropout_in_training_mode_is_never_recomputed(store: Store, images: np.n
     store.drop("n@1/d/noisy")
     with pytest.raises(NoPlanError, match="random numbers"):
         mistique.get(store, "n@1/d/noisy")
+
+
+def test_auto_stores_the_layers_that_take_long_for_their_bytes(store: Store, images: np.ndarray) -> None:
+    class Slow(keras.layers.Layer):
+        def call(self, x: object) -> object:
+            for _ in range(300):
+                x = keras.ops.tanh(keras.ops.matmul(x, keras.ops.ones((2, 2))))
+            return x
+
+    layers = [keras.layers.Dense(64, name="wide"), keras.layers.Dense(2, name="narrow"), Slow(name="slow")]
+    net = keras.Sequential([keras.Input((36,)), *layers, keras.layers.Dense(1, name="score")])
+    rows = images.reshape(N_ROWS, 36)
+    with mistique.open(store.uri, gamma_min=20_000.0) as strict:
+        mistique.keras.capture(net, rows, store=strict, model="n", dataset="d", keep="auto", batch_size=500)
+    capture, _ = store.catalog.find("n@1/d/slow")
+    assert "slow" in capture.stored
+    assert "wide" not in capture.stored
+    assert {"input", "prediction"} <= capture.stored
+
+
+def test_a_run_in_portions_that_fit_a_small_memory_gives_the_same(
+    captured: Store, expected: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mistique.planner.recompute._CELLS_AT_ONCE", 1)
+    n_reads = []
+    real = mistique.planner.recompute.read_stored
+    monkeypatch.setattr(
+        "mistique.planner.recompute.read_stored", lambda *a, **k: n_reads.append(len(a[2])) or real(*a, **k)
+    )
+    for values, plan in by_every_road(captured, "net@1/raw-none/right", exact=True):
+        assert np.array_equal(values, expected["right"]), plan.chosen.road
+    assert set(n_reads) == {BATCH}
+    assert len(n_reads) >= N_ROWS // BATCH

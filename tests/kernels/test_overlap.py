@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mistique.kernels.overlap import count_overlap
-from mistique.queries.netdissect import _places
+from mistique.queries.netdissect import places_of
 from tests.reference import diagnosis as oracle
 
 
@@ -18,7 +18,7 @@ def test_counts_equal_those_of_the_oracle(shape: tuple[int, int], size: tuple[in
     maps = random.normal(size=(3, *shape)).astype(np.float32)
     labels = random.integers(0, 4, (3, *size)).astype(np.uint16)
     counts = np.zeros(4, np.int64)
-    count_overlap(maps, threshold, labels, *_places(shape[0], size[0]), *_places(shape[1], size[1]), counts)
+    count_overlap(maps, threshold, labels, *places_of(shape[0], size[0]), *places_of(shape[1], size[1]), counts)
     expected = np.zeros(4, int)
     for cells, of in zip(maps.astype(np.float64), labels, strict=True):
         large = np.array(oracle.upsampled(cells.tolist(), *size))

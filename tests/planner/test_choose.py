@@ -14,8 +14,8 @@ from mistique.errors import NoPlanError
 from mistique.planner.calibration import Calibration
 from mistique.planner.choose import choose
 from mistique.planner.plan import Plan
+from mistique.planner.predict import ancestors_that_run
 from mistique.planner.question import Question, running_rows
-from mistique.planner.roads import ancestors_that_run
 from mistique.schema import ColumnType, Intermediate, Part, References, Run, Segment, Version
 
 N_ROWS, N_COLUMNS = 4096, 4

@@ -44,13 +44,13 @@ def test_the_estimate_equals_its_other_form_over_columns(store: Store, mean: flo
     assert oracle.hsic_1(x, y) == pytest.approx(expected[0][1])
 
 
-@pytest.mark.parametrize("batch_rows", [4, 5, 31, 64, 256, 1024, 10**6])
+@pytest.mark.parametrize("batch_rows", [4, 31, 64, 256, 10**6])
 @pytest.mark.parametrize("cells_at_once", [1, 10**9])
 def test_a_layer_is_like_itself(
     store: Store, monkeypatch: pytest.MonkeyPatch, batch_rows: int, cells_at_once: int
 ) -> None:
     monkeypatch.setattr(sys.modules["mistique.queries.cka"], "CELLS_AT_ONCE", cells_at_once)
-    values = np.random.default_rng(1).normal(3, 1, size=(1500, 40)).astype(np.float32)
+    values = np.random.default_rng(1).normal(3, 1, size=(300, 40)).astype(np.float32)
     key, twice = (put_layer(store, part, model=f"lab/{i}") for i, part in enumerate((values, 2 * values)))
     answer = mistique.cka(store, [key, twice], batch_rows=batch_rows)
     np.testing.assert_allclose(answer.values, 1.0, atol=1e-6)
@@ -58,7 +58,7 @@ def test_a_layer_is_like_itself(
 
 def test_layers_with_nothing_in_common_are_about_0_and_may_be_below(store: Store) -> None:
     found = []
-    for seed in range(8):
+    for seed in range(5):
         random = np.random.default_rng(seed)
         keys = [put_layer(store, random.normal(size=(60, 300)), model=f"lab/{seed}-{i}") for i in (0, 1)]
         found.append(mistique.cka(store, keys[0], other=keys[1]).similarity)

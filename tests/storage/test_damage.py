@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -97,3 +98,26 @@ def test_a_capture_beside_a_damaged_segment_stores_its_chunks_again(store: Store
     again = mistique.open(store.uri)
     key = put(again, values)
     assert mistique.get(again, key).values.tolist() == values.tolist()
+
+
+@pytest.mark.slow
+def test_a_store_damaged_at_random_gives_the_right_answer_or_an_error_of_ours(damaged: Path) -> None:
+    n = os.environ.get("MISTIQUE_N_DAMAGES", "56")
+    command = [sys.executable, "-X", "faulthandler", "-m", "tests.storage.hostile", str(damaged), "seed", n]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+
+
+@pytest.mark.parametrize("part", ["segments", "catalog", "artifacts"])
+def test_nothing_behind_a_link_is_read(damaged: Path, part: str) -> None:
+    right = ask(damaged)
+    whole = damaged / part
+    for found in [whole, next(p for p in whole.iterdir() if len(p.name) > 16 or p.name == "__schema")]:
+        outside = damaged.parent / "outside"
+        found.rename(outside)
+        found.symlink_to(outside)
+        with pytest.raises(MistiqueError, match="is a link"):
+            ask(damaged)
+        found.unlink()
+        outside.rename(found)
+    assert ask(damaged) == right

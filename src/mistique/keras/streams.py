@@ -84,7 +84,6 @@ class _PyData:
 
     def read(self) -> Iterator[tuple[Any, Any]]:
         for index in range(self._n_batches):
-            # Its author may draw from the generators that the training draws from.
             with _undrawn():
                 element = self._dataset[index]
             yield _split(element)
@@ -106,7 +105,8 @@ class _Generated:
         if self._generator is not None:
             # What it yields may be one array that it fills anew.
             copied = (keras.tree.map_structure(_copied, _split(e)) for e in islice(self._generator, self._steps))
-            self._held, self._generator = list(copied), None
+            with _undrawn():
+                self._held, self._generator = list(copied), None
         return iter(self._held)
 
 
@@ -175,7 +175,7 @@ def _check_order(dataset: Any) -> None:
 
 @contextmanager
 def _undrawn() -> Iterator[None]:
-    """Python's and NumPy's global generators end as they began."""
+    """Python's and NumPy's global generators end as they began: whoever reads may draw as the training does."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the user's generator, not ours
     try:
         yield

@@ -14,7 +14,8 @@ from mistique.planner.choose import choose
 from mistique.planner.cost import gamma
 from mistique.planner.execute import question_of
 from mistique.planner.holdings import Holding, Holdings
-from mistique.planner.roads import ancestors_that_run, inputs_of
+from mistique.planner.predict import ancestors_that_run
+from mistique.planner.roads import inputs_of
 from mistique.schema import Intermediate
 from mistique.storage.facts import Capture
 

@@ -16,8 +16,9 @@ from mistique.ingest.capture import Capture as Taking
 from mistique.ingest.columns import Described
 from mistique.planner.cost import gamma
 from mistique.planner.plan import Candidate, format_nbytes
+from mistique.planner.predict import read_seconds_if_stored, ready_seconds
 from mistique.planner.question import Question, is_held, whole_steps
-from mistique.planner.roads import read_seconds_if_stored, ready_seconds, recompute_from
+from mistique.planner.roads import recompute_from
 from mistique.schema import SPARSE_ROWS, Intermediate
 from mistique.storage.facts import Capture
 from mistique.storage.usage import Observation

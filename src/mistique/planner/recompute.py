@@ -10,9 +10,9 @@ import numpy as np
 
 from mistique.ingest.columns import Described, describe, describe_array
 from mistique.planner.measured import Took, read_stored
+from mistique.planner.predict import ancestors_that_run, convert_amounts, run_amounts, run_subject, stage_start
 from mistique.planner.question import Question, running_rows
 from mistique.planner.recomputer import SETUP
-from mistique.planner.roads import ancestors_that_run, convert_amounts, run_amounts, run_subject, stage_start
 from mistique.planner.values import Values, values_of
 from mistique.storage.facts import Capture
 from mistique.storage.usage import Observation

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import inf
 
 import numpy as np
 
 from mistique.codecs import codec_from_config
 from mistique.planner.calibration import Calibration
-from mistique.planner.cost import CALL_START, CONVERT_START, IMPORT_START, TRACE_START, Cost, ReadWork
 from mistique.planner.cut import cheapest_cut
 from mistique.planner.descent import descent_to
 from mistique.planner.plan import Candidate
-from mistique.planner.question import Question, are_held, is_held, read_subject, read_work, running_rows
+from mistique.planner.predict import read_seconds, ready_seconds, run_amounts, run_cost, stage_cost
+from mistique.planner.question import Question, are_held, is_held, running_rows
 from mistique.schema import INPUT, Intermediate
 
 _STAGES = ("stage", "prediction")
-# Encoded bytes over those of the values, of what is not stored yet.
-_ENCODED_SHARE = 0.15
 
 
 def read_road(question: Question, calibration: Calibration) -> list[Candidate]:
@@ -121,108 +118,6 @@ def recompute_from(
     return Candidate(road, sources, True, f"{stages}, {len(running)} rows, {run.basis}", seconds, nbytes)
 
 
-@dataclass(frozen=True, slots=True)
-class RunCost:
-    """What running the stages between some sources and a target costs, of `run_amounts`.
-
-    Parameters
-    ----------
-    cost : Cost
-    n_stages : int
-    basis : str
-    """
-
-    cost: Cost
-    n_stages: int
-    basis: str
-
-
-def run_cost(question: Question, sources: Sequence[str], calibration: Calibration) -> RunCost:
-    """From what each stage took here, or at capture, and from what this very road took before."""
-    running = ancestors_that_run(question.graph, question.target.name, sources)
-    each = [stage_cost(question, name, calibration) for name in running]
-    fixed, slope = sum(c.seconds_each[0] for c in each), sum(c.seconds_each[1] for c in each)
-    # A run is more than its stages: what they are given is made of what was read, and what they give is taken apart.
-    call, *cells = calibration.cost("convert", question.version.framework, CONVERT_START).seconds_each
-    amounts = convert_amounts(question, sources, 1)[1:]
-    start = fixed + call, slope + sum(a * c for a, c in zip(amounts, cells, strict=True))
-    cost = calibration.cost("run", run_subject(question, sources), start)
-    if cost.n_observations:
-        basis = f"{cost.n_observations} such runs measured"
-    elif calibration.n_runs(question.model):
-        basis = f"{calibration.n_runs(question.model)} other runs of the model measured"
-    elif calibration.is_known("captured", question.model):
-        basis = "as measured at capture"
-    else:
-        basis = "as measured at capture on another machine: a guess here"
-    return RunCost(cost, len(running), basis)
-
-
-def stage_cost(question: Question, name: str, calibration: Calibration) -> Cost:
-    """Of one stage or layer: seconds of a call, and of a row."""
-    # What is known of other stages of the model here, until this one ran.
-    ratio = calibration.stage_ratio(question.model)
-    start = [ratio * seconds for seconds in stage_start(question, name)]
-    return calibration.cost("stage", f"{question.model}\t{name}", start)
-
-
-def stage_start(question: Question, name: str) -> tuple[float, float]:
-    """Seconds of a call and of a row, as measured at the capture."""
-    return CALL_START, max(question.graph[name].forward_seconds_per_row, 1e-9)
-
-
-def run_amounts(question: Question, n_rows: int) -> tuple[float, float]:
-    """The work of a run: calls and rows."""
-    batch = question.version.batch_rows
-    return (-(-n_rows // batch) if batch else 1), n_rows
-
-
-def convert_amounts(question: Question, sources: Sequence[str], n_rows: int) -> tuple[float, float, float]:
-    """The work around a run: once, and values that go in and come out."""
-    given = sum(question.graph[name].n_columns for name in sources)
-    return 1.0, float(n_rows * given), float(n_rows * question.target.n_columns)
-
-
-def run_subject(question: Question, sources: Sequence[str]) -> str:
-    """What runs between these are kept under."""
-    return f"{question.model}\t{question.target.name}\t{' '.join(sorted(sources))}"
-
-
-def ready_seconds(question: Question, sources: tuple[str, ...], calibration: Calibration) -> float:
-    """Until the model can run: its framework imported, itself loaded, and what is computed traced."""
-    version, seconds = question.version, 0.0
-    if not question.is_imported:
-        seconds += calibration.cost("import", version.framework, (IMPORT_START,)).seconds((1,))
-    if not question.model_is_loaded:
-        seconds += calibration.cost("load", version.artifact or "", (version.load_seconds,)).seconds((1,))
-    if question.sets_up and not question.is_set_up(sources):
-        n_stages = len(ancestors_that_run(question.graph, question.target.name, sources))
-        seconds += calibration.cost("setup", question.model, (TRACE_START,)).seconds((n_stages,))
-    return seconds
-
-
-def read_seconds(
-    question: Question, node: Intermediate, rows: np.ndarray, columns: np.ndarray, calibration: Calibration
-) -> tuple[float, int, str]:
-    """What reading is predicted to take, the bytes, and what that rests on."""
-    work = read_work(node, rows, columns, is_open=question.is_open)
-    cost = calibration.read_cost(read_subject(node))
-    basis = f"{cost.n_observations} reads measured" if cost.n_observations else "no read measured yet: a first guess"
-    return cost.seconds(work.amounts), work.encoded_nbytes, basis
-
-
-def read_seconds_if_stored(question: Question, calibration: Calibration) -> float:
-    """What this question would take to read, had its target been stored."""
-    target = question.target
-    n_rows, n_columns = len(question.rows), len(question.columns)
-    share = n_rows * n_columns / max(target.n_rows * target.n_columns, 1)
-    # Shared chunks are read as well: what it would add to the store says nothing here.
-    nbytes = target.raw_nbytes * _ENCODED_SHARE
-    n_units = -(-n_rows // target.block_rows) * -(-n_columns // (16 if target.is_table else target.group_columns))
-    work = ReadWork(1 if target.is_table else n_units, n_units, int(nbytes * share), n_rows * n_columns)
-    return calibration.read_cost(read_subject(target)).seconds(work.amounts)
-
-
 def inputs_of(graph: Mapping[str, Intermediate]) -> tuple[str, ...]:
     """The names of the model's inputs."""
     if INPUT in graph:
@@ -245,22 +140,6 @@ def why_not_recomputed(question: Question) -> str:
     if not sources or not all(_is_usable(question.graph[name]) for name in sources):
         return "the input is not stored"
     return ""
-
-
-def ancestors_that_run(graph: Mapping[str, Intermediate], target: str, sources: Sequence[str]) -> list[str]:
-    """The stages between `sources` and `target`, the target included."""
-    running: dict[str, None] = {}
-    waiting = [target]
-    while waiting:
-        name = waiting.pop()
-        if name in running or name in sources or name not in graph:
-            continue
-        running[name] = None
-        parents = graph[name].parents
-        if parents is None:
-            return [n for n, i in graph.items() if i.role in _STAGES]
-        waiting.extend(parents)
-    return list(running)
 
 
 def _why_not_read(question: Question) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from mistique.planner.cost import gamma
+from mistique.planner.predict import read_seconds_if_stored
 from mistique.planner.question import read_subject
-from mistique.planner.roads import read_seconds_if_stored
 from mistique.schema import Intermediate
 from mistique.storage.facts import Capture
 from mistique.storage.usage import Asked, Demand

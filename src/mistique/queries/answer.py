@@ -71,9 +71,10 @@ class Answer:
 
     def dimensions(self) -> tuple[tuple[str, ...], tuple[np.ndarray | None, ...]]:
         """Names of the dimensions of `values`, and the labels along each; None: they are numbered."""
-        names = self._dims[: self.values.ndim]
-        columns = np.array(self.columns, object) if self.values.ndim > 1 else None
-        return names, (self.rows, columns)[: self.values.ndim]
+        n_dims = self.values.ndim
+        names = (*self._dims, *(f"dimension_{i}" for i in range(2, n_dims)))[:n_dims]
+        columns = np.array(self.columns, object) if n_dims == 2 else None
+        return names, (self.rows, columns, *[None] * n_dims)[:n_dims]
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         """The frame for whatever reads Arrow: ``polars.DataFrame(answer)``, ``pyarrow.table(answer)``, DuckDB."""

@@ -190,7 +190,7 @@ def _hsic(layers: list[Portions], keys: list[str], n_rows: int, batch_rows: int)
             numbers = numbers.reshape(len(numbers), -1)
             check_finite(numbers, key)
             for batch, low, high in zip(centred, bounds - bounds[0], bounds[1:] - bounds[0], strict=False):
-                batch[i] = _centred_gram(numbers[low:high]).reshape(-1)
+                batch[i] = centred_gram(numbers[low:high]).reshape(-1)
         for batch, n in zip(centred, sizes.tolist(), strict=True):
             total += n / n_rows * (batch @ batch.T) / (n * (n - 3))
     return total
@@ -213,7 +213,7 @@ def _portions_of_batches(layers: list[Portions], n_rows: int, batch_rows: int) -
         yield bounds[first : first + at_once + 1]
 
 
-def _centred_gram(rows: np.ndarray) -> np.ndarray:
+def centred_gram(rows: np.ndarray) -> np.ndarray:
     """The products of rows, U-centred: zero on the diagonal and in the sum of every row.
 
     Their inner products over n (n - 3) are HSIC_1. Columns are centred first, which changes nothing but the rounding:

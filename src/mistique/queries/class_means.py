@@ -136,15 +136,16 @@ def class_means(
         by_unit = sums.reshape(len(sums), n_positions, -1), counts.reshape(len(counts), n_positions, -1)
         sums, counts = (part.sum(axis=1) if reduce == "mean" else in_columns(part) for part in by_unit)
     if not len(listed):
-        raise QueryError(f"{portions.plan().key} has no rows")
+        raise QueryError(f"{node.name} has no rows")
     is_layer = not node.is_table and (reduce != "none" or n_positions == 1)
+    plan = portions.plan()
     return ClassMeans(
-        portions.plan().key,
+        plan.key,
         np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0),
         np.array(listed),
         tuple(names_of(node, chosen, reduce)),
         portions.max_abs_error,
-        portions.plan(),
+        plan,
         counts.astype(np.int64),
         np.bincount(codes, minlength=len(listed)),
         by_name,

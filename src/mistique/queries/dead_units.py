@@ -13,6 +13,7 @@ from mistique.queries.answer import Plotted
 from mistique.queries.patterns import find_all
 from mistique.queries.plans import joined_plan
 from mistique.queries.portions import Portions, is_number
+from mistique.queries.progress import tracked
 from mistique.schema import Intermediate, Key
 from mistique.storage.facts import Capture
 
@@ -120,7 +121,7 @@ def dead_units(store: Store, key: str | Key, *, threshold: float = 0.0, exact: b
         raise QueryError(f"{key} names no layer, or stage, of numbers")
     plans: list[Plan] = []
     shares = []
-    for capture, node in found:
+    for capture, node in tracked(found, "looking for dead units", total=len(found)):
         share, plan = _firing(store, capture, node, threshold, exact)
         shares.append(share)
         plans.append(plan)

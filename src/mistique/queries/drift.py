@@ -15,6 +15,7 @@ from mistique.queries.answer import Plotted, format_value
 from mistique.queries.patterns import find_dataset, is_dataset
 from mistique.queries.plans import joined_plan
 from mistique.queries.portions import Portions
+from mistique.queries.progress import tracked
 from mistique.queries.selection import select_columns
 from mistique.queries.significance import adjusted
 from mistique.queries.two_samples import distance
@@ -172,7 +173,7 @@ def drift(
     certain: list[tuple[float, float]] = []
     stages, names, plans = [], [], []
     samples: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    for first, second in pairs:
+    for first, second in tracked(pairs, "comparing stages", total=len(pairs)):
         left, right = (_samples(s, store, n, columns, unit, exact) for s, n in zip(sides, (first, second), strict=True))
         plans.extend([left[1], right[1]])
         if len(left[0]) == len(right[0]) == 1:  # a prediction, whatever it is called

@@ -10,9 +10,11 @@ import numpy as np
 from mistique.errors import QueryError
 from mistique.planner.plan import Plan
 from mistique.queries.answer import Plotted
+from mistique.queries.cka import centred_gram
 from mistique.queries.patterns import find_all
 from mistique.queries.plans import joined_plan
 from mistique.queries.portions import Portions, is_number
+from mistique.queries.progress import tracked
 from mistique.queries.selection import labels_of
 from mistique.schema import Intermediate, Key
 from mistique.storage.facts import Capture
@@ -125,7 +127,7 @@ def epochs(
     rows = np.unique(np.linspace(0, total - 1, min(n_rows, total)).astype(np.int64))
     values = np.full((len(layers), len(by_version)), np.nan)
     plans: list[Plan] = []
-    for i, layer in enumerate(layers):
+    for i, layer in enumerate(tracked(layers, "comparing epochs", total=len(layers))):
         last: np.ndarray | None = None
         # Backwards: each is held against the last.
         for j, (capture, nodes) in reversed(list(enumerate(by_version.values()))):
@@ -186,15 +188,7 @@ def _centred_products(
     numbers = np.concatenate([part.reshape(len(part), -1) for _, part in portions])
     if not np.isfinite(numbers).all():
         raise QueryError(f"{capture.prefix}/{node.name} holds values that are not finite: name other layers")
-    n = len(numbers)
-    numbers = numbers - numbers[0]  # a column that does not vary is zero to the last bit
-    numbers -= numbers.mean(axis=0, dtype=np.float64).astype(numbers.dtype)
-    products = (numbers @ numbers.T).astype(np.float64)
-    np.fill_diagonal(products, 0.0)
-    sums = products.sum(axis=1) / (n - 2)
-    products += sums.sum() / (n - 1) - sums[:, None] - sums[None, :]
-    np.fill_diagonal(products, 0.0)
-    return products, portions.plan()
+    return centred_gram(numbers), portions.plan()
 
 
 def _alignment(first: np.ndarray, second: np.ndarray) -> float:

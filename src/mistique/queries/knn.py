@@ -12,9 +12,9 @@ from mistique.planner.examples import run_on
 from mistique.planner.execute import execute
 from mistique.planner.plan import Plan, format_bound
 from mistique.planner.values import Values
-from mistique.queries.distances import DISTANCES, distance_error, distances_to
 from mistique.queries.examples import Examples
 from mistique.queries.portions import Portions, number_columns, numbers_of
+from mistique.queries.row_distances import DISTANCES, distance_error, distances_to
 from mistique.queries.selection import labels_of, one_row
 from mistique.schema import Key
 
@@ -147,8 +147,9 @@ def knn(
     for rows, numbers in portions:
         nearest.add(rows.start, numbers.reshape(len(numbers), -1), query, distance, without=at)
     sizes = np.append(nearest.sizes, np.sqrt(query @ query))
+    taken = portions.plan()
     return Neighbours(
-        portions.plan().key,
+        taken.key,
         nearest.distances,
         labels_of(store, capture, node.n_rows, nearest.positions),
         (f"{distance} distance",),
@@ -159,7 +160,7 @@ def knn(
             query_error=query_error,
             sizes=sizes,
         ),
-        portions.plan(),
+        taken,
         nearest.positions,
         label,
         at,

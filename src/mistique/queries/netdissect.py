@@ -153,24 +153,25 @@ def netdissect(
     is_silent = np.zeros(len(units), bool)
     for group in _groups(node, len(units)):
         maps = _maps(portions, node, units[group])
-        thresholds[group] = _thresholds(maps, alpha)
+        thresholds[group] = thresholds_of(maps, alpha)
         is_silent[group] = thresholds[group] <= maps.reshape(len(maps), -1).min(axis=1)
         lively = np.flatnonzero(~is_silent[group])
         found = overlaps[group]
         for images, labels in _labels(concepts, list(listed)):
-            _count(maps[:, images], thresholds[group], labels, lively, found)
+            count_pixels(maps[:, images], thresholds[group], labels, lively, found)
     areas = np.zeros(len(listed) + 1, np.int64)
     for _, labels in _labels(concepts, list(listed)):
         areas += np.bincount(labels.reshape(-1), minlength=len(areas))
     both = overlaps[:, :-1]
     either = overlaps.sum(axis=1, keepdims=True) + areas[:-1] - both
+    plan = portions.plan()
     return NetDissect(
-        portions.plan().key,
+        plan.key,
         np.divide(both, either, out=np.zeros(both.shape), where=either > 0),
         units,
         tuple(listed.values()),
         0.0 if not portions.max_abs_error else float("inf"),
-        portions.plan(),
+        plan,
         thresholds,
         float(alpha),
         float(min_iou),
@@ -218,7 +219,8 @@ def _maps(portions: Portions, node: Intermediate, units: np.ndarray) -> np.ndarr
     return maps.reshape(len(units), node.n_rows, *node.shape[:2])
 
 
-def _thresholds(maps: np.ndarray, alpha: float) -> np.ndarray:
+def thresholds_of(maps: np.ndarray, alpha: float) -> np.ndarray:
+    """The (1 - `alpha`) quantile of all cells of each unit, of maps (n_units, n_rows, height, width)."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(lambda cells: np.quantile(cells.reshape(-1).astype(np.float64), 1 - alpha), maps)
         return np.array(list(found))
@@ -235,10 +237,12 @@ def _labels(concepts: np.ndarray, numbers: list[int]) -> Iterator[tuple[slice, n
         yield slice(first, first + at_once), place[np.clip(part, low - 1, high + 1) - low + 1]
 
 
-def _count(maps: np.ndarray, thresholds: np.ndarray, labels: np.ndarray, units: np.ndarray, counts: np.ndarray) -> None:
-    """Add to `counts` (n_units, n_labels) the pixels of each unit's mask, by their label."""
-    above, down = _places(maps.shape[2], labels.shape[1])
-    left, right = _places(maps.shape[3], labels.shape[2])
+def count_pixels(
+    maps: np.ndarray, thresholds: np.ndarray, labels: np.ndarray, units: np.ndarray, counts: np.ndarray
+) -> None:
+    """Add to `counts` (n_units, n_labels) the pixels of the masks of some units, by their label."""
+    above, down = places_of(maps.shape[2], labels.shape[1])
+    left, right = places_of(maps.shape[3], labels.shape[2])
 
     def count(unit: int) -> None:
         of_unit = np.ascontiguousarray(maps[unit])
@@ -248,7 +252,7 @@ def _count(maps: np.ndarray, thresholds: np.ndarray, labels: np.ndarray, units: 
         list(pool.map(count, units.tolist()))
 
 
-def _places(n_cells: int, n_pixels: int) -> tuple[np.ndarray, np.ndarray]:
+def places_of(n_cells: int, n_pixels: int) -> tuple[np.ndarray, np.ndarray]:
     """The cell before each pixel, and how far it is on the way to the next."""
     places = np.clip((np.arange(n_pixels) + 0.5) * n_cells / n_pixels - 0.5, 0, n_cells - 1)
     before = np.floor(places).astype(np.int64)

@@ -14,6 +14,7 @@ from mistique.planner.choose import choose
 from mistique.planner.execute import execute, question_of
 from mistique.planner.plan import Plan
 from mistique.planner.values import Values, numpy_column
+from mistique.queries.progress import tracked
 from mistique.queries.selection import select_columns
 from mistique.schema import ColumnType, Intermediate
 from mistique.storage.facts import Capture
@@ -77,7 +78,8 @@ class Portions:
         return numbers_of(values)
 
     def __iter__(self) -> Iterator[tuple[slice, np.ndarray]]:
-        for low in range(0, self.n_rows, self.rows_at_once):
+        starts = range(0, self.n_rows, self.rows_at_once)
+        for low in tracked(starts, f"reading {self.intermediate.name}", total=len(starts)):
             high = min(low + self.rows_at_once, self.n_rows)
             yield slice(low, high), self.take(low, high)
 
@@ -103,7 +105,10 @@ class Portions:
         portions = ", ".join(f"{n} by {road}" for road, n in roads.items())
         seconds = sum(plan.seconds or 0.0 for plan in self._plans)
         reason = f"{whole.reason}; in portions, {portions}" if self._plans else whole.reason
-        return replace(whole, reason=reason, seconds=seconds, max_abs_error=self.max_abs_error)
+        # A model that may not be loaded, or a figure learned on the way, can have led elsewhere than was predicted.
+        taken = [c for c in whole.candidates if roads and c.road == roads.most_common(1)[0][0]]
+        chosen = taken[0] if taken else whole.chosen
+        return replace(whole, chosen=chosen, reason=reason, seconds=seconds, max_abs_error=self.max_abs_error)
 
 
 def numbers_of(values: Values) -> np.ndarray:
@@ -119,8 +124,8 @@ def numbers_of(values: Values) -> np.ndarray:
     QueryError
         Naming the columns that hold no numbers.
     """
+    _check_numbers(values.intermediate, values.columns)
     if not isinstance(values.parts, np.ndarray):
-        _check_numbers(values.intermediate, values.columns)
         table = np.empty((values.n_rows, len(values.parts)))
         for i, part in enumerate(values.parts):
             column = numpy_column(part)
@@ -128,7 +133,6 @@ def numbers_of(values: Values) -> np.ndarray:
                 column = np.array([np.nan if value is None else value for value in column], np.float64)
             table[:, i] = column
         return table
-    _check_numbers(values.intermediate, values.columns)
     numbers = values.to_numpy().reshape(values.parts.shape)
     if numbers.dtype in (np.float32, np.float64):
         return numbers

@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
+from mistique.queries.progress import tracked
 from mistique.queries.significance import adjusted, welch_p
 
 Condition = tuple[tuple[str, str], ...]
@@ -61,7 +62,8 @@ class SliceSearch:
         for column, sums in enumerate(self._singles):
             parts.append(self._keep((column,), sums, [self._all - sums], ps))
         paired = self._paired(parts)
-        for first, second in combinations(range(len(self._names)), 2):
+        pairs = list(combinations(range(len(self._names)), 2))
+        for first, second in tracked(pairs, "looking at pairs of columns", total=len(pairs)):
             shape = len(self._groups[first]), len(self._groups[second])
             if first not in paired or second not in paired:
                 self.n_looks += shape[0] * shape[1]

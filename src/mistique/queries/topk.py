@@ -144,13 +144,14 @@ def topk(
     error = portions.max_abs_error * {"sum": n_combined, "manhattan": n_combined, "euclidean": sqrt(n_combined)}.get(
         combine if n_combined > 1 else "", 1
     )
+    plan = portions.plan()
     return TopK(
-        portions.plan().key,
+        plan.key,
         scores[order],
         labels_of(store, capture, node.n_rows, order),
         (name,),
         error,
-        portions.plan(),
+        plan,
         order,
         largest,
         None if places is None else np.stack(np.unravel_index(places[order], node.shape[:-1]), axis=1),

@@ -13,6 +13,7 @@ from mistique.planner.plan import Plan
 from mistique.queries.answer import Plotted, format_value
 from mistique.queries.patterns import find_dataset
 from mistique.queries.plans import joined_plan
+from mistique.queries.progress import tracked
 from mistique.queries.selection import labels_of, select_rows
 from mistique.schema import ROW_LABEL, Intermediate, Key
 from mistique.storage.facts import Capture
@@ -202,7 +203,8 @@ def trace(
     nodes = [side.nodes() for side in sides]
     plans: list[Plan] = []
     stages = []
-    for name in dict.fromkeys([name for found in nodes for name in found]):
+    names = list(dict.fromkeys([name for found in nodes for name in found]))
+    for name in tracked(names, "following the row", total=len(names)):
         cells: list[dict[str, Any]] = []
         bounds = 0.0
         for side, found in zip(sides, nodes, strict=True):

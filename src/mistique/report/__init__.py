@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistique.errors import MistiqueError, StoreError
+from mistique.queries.progress import quiet
 from mistique.report.page import page, sentence
 from mistique.report.sections import SECTIONS
 from mistique.report.subject import subject_of
@@ -80,7 +82,8 @@ def write_report(
         if on_section is not None:
             on_section(title)
         try:
-            parts.append((title, work_out(subject)))
+            with quiet() if on_section is not None else nullcontext():
+                parts.append((title, work_out(subject)))
         except MistiqueError as error:
             # One question that cannot be answered, of a model that is not trusted say, leaves the others.
             parts.append((title, sentence(f"This could not be answered: {error}")))

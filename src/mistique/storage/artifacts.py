@@ -16,6 +16,7 @@ from platformdirs import user_config_path
 
 from mistique.errors import ChunkCorruptError
 from mistique.storage.layout import Layout
+from mistique.storage.links import refuse_links
 from mistique.storage.options import damage_as_error, translated
 
 _TILE_NBYTES = 1024 * 1024
@@ -124,6 +125,7 @@ class Artifacts:
             It is not what its digest says.
         """
         uri = self._layout.artifact(digest)
+        refuse_links(uri)
         with damage_as_error(uri, "a readable artifact"), tiledb.open(uri, "r", ctx=self._ctx) as array:
             n_bytes, kind, salt = (array.meta.get(name) for name in ("n_bytes", "kind", "salt"))
             stored_signature = array.meta.get(_signature_name())

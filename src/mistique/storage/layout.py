@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from importlib.metadata import version as package_version
 
 import numpy as np
 import tiledb
@@ -11,9 +12,11 @@ import tiledb
 from mistique.errors import FormatVersionError, StoreNotFoundError
 from mistique.schema import FORMAT_VERSION
 from mistique.storage.encryption import key_errors
+from mistique.storage.links import refuse_links
 from mistique.storage.options import translated
 
 _FORMAT_KEY = "mistique_format_version"
+_READ_BY_KEY = "mistique_read_by"
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,10 @@ def open_layout(uri: str, *, ctx: tiledb.Ctx, create: bool) -> Layout:
     """
     # TileDB takes "./s" and "~/s" for literal names of object-store parts, so local paths are made absolute by it.
     layout = Layout(uri.rstrip("/"))
+    for part in ("__group", "__meta", "catalog", "usage", "digests"):
+        refuse_links(f"{layout.uri}/{part}")
+    for part in ("segments", "artifacts", "__tiledb_group.tdb"):
+        refuse_links(f"{layout.uri}/{part}", below=False)  # what lies below is looked at when it is opened
     with translated(uri, "look at"):
         found = tiledb.object_type(layout.uri, ctx=ctx)
         if found is None and _holds_anything(layout.uri, ctx):
@@ -79,7 +86,7 @@ def open_layout(uri: str, *, ctx: tiledb.Ctx, create: bool) -> Layout:
             _create(layout, ctx)
         return layout
     with translated(uri, "open"), key_errors(uri), tiledb.Group(layout.uri, "r", ctx=ctx) as group:
-        version = group.meta.get(_FORMAT_KEY)
+        version, read_by = group.meta.get(_FORMAT_KEY), group.meta.get(_READ_BY_KEY)
     if version is None:
         if create and not _has_foreign_members(layout, ctx):
             with translated(uri, "make a store at"):
@@ -87,7 +94,9 @@ def open_layout(uri: str, *, ctx: tiledb.Ctx, create: bool) -> Layout:
             return layout
         raise StoreNotFoundError(uri=uri, found="a TileDB group that is not a mistique store")
     if not isinstance(version, (int, np.integer)) or version > FORMAT_VERSION:
-        raise FormatVersionError(uri=uri, found=version, readable=FORMAT_VERSION)
+        is_version = isinstance(read_by, str) and re.fullmatch(r"\d+(\.\d+)*\w*", read_by)
+        read_by = read_by if is_version else ""  # it comes from the store, and goes into a command
+        raise FormatVersionError(uri=uri, found=version, readable=FORMAT_VERSION, read_by=read_by)
     return layout
 
 
@@ -130,4 +139,5 @@ def _create(layout: Layout, ctx: tiledb.Ctx) -> None:
         for name in ("catalog", "usage", "digests", "segments", "artifacts"):
             if name not in present:
                 store.add(name, name=name, relative=True)
+        store.meta[_READ_BY_KEY] = package_version("mistique")
         store.meta[_FORMAT_KEY] = FORMAT_VERSION

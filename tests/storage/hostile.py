@@ -1,0 +1,211 @@
+"""Damages a store at random and asks it everything: a process of its own, because it may crash.
+
+Usage: ``python -m tests.storage.hostile STORE SEED N``. Prints what came out wrong; ends with 0 if nothing did.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import random
+import resource
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import patch
+
+import mistique
+from mistique.errors import MistiqueError
+from mistique.queries.listing import listing
+from mistique.storage.facts import to_json
+from mistique.storage.records import Record
+from mistique.storage.segments import SegmentReader
+from tests.storage.flip_bytes import ask
+
+ABSURD = (-1, 0, 1, 255, 2**31, 2**53, 2**62, -(2**62), 1e308, None, True, "", "x" * 1000, [], {}, [[]])
+OUTSIDE = ("../../../outside", "/outside", "s3://elsewhere/x", "file:///outside", "%2e%2e%2foutside", "\0", "..")
+
+
+def files_of(path: Path) -> list[Path]:
+    """Files that have something in them."""
+    return sorted(file for file in path.rglob("*") if file.is_file() and file.stat().st_size)
+
+
+def flip(path: Path, rng: random.Random) -> str:
+    """One to forty bytes of a file."""
+    file = rng.choice(files_of(path))
+    content = bytearray(file.read_bytes())
+    for _ in range(rng.choice((1, 1, 4, 40))):
+        content[rng.randrange(len(content))] ^= rng.randrange(1, 256)
+    file.write_bytes(content)
+    return f"flip {file.relative_to(path)}"
+
+
+def cut(path: Path, rng: random.Random) -> str:
+    """The end of a file is gone, or there is more of it."""
+    file = rng.choice(files_of(path))
+    content = file.read_bytes()
+    file.write_bytes(content[: rng.randrange(len(content))] if rng.random() < 0.8 else content + rng.randbytes(100))
+    return f"cut {file.relative_to(path)}"
+
+
+def remove(path: Path, rng: random.Random) -> str:
+    """A file or a folder is missing."""
+    found = rng.choice(sorted(path.rglob("*")))
+    shutil.rmtree(found) if found.is_dir() else found.unlink()
+    return f"remove {found.relative_to(path)}"
+
+
+def swap(path: Path, rng: random.Random) -> str:
+    """Two files of one name, or two folders, in each other's place."""
+    one = rng.choice(sorted(path.rglob("*")))
+    alike = [p for p in path.rglob("*") if p != one and p.is_dir() == one.is_dir() and len(p.name) == len(one.name)]
+    alike = [p for p in alike if p not in one.parents and one not in p.parents]
+    if not alike:
+        return flip(path, rng)
+    other, aside = rng.choice(sorted(alike)), path / "aside"
+    one.rename(aside)
+    other.rename(one)
+    aside.rename(other)
+    return f"swap {one.relative_to(path)} and {other.relative_to(path)}"
+
+
+def link(path: Path, rng: random.Random) -> str:
+    """A file or folder is a link to what lies outside."""
+    found = rng.choice(sorted(path.rglob("*")))
+    outside = path.parent / f"outside-{rng.randrange(10**9)}"
+    found.rename(outside)
+    found.symlink_to(outside)
+    return f"link {found.relative_to(path)}"
+
+
+def size(path: Path, rng: random.Random) -> str:
+    """Eight bytes of a file are a number that makes no sense."""
+    file = rng.choice(files_of(path))
+    content = bytearray(file.read_bytes())
+    at = rng.randrange(max(len(content) - 8, 1))
+    content[at : at + 8] = rng.choice((2**64 - 1, 2**63, 2**40, 2**33, 0)).to_bytes(8, "little")
+    file.write_bytes(content)
+    return f"size {file.relative_to(path)} at {at}"
+
+
+def forge(path: Path, rng: random.Random) -> str:
+    """A newer capture whose digests are right and of which one thing makes no sense."""
+    with mistique.open(path) as store:
+        log = store.catalog._log
+        capture = store.catalog.captures()[0]
+        orders = list(capture.orders.values())
+        attachments = log.attachments(orders)
+        head = next(record for _, record in log.records() if record.kind == "capture")
+        records = [
+            head,
+            *(Record("intermediate", log.record(o).body, a) for o, a in zip(orders, attachments, strict=True)),
+        ]
+        number = rng.randrange(len(records))
+        chosen = records[number]
+        is_attachment = bool(chosen.attachment) and rng.random() < 0.5
+        body = json.loads(chosen.attachment if is_attachment else chosen.body)
+        where = _distort(body, rng)
+        content = to_json(body)
+        records[number] = Record(
+            chosen.kind, chosen.body if is_attachment else content, content if is_attachment else chosen.attachment
+        )
+        log.append(records)
+    return f"forge {chosen.kind}{' references' if is_attachment else ''} {where}"
+
+
+def _distort(value: object, rng: random.Random) -> str:
+    """Put something else in the place of one leaf of JSON; says where."""
+    keys = list(value) if isinstance(value, dict) else list(range(len(value)))  # type: ignore[call-overload, arg-type]
+    key = rng.choice(keys)
+    inner = value[key]  # type: ignore[index]
+    if isinstance(inner, (dict, list)) and inner and rng.random() < 0.9:
+        return f"{key}.{_distort(inner, rng)}"
+    new = rng.choice(OUTSIDE) if isinstance(inner, str) and rng.random() < 0.7 else rng.choice(ABSURD)
+    value[key] = new  # type: ignore[index]
+    return f"{key} = {str(new)[:40]!r}"
+
+
+KINDS: dict[str, Callable[[Path, random.Random], str]] = {
+    "flip": flip, "cut": cut, "remove": remove, "swap": swap, "link": link, "size": size, "forge": forge,
+}  # fmt: skip
+
+
+def look(path: Path) -> dict[str, object]:
+    """List, check and ask."""
+    with mistique.open(path, mode="r") as store:
+        repr(listing(store))
+        store.check()
+    return ask(path)
+
+
+def with_forged_payloads(path: Path, rng: random.Random) -> str:
+    """Answers from payloads of which the digests are right and some bytes make no sense: only errors of ours."""
+    read = SegmentReader._read
+
+    def distorted(self: SegmentReader, *arguments: object) -> object:
+        payloads = [payload.copy() for payload in read(self, *arguments)]  # type: ignore[arg-type]
+        for payload in payloads:
+            for _ in range(rng.choice((1, 3))):
+                payload[rng.randrange(len(payload))] = rng.randrange(256)
+        return payloads
+
+    with patch.object(SegmentReader, "_read", distorted):
+        look(path)
+    return "right"
+
+
+def peak_nbytes() -> int:
+    """The most memory since it was forgotten."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+
+
+def main(path: Path, seed: str, n: int) -> int:
+    """The number of damages after which something went wrong."""
+    right = look(path)
+    # A size that makes no sense asks for gigabytes: refused at once under a limit.
+    resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, resource.RLIM_INFINITY))
+    rng = random.Random(seed)
+    outcomes: Counter[str] = Counter()
+    largest, wrong = 0, 0
+    for number in range(n):
+        kind = (*KINDS, "payload")[number % (len(KINDS) + 1)]
+        copy = path.parent / f"damaged-{number}"
+        shutil.copytree(path, copy)
+        Path("/proc/self/clear_refs").write_text("5")
+        before, what = peak_nbytes(), f"payload {number}"
+        if kind != "payload":
+            what = KINDS[kind](copy, rng)
+        # On the last line when the process dies of it.
+        sys.stdout.write(f"{number} {what}\n")
+        sys.stdout.flush()
+        try:
+            if kind == "payload":
+                outcome = with_forged_payloads(copy, rng)
+            else:
+                outcome = "right" if look(copy) == right or kind == "forge" else "WRONG"
+        except MistiqueError:
+            outcome = "refused"
+        except Exception as error:  # noqa: BLE001  the point is to see what comes
+            outcome = f"CRASH {type(error).__name__}"
+            sys.stdout.write(f"CRASH: {what}: {error!r}\n")
+        outcomes[f"{kind}: {outcome}"] += 1
+        if outcome not in ("right", "refused"):
+            wrong += 1
+            sys.stdout.write(f"{outcome}: {what}\n")
+        largest = max(largest, peak_nbytes() - before)
+        # What an error held, threads and their stacks among it, must not count against the next.
+        gc.collect()
+        shutil.rmtree(copy)
+        for left in path.parent.glob("outside*"):
+            shutil.rmtree(left) if left.is_dir() else os.unlink(left)
+    sys.stdout.write(f"{json.dumps(dict(sorted(outcomes.items())))}\nlargest growth: {largest / 2**20:.0f} MiB\n")
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(min(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])), 100))

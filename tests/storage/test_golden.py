@@ -1,0 +1,89 @@
+"""Stores of every format version that was ever released are read bit for bit; newer ones are refused."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mistique
+from mistique.errors import FormatVersionError
+from mistique.schema import FORMAT_VERSION
+from mistique.storage.layout import open_layout
+from mistique.storage.options import StorageOptions
+from tests.storage.golden_stores import FOLDER, layers, main, table
+
+EXACT = {"raw", "half"}
+# What format 1 gave back on the day that it was fixed, added up.
+SUMS = {
+    "raw": 16971.27000629902,
+    "half": 16971.2822265625,
+    "power": 18968.721757650375,
+    "kbit": 16978.27775784582,
+    "low precision": 16971.1435546875,
+    "within": 16971.279357910156,
+    "threshold": 0.0,
+    "pool": 34967.69444656372,
+}
+
+
+@pytest.fixture(params=range(1, FORMAT_VERSION + 1))
+def golden(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    with tarfile.open(FOLDER / f"format-{request.param}.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path / "golden.mistique"
+
+
+def test_a_golden_store_is_read_bit_for_bit(golden: Path) -> None:
+    with mistique.open(golden, mode="r") as store:
+        for epoch in (1, 2):
+            for name, (values, _) in layers().items():
+                found = mistique.get(store, f"golden/net@1.{epoch}/train/{name}")
+                sent = values + values.dtype.type(epoch)
+                if name in EXACT:
+                    assert found.values.tobytes() == sent.tobytes(), name
+                elif name != "threshold":
+                    error = np.abs(found.values.astype(float) - sent.astype(float)).max()
+                    assert error <= found.max_abs_error, name
+            found_table = mistique.get(store, f"golden/net@1.{epoch}/train/table")
+            assert found_table.rows.tolist() == [f"row-{i}" for i in range(60)]
+            pd.testing.assert_frame_equal(found_table.to_frame().reset_index(drop=True), table())
+        later = mistique.get(store, "golden/later@1/train/table").to_frame()
+        pd.testing.assert_frame_equal(later.reset_index(drop=True), table().iloc[::-1].reset_index(drop=True))
+        assert store.catalog.find("golden/later@1/train/dropped")[0].stored == {"table"}
+
+
+def test_what_lossy_codecs_said_of_a_golden_store_they_say_still(golden: Path) -> None:
+    with mistique.open(golden, mode="r") as store:
+        digests = {
+            name: float(mistique.get(store, f"golden/net@1.2/train/{name}").values.astype(np.float64).sum())
+            for name in layers()
+        }
+    assert digests == pytest.approx(SUMS, abs=0, rel=1e-12)
+
+
+def test_a_golden_store_is_whole_and_can_be_written(golden: Path) -> None:
+    with mistique.open(golden) as store:
+        assert store.check().is_whole, store.check()
+        store.compact(grace_seconds=0)
+        assert store.check().is_whole
+
+
+def test_golden_stores_are_never_made_again() -> None:
+    before = {file: file.read_bytes() for file in FOLDER.iterdir()}
+    assert main() == 1
+    assert {file: file.read_bytes() for file in FOLDER.iterdir()} == before
+    assert sum(map(len, before.values())) < 100_000
+
+
+def test_a_newer_format_names_the_version_that_reads_it(golden: Path) -> None:
+    import tiledb
+
+    with tiledb.Group(str(golden), "w") as group:
+        group.meta["mistique_format_version"] = FORMAT_VERSION + 1
+        group.meta["mistique_read_by"] = "9.7"
+    with pytest.raises(FormatVersionError, match=rf"format {FORMAT_VERSION + 1}.*mistique 9\.7"):
+        open_layout(str(golden), ctx=StorageOptions().context(), create=False)
