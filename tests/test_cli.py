@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import mistique
+from mistique.codecs import Power
 from mistique.store import Store
-from tests.capturing import capturing, put
+from tests.capturing import capturing, put, put_layer
 
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -43,6 +44,19 @@ def test_ls_names_every_capture_with_rows_and_bytes_within_80_columns(filled: St
     assert "train" in done.stdout
     assert "20" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_index_makes_one_and_du_shows_its_bytes_apart(store: Store) -> None:
+    values = np.random.default_rng(0).normal(size=(2000, 64)).astype(np.float32)
+    key = put_layer(store, values, codec=Power())
+    made = run("index", store.uri, key, "--max-share", "0.5")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.startswith(f"index of {key}: the codes of every unit")
+    done = run("du", store.uri)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].split() == ["intermediate", "raw", "stored", "index"]
+    assert "indexes: " in done.stdout
+    assert "codes, " in run("show", store.uri, key).stdout
 
 
 def test_show_tells_facts_plan_and_first_rows_within_80_columns(filled: Store) -> None:

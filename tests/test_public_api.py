@@ -34,6 +34,7 @@ PUBLIC = {
         "explain",
         "export",
         "get",
+        "index",
         "knn",
         "netdissect",
         "open",

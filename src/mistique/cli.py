@@ -16,6 +16,7 @@ from rich.table import Table
 
 import mistique
 from mistique.errors import MistiqueError
+from mistique.queries.disk_usage import disk_usage
 from mistique.queries.history import log_lines
 from mistique.queries.listing import facts_of, listing
 from mistique.store import Store
@@ -81,6 +82,26 @@ def ls(uri: _Uri) -> None:
         if found.captures:
             newest = found.captures[-1]
             console.print(f"\nintermediates of {newest.version}/{newest.dataset}: {', '.join(newest.intermediates)}")
+
+
+@app.command()
+def du(uri: _Uri) -> None:
+    """List the bytes of every stored intermediate, the largest first, and those of its index apart."""
+    with _one_line_errors(), mistique.open(uri, mode="r") as store:
+        Console(highlight=False).print("\n".join(disk_usage(store).lines()), markup=False, soft_wrap=True)
+
+
+@app.command()
+def index(
+    uri: _Uri,
+    key: Annotated[str, typer.Argument(help="project/model@version/dataset/layer")],
+    max_share: Annotated[float, typer.Option(min=0, help="Of its values as float32, that it may take.")] = 0.2,
+) -> None:
+    """Index a stored layer: questions of a few of its units then read those alone."""
+    with _one_line_errors():
+        mistique.open(uri, mode="r").close()  # a store that is not there is not made
+        with mistique.open(uri) as store:
+            typer.echo(repr(mistique.index(store, key, max_share=max_share)))
 
 
 @app.command()

@@ -15,6 +15,7 @@
         StoreKeyError
         CaptureLostError
         BudgetError
+        IndexTooLargeError
       CatalogError
         IntermediateNotFoundError  (LookupError)
         InvalidKeyError            (ValueError)
@@ -144,6 +145,17 @@ class BudgetError(StoreError):
             f"{uri} needs {nbytes:,} bytes, more than the {max_nbytes:,} it may take, kept models included, and the "
             f"rest has to stay: {'; '.join([*shown, *more]) or 'there is nothing else'}. Unpin something, drop what "
             "nobody needs, or give mistique.open a larger max_nbytes"
+        )
+
+
+class IndexTooLargeError(StoreError):
+    """An index would take more bytes than it may."""
+
+    def __init__(self, *, name: str, nbytes: int, float32_nbytes: int, max_share: float) -> None:
+        super().__init__(
+            f"the index of {name!r} would take about {nbytes:,} bytes, {nbytes / max(float32_nbytes, 1):.3f} of its "
+            f"values as float32: more than max_share={max_share:g}. Give a larger max_share, or do without: questions "
+            "are answered from what is stored"
         )
 
 

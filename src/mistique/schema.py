@@ -368,6 +368,40 @@ class Intermediate:
 
 
 @dataclass(frozen=True)
+class Index:
+    """What answers questions of a few units of a stored layer in place of its chunks: one unit of a segment for each.
+
+    Parameters
+    ----------
+    name : str
+        Of the intermediate.
+    form : {"codes", "cells", "bounds", "maxima"}
+        What is kept of a unit: the codes of its quantizer, its values, bounds of its values, or the largest of its
+        positions in each row (docs/adr/0023).
+    span_rows : int
+        Rows of a unit of the segment: whole row blocks.
+    n_heads : int
+        Of each span, before its units: what the codes of a column group stand for, in each row block.
+    n_units : int
+    max_abs_error : float
+        Of the layer as it is stored.
+    encoded_nbytes : int
+        Bytes that it takes in the store.
+    references : References, optional
+        A span for a block, heads and units for groups. None: not loaded.
+    """
+
+    name: str
+    form: str
+    span_rows: int
+    n_heads: int
+    n_units: int
+    max_abs_error: float
+    encoded_nbytes: int
+    references: References | None = None
+
+
+@dataclass(frozen=True)
 class Version:
     """One fitted model: a run, or an epoch of one.
 

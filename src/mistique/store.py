@@ -25,11 +25,13 @@ from mistique.errors import BudgetError, CaptureError, CaptureWarning, StoreClos
 from mistique.ingest.capture import Capture
 from mistique.planner.budget import evict
 from mistique.planner.calibration import Calibration
+from mistique.planner.index_build import IndexBuilder
+from mistique.planner.index_byproduct import DEFAULT_INDEX_SHARE, ColumnReads
 from mistique.planner.models import Models
 from mistique.planner.question import StageGraph
 from mistique.planner.recomputer import Trust
 from mistique.planner.worth import DEFAULT_GAMMA_MIN, Worth
-from mistique.schema import Intermediate, Key, Version
+from mistique.schema import Index, Intermediate, Key, Version
 from mistique.sinks import LaterSink, StoreSink
 from mistique.storage.artifacts import Artifacts
 from mistique.storage.catalog import Catalog
@@ -66,6 +68,7 @@ class Store(Versions):
     placement : {"auto", "on", "off"}
     gamma_min : float
     max_nbytes : int, optional
+    index_share : float
     """
 
     _all: ClassVar[weakref.WeakSet[Store]] = weakref.WeakSet()
@@ -81,6 +84,7 @@ class Store(Versions):
         placement: str = "auto",
         gamma_min: float = DEFAULT_GAMMA_MIN,
         max_nbytes: int | None = None,
+        index_share: float = DEFAULT_INDEX_SHARE,
     ) -> None:
         if mode not in ("a", "r"):
             raise ValueError(f'mode: expected "a" to read and write or "r" to look only, got {mode!r}')
@@ -88,7 +92,10 @@ class Store(Versions):
             raise ValueError(f"gamma_min: expected seconds a GB, at least 0, or infinity, got {gamma_min!r}")
         if max_nbytes is not None and not max_nbytes > 0:
             raise ValueError(f"max_nbytes: expected a number of bytes above 0, or None, got {max_nbytes!r}")
+        if not index_share >= 0:
+            raise ValueError(f"index_share: expected a share of the float32 bytes, at least 0, got {index_share!r}")
         self.uri, self.mode, self.trust = uri, mode, trust
+        self.index_share = index_share
         self.gamma_min, self.max_nbytes = gamma_min, max_nbytes
         self._options, self._max_buffer_nbytes = options, max_buffer_nbytes
         self._placement = Placement(placement)
@@ -112,6 +119,8 @@ class Store(Versions):
         self._warm: set[str] = set()
         self._graphs: dict[CaptureId, StageGraph] = {}
         self.labels: dict[Order, Any] = {}
+        self.column_reads = ColumnReads()
+        self.row_graphs: dict[tuple[Any, ...], Any] = {}
 
     @property
     def catalog(self) -> Catalog:
@@ -139,6 +148,11 @@ class Store(Versions):
     def learns(self) -> bool:
         """What is asked for often is stored when it is recomputed."""
         return self.mode == "a" and self.gamma_min < float("inf")
+
+    @property
+    def makes_indexes(self) -> bool:
+        """A layer of which columns are asked for often gets an index."""
+        return self.mode == "a" and self.index_share > 0
 
     def capture(
         self,
@@ -345,8 +359,36 @@ class Store(Versions):
             nodes = {
                 name: replace(node, references=references.get(name)) for name, node in capture.intermediates.items()
             }
-            known = self._graphs[capture.id] = StageGraph(capture, self._catalog.moves.n_records, nodes)
+            indexes = self._catalog.sound_indexes(capture)
+            known = self._graphs[capture.id] = StageGraph(
+                capture, self._catalog.moves.n_records, nodes, indexes=indexes
+            )
         return known
+
+    def make_index(self, capture: Committed, node: Intermediate, *, max_share: float) -> Index:
+        """Build the index of a stored layer, with its references, and make it seen.
+
+        Raises
+        ------
+        IndexTooLargeError, StoreError, StoreReadOnlyError
+        """
+        self._check_writable(f"index {node.name}")
+        index = IndexBuilder(self.segments, node).build(self._make_writer, max_share=max_share)
+        self._catalog.add_index(capture, index)
+        return index
+
+    def drop_index(self, key: str | Key) -> None:
+        """Forget the index of an intermediate; its questions are answered as before there was one.
+
+        Its bytes are freed by `compact`.
+
+        Raises
+        ------
+        IntermediateNotFoundError, StoreReadOnlyError
+        """
+        self._check_writable(f"drop the index of {key}")
+        capture, intermediate = self._catalog.find(key)
+        self._catalog.drop_index(capture, intermediate.name)
 
     def taking(self, capture: Committed, node: Intermediate, rows: np.ndarray) -> Capture:
         """Something that takes rows of an intermediate, whole blocks, and at its commit makes them seen as stored."""
@@ -387,6 +429,7 @@ class Store(Versions):
             "placement": self._placement.mode,
             "gamma_min": self.gamma_min,
             "max_nbytes": self.max_nbytes,
+            "index_share": self.index_share,
             "key": self._options.key,
         }
         # Not the options: they may hold credentials. A worker takes them from its environment, as TileDB does. Of a key
@@ -479,6 +522,7 @@ def open(
     placement: str = "auto",
     gamma_min: float = DEFAULT_GAMMA_MIN,
     max_nbytes: int | None = None,
+    index_share: float = DEFAULT_INDEX_SHARE,
     key: KeySource | None = None,
 ) -> Store:
     """A store at a URI, made when there is none.
@@ -506,6 +550,9 @@ def open(
     max_nbytes : int, optional
         What the store may take: chunks in use and kept models. What saves least a byte is no longer stored, and is
         recomputed when it is asked for; never what is pinned, nor the last road to an answer.
+    index_share : float, default 0.2
+        A layer of which a few units are asked for often gets an index that takes no more than this share of its values
+        as float32; 0: none but those that `mistique.index` makes.
     key : str, path or callable, optional
         Where the key comes from of a store that is encrypted at rest (AES-256-GCM): ``"env:NAME"``, ``"file:PATH"``, a
         path, or a function that returns it; 16 random bytes at least. It is never stored, pickled or printed. A new
@@ -546,6 +593,7 @@ def open(
         placement=placement,
         gamma_min=gamma_min,
         max_nbytes=max_nbytes,
+        index_share=index_share,
     )
 
 

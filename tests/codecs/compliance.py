@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mistique.codecs import Codec, codec_from_config
+from mistique.codecs import Codec, CodedCodec, codec_from_config
 from mistique.errors import ChunkCorruptError
 from mistique.schema import ColumnType
 
@@ -117,6 +117,26 @@ class CodecCompliance:
         assert (payload.dtype, payload.ndim, payload.flags.c_contiguous) == (np.dtype(np.uint8), 1, True)
         back = self.codec.decode(payload, values.shape, kind)
         assert (back.dtype, back.shape) == (values.dtype, values.shape)
+
+    @_shared
+    @given(chunks())
+    def test_codes_and_what_they_stand_for_are_the_values(self, chunk: tuple[str, np.ndarray]) -> None:
+        dtype, values = chunk
+        kind = column_type(dtype)
+        payload = self.codec.encode(values, kind)
+        if not isinstance(self.codec, CodedCodec):
+            return
+        found = self.codec.codes_of(payload, values.shape)
+        if found is None:
+            return
+        codes, head = found
+        n_columns = len(values)
+        tables = [
+            self.codec.tables_of([head], column=column, n_columns=n_columns, column_type=kind)[0]
+            for column in range(n_columns)
+        ]
+        cut = np.array([table[line] for table, line in zip(tables, codes, strict=True)])
+        assert cut.tobytes() == self.codec.decode(payload, values.shape, kind).tobytes()
 
     @pytest.mark.parametrize("dtype", FLOATS)
     @pytest.mark.parametrize("shape", [(2, 12), (64, 1024)])

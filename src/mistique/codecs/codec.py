@@ -95,6 +95,32 @@ class BlockCodec(Codec, Protocol):
         """
 
 
+@runtime_checkable
+class CodedCodec(Codec, Protocol):
+    """A codec whose payload is a code of one byte for each value, and a head that says what the codes stand for.
+
+    So a column can be cut out of its chunk without being decoded, and put elsewhere: an index does so.
+    """
+
+    def codes_of(self, payload: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, bytes] | None:
+        """The codes (n_columns, n_rows), uint8, and the head of a chunk; None: this one was kept in another way.
+
+        Raises
+        ------
+        ChunkCorruptError
+            It is no payload of this codec and shape.
+        """
+
+    def tables_of(self, heads: Sequence[bytes], *, column: int, n_columns: int, column_type: ColumnType) -> np.ndarray:
+        """What each code stands for in one column of chunks of `n_columns` with these heads: (n_heads, 256), in cells.
+
+        Raises
+        ------
+        ChunkCorruptError
+            One is no head of this codec.
+        """
+
+
 def register(codec: type[Codec]) -> type[Codec]:
     """Make a codec known by its name."""
     _KNOWN[codec.name] = codec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from mistique.codecs.codec import register
 from mistique.codecs.entropy import decode_codes, encode_codes
-from mistique.codecs.floats import ROUNDING, TINIEST, as_numbers, look_up_cells
+from mistique.codecs.floats import ROUNDING, TINIEST, as_cells, as_numbers, look_up_cells
 from mistique.codecs.payload import PayloadReader, damaged, joined
 from mistique.codecs.raw import Raw
 from mistique.codecs.threads import scratch
@@ -142,6 +143,24 @@ class KBit:
             return Raw().decode(reader.rest(), shape, column_type)
         table = np.frombuffer(reader.take(8 * n_codes).tobytes(), "<f8")
         return look_up_cells(decode_codes(reader, shape), table, column_type)
+
+    def codes_of(self, payload: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, bytes] | None:
+        """Codes and representatives of a chunk; None for one that is kept exactly."""
+        reader = PayloadReader(payload)
+        kind, n_codes, _, _ = self._header(reader)
+        if kind == _KEPT:
+            return None
+        head = reader.take(8 * n_codes).tobytes()
+        return decode_codes(reader, shape), head
+
+    def tables_of(self, heads: Sequence[bytes], *, column: int, n_columns: int, column_type: ColumnType) -> np.ndarray:
+        """The representatives, which all columns of a chunk share."""
+        tables = np.zeros((len(heads), 256))
+        for head, table in zip(heads, tables, strict=True):
+            if len(head) % 8 or len(head) > 8 * 256:
+                raise damaged("up to 256 representatives", f"{len(head)} bytes")
+            table[: len(head) // 8] = np.frombuffer(head, "<f8")
+        return as_cells(tables, column_type)
 
     def max_abs_error(self, payload: np.ndarray, column_type: ColumnType) -> float:
         """Half of the widest range, plus the roundings to float32 and to the type of the column."""

@@ -44,8 +44,8 @@ class PayloadReader:
 
     def take(self, n_bytes: int) -> np.ndarray:
         """The next bytes."""
-        if not 0 <= n_bytes <= self._payload.size - self._at:
-            raise damaged(f"{n_bytes} more bytes", self._payload.size - self._at)
+        if not 0 <= n_bytes <= self.n_left:
+            raise damaged(f"{n_bytes} more bytes", self.n_left)
         self._at += n_bytes
         return self._payload[self._at - n_bytes : self._at]
 
@@ -53,11 +53,16 @@ class PayloadReader:
         """The next bytes as numbers; `layout` as `struct` spells it."""
         return struct.unpack(layout, self.take(struct.calcsize(layout)).data)
 
+    @property
+    def n_left(self) -> int:
+        """Bytes that are left."""
+        return self._payload.size - self._at
+
     def rest(self) -> np.ndarray:
         """All bytes that are left."""
-        return self.take(self._payload.size - self._at)
+        return self.take(self.n_left)
 
     def end(self) -> None:
         """Nothing is left, or it is damaged."""
         if self._at != self._payload.size:
-            raise damaged("the end", f"{self._payload.size - self._at} more bytes")
+            raise damaged("the end", f"{self.n_left} more bytes")

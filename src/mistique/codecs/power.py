@@ -13,7 +13,7 @@ import numpy as np
 
 from mistique.codecs.codec import register
 from mistique.codecs.entropy import decode_codes, encode_codes
-from mistique.codecs.floats import ROUNDING, as_numbers, look_up_cells
+from mistique.codecs.floats import ROUNDING, as_cells, as_numbers, look_up_cells
 from mistique.codecs.payload import PayloadReader, damaged, joined
 from mistique.codecs.threads import scratch
 from mistique.kernels import power as kernels
@@ -181,6 +181,42 @@ class Power:
             return look_up_cells(codes, self._table(scales[0]), column_type)
         tables = np.array([self._table(scale) for scale in scales])
         return look_up_cells(codes.reshape(len(scales), -1), tables, column_type).reshape(shape)
+
+    def codes_of(self, payload: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, bytes] | None:
+        """Codes and header of a chunk."""
+        reader = PayloadReader(payload)
+        n_bytes = reader.n_left
+        self._scales(reader)
+        head = payload[: n_bytes - reader.n_left].tobytes()
+        return decode_codes(reader, shape), head
+
+    def tables_of(self, heads: Sequence[bytes], *, column: int, n_columns: int, column_type: ColumnType) -> np.ndarray:
+        """What codes stand for: by the scale of the unit that a column is of."""
+        scales = np.array([self._scale_of(head, column, n_columns) for head in heads])
+        tables = np.zeros((len(heads), 256))
+        for has_negative in np.unique(np.signbit(scales)).tolist():
+            same = np.signbit(scales) == has_negative
+            unit = self._table(-1.0 if has_negative else 1.0)
+            special = ~np.isfinite(unit)
+            tables[same] = np.abs(scales[same, None]) * np.where(special, 0.0, unit)
+            tables[np.ix_(same, special)] = unit[special]
+        return as_cells(tables, column_type)
+
+    def _scale_of(self, head: bytes, column: int, n_columns: int) -> float:
+        """That of one column's unit, by the header of a chunk."""
+        bits, n_units = struct.unpack_from(_HEADER, head) if len(head) > struct.calcsize(_HEADER) else (0, 0)
+        if bits == self.bits and n_units and len(head) == struct.calcsize(_HEADER) + 4 * n_units:
+            if n_columns % n_units:
+                raise damaged(f"units of a chunk of {n_columns} columns", n_units)
+            at = struct.calcsize(_HEADER) + 4 * (column * n_units // n_columns)
+            scale: float = struct.unpack_from("<f", head, at)[0]
+        else:
+            reader = PayloadReader(np.frombuffer(head, np.uint8))
+            (scale,) = self._scales(reader)[:1]
+            reader.end()
+        if not isfinite(scale):
+            raise damaged("finite scales", scale)
+        return scale
 
     def max_abs_error(self, payload: np.ndarray, column_type: ColumnType) -> float:
         """``largest / n`` of the worst unit, plus the rounding to the type of the column."""

@@ -38,7 +38,7 @@ class _Rank:
 
 def in_use_nbytes(store: Store) -> float:
     """Bytes of all chunks that some stored intermediate refers to, and of the kept models."""
-    return Holdings(list(_holdings(store))).nbytes() + _model_nbytes(store)
+    return Holdings(list(_holdings(store))).nbytes() + _model_nbytes(store) + _index_nbytes(store)
 
 
 def evict(store: Store, max_nbytes: float, *, below_gamma: float = float("inf"), spared: str = "") -> list[str]:
@@ -48,6 +48,7 @@ def evict(store: Store, max_nbytes: float, *, below_gamma: float = float("inf"),
     ----------
     store : Store
     max_nbytes : float
+        Indexes go first; their keys are not among those given back.
     below_gamma : float
         What saves as much a byte, or more, stays.
     spared : str
@@ -61,7 +62,11 @@ def evict(store: Store, max_nbytes: float, *, below_gamma: float = float("inf"),
     holdings = Holdings(list(_holdings(store)))
     fixed = _model_nbytes(store)
     total = holdings.nbytes() + fixed
+    if total + _index_nbytes(store) <= max_nbytes:
+        return []
+    # Whatever an index answers is answered without it, so indexes go before anything else.
     if total <= max_nbytes:
+        _drop_indexes(store, until_nbytes=max_nbytes - total)
         return []
     reasons: dict[str, str] = {}
     gone: list[int] = []
@@ -86,6 +91,7 @@ def evict(store: Store, max_nbytes: float, *, below_gamma: float = float("inf"),
         total = holdings.nbytes() + fixed
     if total > max_nbytes:
         raise BudgetError(uri=store.uri, max_nbytes=int(max_nbytes), nbytes=int(total), reasons=reasons)
+    _drop_indexes(store, until_nbytes=max_nbytes - total)
     for number in gone:
         store.catalog.drop(holdings.holdings[number].capture, holdings.holdings[number].name)
     return [holdings.holdings[number].key for number in gone]
@@ -100,6 +106,21 @@ def _holdings(store: Store) -> Iterator[Holding]:
 def _model_nbytes(store: Store) -> int:
     kept = {capture.version.artifact for capture in store.catalog.captures()}
     return sum(store.runnable.nbytes(digest) for digest in kept if digest)
+
+
+def _index_nbytes(store: Store) -> int:
+    return sum(index.encoded_nbytes for c in store.catalog.captures() for _, index in c.indexes.values())
+
+
+def _drop_indexes(store: Store, *, until_nbytes: float) -> None:
+    """The largest first, until all that are left take no more than so many bytes."""
+    made = [(index, capture) for capture in store.catalog.captures() for _, index in capture.indexes.values()]
+    total = sum(index.encoded_nbytes for index, _ in made)
+    for index, capture in sorted(made, key=lambda one: -one[0].encoded_nbytes):
+        if total <= until_nbytes:
+            return
+        store.catalog.drop_index(capture, index.name)
+        total -= index.encoded_nbytes
 
 
 def _rank(store: Store, holdings: Holdings, number: int) -> _Rank:

@@ -10,12 +10,13 @@ import numpy as np
 
 from mistique.codecs import stored_form
 from mistique.codecs.floats import float_dtype
-from mistique.errors import StoreError, UntrustedArtifactError
+from mistique.errors import ChunkCorruptError, StoreError, UntrustedArtifactError
 from mistique.kernels.transpose import turn
 from mistique.planner.byproduct import rows_to_store, stored_beside
 from mistique.planner.choose import can_be_answered_without_running, choose, is_choice
 from mistique.planner.descent import Descent, descent_to
-from mistique.planner.measured import Took, read_stored
+from mistique.planner.index_byproduct import index_beside
+from mistique.planner.measured import Took, read_indexed, read_stored
 from mistique.planner.plan import Plan
 from mistique.planner.probe import calibrate
 from mistique.planner.question import Question, is_held
@@ -39,6 +40,7 @@ def question_of(
     rows: np.ndarray | None = None,
     columns: np.ndarray | None = None,
     exact: bool = False,
+    of_largest: bool = False,
 ) -> Question:
     """A question of rows and columns (by position; None: all) of an intermediate."""
     stages, version, models = store.graph(capture), capture.version, store.runnable
@@ -57,6 +59,8 @@ def question_of(
         is_set_up=lambda sources: models.is_set_up(version, intermediate.name, sources),
         sets_up=models.sets_up(version),
         cuts=stages.cuts,
+        index=stages.indexes.get(intermediate.name),
+        of_largest=of_largest,
     )
 
 
@@ -69,17 +73,28 @@ def execute(
     columns: np.ndarray | None = None,
     exact: bool = False,
     runs: bool = True,
+    of_largest: bool = False,
 ) -> tuple[Values, Plan]:
     """The values asked, by the cheapest road, and the plan with what it took.
 
     Rows and columns come back in the order in which they were asked. A model that must not be loaded is run only where
     nothing else answers, and then the error says so; with ``runs=False`` it is no road at all. What a compaction has
-    moved in the middle of it is read from where it lies now.
+    moved in the middle of it is read from where it lies now. With ``of_largest`` the columns are those of whole units,
+    and the largest of its positions may stand for each: shape (n_rows, n_units).
     """
     while True:
         n_moves = store.catalog.moves.n_records
         try:
-            return _execute(store, capture, intermediate, rows=rows, columns=columns, exact=exact, runs=runs)
+            return _execute(
+                store,
+                capture,
+                intermediate,
+                rows=rows,
+                columns=columns,
+                exact=exact,
+                runs=runs,
+                of_largest=of_largest,
+            )
         except StoreError:
             store.catalog.refresh()
             if store.catalog.moves.n_records == n_moves:
@@ -95,20 +110,38 @@ def _execute(
     columns: np.ndarray | None,
     exact: bool,
     runs: bool,
+    of_largest: bool,
 ) -> tuple[Values, Plan]:
-    question = question_of(store, capture, intermediate, rows=rows, columns=columns, exact=exact)
+    question = question_of(store, capture, intermediate, rows=rows, columns=columns, exact=exact, of_largest=of_largest)
     if is_choice(question):
         calibrate(store, capture, question)
     plan = choose(question, store.calibration, runs=runs)
     try:
         values, done = follow(store, capture, question, plan)
+    except ChunkCorruptError:
+        # An index holds nothing that is not stored besides.
+        if not plan.chosen.is_index:
+            raise
+        question = replace(question, index=None)
+        values, done = follow(store, capture, question, choose(question, store.calibration, runs=runs))
     except UntrustedArtifactError:
         if not can_be_answered_without_running(plan):
             raise
-        return _execute(store, capture, intermediate, rows=rows, columns=columns, exact=exact, runs=False)
+        return _execute(
+            store,
+            capture,
+            intermediate,
+            rows=rows,
+            columns=columns,
+            exact=exact,
+            runs=False,
+            of_largest=of_largest,
+        )
+    if note := index_beside(store, capture, question, done):
+        done = replace(done, stored=note)
     if rows is not None and not np.array_equal(rows, question.rows):
         values = values.take(np.searchsorted(question.rows, rows))
-    if columns is not None and not np.array_equal(columns, question.columns):
+    if columns is not None and not np.array_equal(columns, question.columns) and not done.chosen.is_index_of_largest:
         values = values.reorder(columns)
     return values, done
 
@@ -132,6 +165,8 @@ def follow(store: Store, capture: Capture, question: Question, plan: Plan) -> tu
             read_values, error = read_stored(store, target, question.rows[held], question.columns, took=took)
             order = np.argsort(np.concatenate([question.rows[held], missing]))
             values, max_abs_error = read_values.joined(values).take(order), max(max_abs_error, error)
+    elif chosen.is_index:
+        values, max_abs_error = read_indexed(store, question, took=took)
     elif chosen.reads_target:
         values, max_abs_error = read_stored(store, target, question.rows, question.columns, took=took)
     else:

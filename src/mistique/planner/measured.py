@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mistique.planner.question import read_subject, read_work
+from mistique.codecs import stored_form
+from mistique.planner.index_layout import MAXIMA, IndexPlaces
+from mistique.planner.index_read import index_work, read_index, read_maxima
+from mistique.planner.plan import INDEX
+from mistique.planner.question import Question, read_subject, read_work
 from mistique.planner.reading import read
 from mistique.planner.values import Values
 from mistique.schema import Intermediate
@@ -48,6 +52,23 @@ def read_stored(
     values, error = read(store.segments, intermediate, rows, columns)
     seconds = time.perf_counter() - started
     store.calibration.add(Observation("read", subject, work.amounts, predicted, seconds))
+    took.read_seconds += seconds
+    took.read_nbytes += work.encoded_nbytes
+    return values, error
+
+
+def read_indexed(store: Store, question: Question, *, took: Took) -> tuple[Values, float]:
+    """The values asked, by the index of what they are asked of; what it took is learned."""
+    index, target = question.index, question.target
+    assert index is not None
+    work = index_work(question, index)
+    predicted = store.calibration.read_cost(INDEX).seconds(work.amounts)
+    started = time.perf_counter()
+    places = IndexPlaces.of(index, stored_form(target))
+    road = read_maxima if index.form == MAXIMA else read_index
+    values, error = road(store.segments, places, target, question.rows, question.columns)
+    seconds = time.perf_counter() - started
+    store.calibration.add(Observation("read", INDEX, work.amounts, predicted, seconds))
     took.read_seconds += seconds
     took.read_nbytes += work.encoded_nbytes
     return values, error

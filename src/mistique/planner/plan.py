@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from math import isinf
 
+INDEX, INDEX_OF_LARGEST = "index", "index of largest"
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -15,7 +17,8 @@ class Candidate:
     Parameters
     ----------
     road : str
-        ``read``, ``derive from conv1``, ``recompute``, ``recompute from scale``, or ``read 1024 rows, recompute``.
+        ``read``, ``derive from conv1``, ``recompute``, ``recompute from scale``, ``read 1024 rows, recompute``,
+        ``index``, or ``index of largest``.
     sources : tuple of str
         Intermediates that it reads: the one asked, the input, or ancestors.
     is_possible : bool
@@ -42,6 +45,16 @@ class Candidate:
     def reads_target(self) -> bool:
         """It reads what was asked for, all or some of it."""
         return self.road.startswith("read")
+
+    @property
+    def is_index(self) -> bool:
+        """It reads an index of what was asked for."""
+        return self.road.startswith("index")
+
+    @property
+    def is_index_of_largest(self) -> bool:
+        """It gives the largest of the positions of each unit alone."""
+        return self.road == INDEX_OF_LARGEST
 
 
 @dataclass(frozen=True)

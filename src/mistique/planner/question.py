@@ -10,7 +10,7 @@ import numpy as np
 
 from mistique.planner.cost import ReadWork
 from mistique.planner.summary import stored_columns
-from mistique.schema import Intermediate, Version
+from mistique.schema import Index, Intermediate, Version
 from mistique.storage.facts import Capture
 from mistique.storage.references import held_blocks
 
@@ -31,12 +31,15 @@ class StageGraph:
         With references of those that are stored.
     cuts : dict
         The cheapest cuts found so far.
+    indexes : mapping of name to Index
+        Of those that have one, with its references.
     """
 
     capture: Capture
     n_moves: int
     nodes: Mapping[str, Intermediate]
     cuts: dict[object, tuple[str, ...] | None] = field(default_factory=dict)
+    indexes: Mapping[str, Index] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,10 @@ class Question:
         Computing it for the first time takes longer, as a graph is traced.
     cuts : dict
         Of this stage graph, as it is stored now: the cuts found so far.
+    index : Index, optional
+        Of the target, with its references.
+    of_largest : bool
+        Of each unit, the largest of its positions is all that is needed.
     """
 
     key: str
@@ -81,6 +88,8 @@ class Question:
     is_set_up: Callable[[tuple[str, ...]], bool] = lambda _: True
     sets_up: bool = False
     cuts: dict[object, tuple[str, ...] | None] = field(default_factory=dict)
+    index: Index | None = None
+    of_largest: bool = False
 
     @property
     def model(self) -> str:

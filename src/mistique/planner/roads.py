@@ -11,7 +11,9 @@ from mistique.codecs import codec_from_config
 from mistique.planner.calibration import Calibration
 from mistique.planner.cut import cheapest_cut
 from mistique.planner.descent import descent_to
-from mistique.planner.plan import Candidate
+from mistique.planner.index_layout import MAXIMA
+from mistique.planner.index_read import index_work
+from mistique.planner.plan import INDEX, INDEX_OF_LARGEST, Candidate
 from mistique.planner.predict import read_seconds, ready_seconds, run_amounts, run_cost, stage_cost
 from mistique.planner.question import Question, are_held, is_held, running_rows
 from mistique.schema import INPUT, Intermediate
@@ -29,6 +31,20 @@ def read_road(question: Question, calibration: Calibration) -> list[Candidate]:
         return [Candidate("read", (target.name,), False, why_not)]
     seconds, nbytes, basis = read_seconds(question, target, question.rows, question.columns, calibration)
     return [Candidate("read", (target.name,), True, basis, seconds, nbytes)]
+
+
+def index_road(question: Question, calibration: Calibration) -> list[Candidate]:
+    """Reading the units asked from an index, where the target has one."""
+    target, index = question.target, question.index
+    if index is None or target.references is None or (index.form == MAXIMA and not question.of_largest):
+        return []
+    road = INDEX_OF_LARGEST if index.form == MAXIMA else INDEX
+    why_not = _why_not_read(question)
+    if why_not:
+        return [Candidate(road, (target.name,), False, why_not)]
+    work, cost = index_work(question, index), calibration.read_cost(INDEX)
+    basis = f"{cost.n_observations} such reads measured" if cost.n_observations else "none measured yet: a first guess"
+    return [Candidate(road, (target.name,), True, basis, cost.seconds(work.amounts), work.encoded_nbytes)]
 
 
 def derive_road(question: Question, calibration: Calibration) -> list[Candidate]:

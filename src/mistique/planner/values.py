@@ -25,11 +25,14 @@ class Values:
         Which of its columns, in the order asked.
     parts : list of Column, or ndarray
         Columns of a table; the cells of an array, of the shape that `array_places` gives.
+    places : ndarray of shape (n_rows, n_units), int64, optional
+        The cells are the largest of the positions of units, and these the positions where they are.
     """
 
     intermediate: Intermediate
     columns: np.ndarray
     parts: list[Column] | SparseColumns | np.ndarray
+    places: np.ndarray | None = None
 
     @property
     def n_rows(self) -> int:
@@ -46,7 +49,8 @@ class Values:
     def take(self, rows: np.ndarray) -> Values:
         """These rows of it, by position."""
         if isinstance(self.parts, np.ndarray):
-            return Values(self.intermediate, self.columns, self.parts[rows])
+            places = None if self.places is None else self.places[rows]
+            return Values(self.intermediate, self.columns, self.parts[rows], places)
         if isinstance(self.parts, SparseColumns):
             return Values(self.intermediate, self.columns, self.parts.rows(rows))
         parts = [

@@ -10,6 +10,7 @@ from mistique.queries.epochs import Epochs, epochs
 from mistique.queries.explain import explain
 from mistique.queries.get import Part, get
 from mistique.queries.history import Difference, diff
+from mistique.queries.index import Indexed, index
 from mistique.queries.knn import Neighbours, knn
 from mistique.queries.netdissect import NetDissect, netdissect
 from mistique.queries.row_diff import RowDiff, row_diff
@@ -28,6 +29,7 @@ __all__ = [
     "Difference",
     "Drift",
     "Epochs",
+    "Indexed",
     "Neighbours",
     "NetDissect",
     "Part",
@@ -47,6 +49,7 @@ __all__ = [
     "epochs",
     "explain",
     "get",
+    "index",
     "knn",
     "netdissect",
     "row_diff",

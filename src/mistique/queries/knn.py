@@ -12,6 +12,7 @@ from mistique.planner.examples import run_on
 from mistique.planner.execute import execute
 from mistique.planner.plan import Plan, format_bound
 from mistique.planner.values import Values
+from mistique.queries.approximate import row_graph
 from mistique.queries.examples import Examples
 from mistique.queries.portions import Portions, number_columns, numbers_of
 from mistique.queries.row_distances import DISTANCES, distance_error, distances_to
@@ -39,6 +40,8 @@ class Neighbours(Examples):
         The road taken for the row; None for a new example, for which the model was run.
     left_out : tuple of str
         Columns that hold no numbers.
+    recall : float, optional
+        Of an approximate answer: the share of the ten nearest rows that were found, of sampled rows. None: all are.
     """
 
     query: Any
@@ -46,6 +49,7 @@ class Neighbours(Examples):
     distance: str
     query_plan: Plan | None
     left_out: tuple[str, ...]
+    recall: float | None = None
 
     def _title(self) -> str:
         of = "a new example" if self.query_position is None else self.query
@@ -54,7 +58,11 @@ class Neighbours(Examples):
     def _more(self) -> list[str]:
         left_out = f"without {', '.join(self.left_out[:6])}: no numbers"
         bound = format_bound(self.max_abs_error).replace("each value", "each distance")
-        return [*([left_out] if self.left_out else []), f"{bound}; {self.plan}"]
+        found = []
+        if self.recall is not None:
+            found = [f"approximate: {self.recall:.0%} of the ten nearest rows were found, of a sample of rows"]
+        notes = [*([left_out] if self.left_out else []), *found]
+        return [*notes, f"{bound}; {self.plan}"]
 
 
 def knn(
@@ -69,6 +77,7 @@ def knn(
     unit: Any = None,
     distance: str = "euclidean",
     exact: bool = False,
+    approximate: bool = False,
 ) -> Neighbours:
     """The k rows that are nearest to a row, in one intermediate.
 
@@ -89,6 +98,9 @@ def knn(
     distance : {"euclidean", "manhattan", "cosine", "chebyshev"}, default "euclidean"
     exact : bool, default False
         Never answer with quantized values.
+    approximate : bool, default False
+        By a graph of the rows (HNSW, of usearch, the extra ``mistique[ann]``), which the first question of a session
+        builds; it may miss some, and `recall` says how many of ten it finds. Euclidean and cosine alone.
 
     Returns
     -------
@@ -144,8 +156,16 @@ def knn(
     _check_complete(query, values)
     portions = Portions(store, capture, node, columns=chosen, exact=exact)
     nearest = _Nearest(k)
-    for rows, numbers in portions:
-        nearest.add(rows.start, numbers.reshape(len(numbers), -1), query, distance, without=at)
+    recall = None
+    if approximate:
+        graph = row_graph(store, portions, distance)
+        recall, near = graph.recall, graph.near(query, k + 1)
+        portions = Portions(store, capture, node, columns=chosen, exact=exact)
+        candidates = portions.rows(near)
+        nearest.add_rows(near, candidates.reshape(len(near), -1), query, distance, without=at)
+    else:
+        for rows, numbers in portions:
+            nearest.add(rows.start, numbers.reshape(len(numbers), -1), query, distance, without=at)
     sizes = np.append(nearest.sizes, np.sqrt(query @ query))
     taken = portions.plan()
     return Neighbours(
@@ -167,6 +187,7 @@ def knn(
         distance,
         plan,
         tuple(left_out),
+        recall,
         _store=store,
         _columns=chosen,
     )
@@ -182,12 +203,18 @@ class _Nearest:
 
     def add(self, start: int, rows: np.ndarray, query: np.ndarray, distance: str, *, without: int | None) -> None:
         """Take the rows from `start` on, and keep the `k` nearest, without the one that is asked about."""
+        self.add_rows(np.arange(start, start + len(rows)), rows, query, distance, without=without)
+
+    def add_rows(
+        self, places: np.ndarray, rows: np.ndarray, query: np.ndarray, distance: str, *, without: int | None
+    ) -> None:
+        """The same of rows at these positions, sorted."""
         found = distances_to(rows, query, distance)
         near = np.argsort(found, kind="stable")[: self._k + 1]  # NaN last, ties in order
-        near = near[near + start != without][: self._k]
+        near = near[places[near] != without][: self._k]
         # Norms are needed for the bound of the cosine alone.
         norms = np.linalg.norm(rows[near].astype(np.float64), axis=1) if distance == "cosine" else np.zeros(len(near))
-        positions = np.concatenate([self.positions, near + start])
+        positions = np.concatenate([self.positions, places[near]])
         distances = np.concatenate([self.distances, found[near]])
         sizes = np.concatenate([self.sizes, norms])
         kept = np.lexsort((positions, distances))[: self._k]

@@ -61,11 +61,14 @@ class Listing:
     captures : tuple of ListedCapture
     model_nbytes : int
         Of the kept models, each counted once, before compression.
+    index_nbytes : int
+        Of the indexes of layers.
     """
 
     uri: str
     captures: tuple[ListedCapture, ...]
     model_nbytes: int
+    index_nbytes: int = 0
 
     @property
     def raw_nbytes(self) -> int:
@@ -95,9 +98,11 @@ class Listing:
         return f"{self.uri}: {n_models} model{'' if n_models == 1 else 's'}"
 
     def _total(self) -> str:
+        indexes = f"; indexes: {format_nbytes(self.index_nbytes)}" if self.index_nbytes else ""
         return (
             f"{format_nbytes(self.raw_nbytes)} captured, {format_nbytes(self.stored_nbytes)} stored "
             f"({format_ratio(self.raw_nbytes, self.stored_nbytes)}); kept models: {format_nbytes(self.model_nbytes)}"
+            f"{indexes}"
         )
 
 
@@ -122,7 +127,8 @@ def listing(store: Store) -> Listing:
             )
         )
     models.pop(None, None)
-    return Listing(store.uri, tuple(captures), sum(models.values()))
+    index_nbytes = sum(index.encoded_nbytes for c in store.catalog.captures() for _, index in c.indexes.values())
+    return Listing(store.uri, tuple(captures), sum(models.values()), index_nbytes)
 
 
 def facts_of(store: Store, key: str) -> list[tuple[str, Any]]:
@@ -143,6 +149,7 @@ def facts_of(store: Store, key: str) -> list[tuple[str, Any]]:
         ("stored", _stored(capture, node)),
         ("raw bytes", format_nbytes(node.raw_nbytes)),
         ("bytes it added", format_nbytes(node.stored_nbytes)),
+        ("index", _index(capture, node)),
         ("forward time a row", f"{node.forward_seconds_per_row * 1e6:.3g} us"),
         ("recomputing", node.recompute_note or ("bit-equal" if node.recompute_difference == 0 else "")),
     ]
@@ -154,6 +161,13 @@ def _stored(capture: Capture, node: Intermediate) -> str:
     if node.derivation is not None and node.parents is not None and len(node.parents) == 1:
         return f"no: it follows from {node.parents[0]} ({node.derivation['op']})"
     return "no: it is recomputed when asked"
+
+
+def _index(capture: Capture, node: Intermediate) -> str:
+    if node.name not in capture.indexes:
+        return ""
+    _, index = capture.indexes[node.name]
+    return f"{index.form}, {format_nbytes(index.encoded_nbytes)}"
 
 
 def format_ratio(raw_nbytes: int, stored_nbytes: int) -> str:

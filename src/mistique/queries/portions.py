@@ -39,6 +39,13 @@ class Portions:
         Positions, in the order wanted. None: all.
     columns : ndarray of int64, optional
     exact : bool
+    of_largest : bool
+        The columns are those of whole units, and the largest of its positions may stand for each.
+
+    Attributes
+    ----------
+    places : ndarray of shape (n_rows, n_units), int64, or None
+        Of the rows taken last, where the largest are: then the rows have shape (n_rows, n_units).
     """
 
     def __init__(
@@ -50,9 +57,11 @@ class Portions:
         rows: np.ndarray | None = None,
         columns: np.ndarray | None = None,
         exact: bool = False,
+        of_largest: bool = False,
     ) -> None:
         self._store, self._capture, self.intermediate = store, capture, intermediate
-        self._rows, self._columns, self._exact = rows, columns, exact
+        self._rows, self._columns, self._exact, self._of_largest = rows, columns, exact, of_largest
+        self.places: np.ndarray | None = None
         self.n_rows = intermediate.n_rows if rows is None else len(rows)
         self.n_columns = intermediate.n_columns if columns is None else len(columns)
         self._plans: list[Plan] = []
@@ -72,7 +81,28 @@ class Portions:
         rows = None if whole else np.arange(low, high) if self._rows is None else self._rows[low:high]
         chosen = self._columns if columns is None else columns
         values, plan = execute(
-            self._store, self._capture, self.intermediate, rows=rows, columns=chosen, exact=self._exact
+            self._store,
+            self._capture,
+            self.intermediate,
+            rows=rows,
+            columns=chosen,
+            exact=self._exact,
+            of_largest=self._of_largest,
+        )
+        self.places = values.places
+        self._plans.append(plan)
+        return numbers_of(values)
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What tells its values from those of others, as they are stored now."""
+        columns = None if self._columns is None else self._columns.tobytes()
+        return self._capture.id, self._capture.orders[self.intermediate.name], columns, self._exact
+
+    def rows(self, positions: np.ndarray) -> np.ndarray:
+        """Some rows of it, by position, as `take` gives them; they count as taken."""
+        values, plan = execute(
+            self._store, self._capture, self.intermediate, rows=positions, columns=self._columns, exact=self._exact
         )
         self._plans.append(plan)
         return numbers_of(values)
@@ -99,6 +129,7 @@ class Portions:
             rows=self._rows,
             columns=self._columns,
             exact=self._exact,
+            of_largest=self._of_largest,
         )
         whole = choose(question, self._store.calibration)
         roads = Counter(plan.chosen.road for plan in self._plans)

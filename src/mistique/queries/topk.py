@@ -135,7 +135,8 @@ def topk(
     assert chosen is not None
     if not len(chosen):
         raise QueryError("expected at least one unit or column")
-    portions = Portions(store, capture, node, columns=chosen, exact=exact)
+    of_largest = unit is not None and reduce == "max"
+    portions = Portions(store, capture, node, columns=chosen, exact=exact, of_largest=of_largest)
     scores, places = _scores(portions, node, reduce, combine)
     keyed = np.where(np.isnan(scores), -np.inf, scores if largest else -scores)
     # NaN after everything, -inf included.
@@ -166,7 +167,9 @@ def _scores(portions: Portions, node: Intermediate, reduce: str, combine: str) -
     has_place = False
     for rows, numbers in portions:
         by_column = numbers.astype(np.float64)
-        if by_column.ndim == 3:
+        if portions.places is not None and portions.places.shape[1] == 1:
+            places[rows], has_place = portions.places[:, 0], True
+        elif by_column.ndim == 3:
             is_one = by_column.shape[2] == 1 and by_column.shape[1] > 1
             if is_one and reduce == "max":
                 places[rows], has_place = by_column[:, :, 0].argmax(axis=1), True

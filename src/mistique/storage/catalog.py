@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from threading import RLock
 from time import sleep
 
 from mistique.errors import CaptureLostError, ChunkCorruptError, IntermediateNotFoundError, StoreError
-from mistique.schema import LATEST, Intermediate, Key, References, Version
+from mistique.schema import LATEST, Index, Intermediate, Key, References, Version
 from mistique.storage.digests import is_sealed, seal
 from mistique.storage.facts import (
     ADDED_TO,
+    INDEX,
+    MADE_FROM,
+    NO_INDEX,
     PIN,
     SEAL_FIELD,
     STORED,
@@ -25,6 +29,7 @@ from mistique.storage.facts import (
     capture_id_of,
     captures_of,
     fact_of,
+    index_body,
     intermediate_body,
     references_of,
     saying_of,
@@ -157,6 +162,65 @@ class Catalog:
         """Write that an intermediate is to stay stored, or no longer."""
         self.say(Record(PIN, to_json({"of": capture.id, "name": name, "is_pinned": is_pinned})))
 
+    def add_index(self, capture: Capture, index: Index) -> None:
+        """Make seen that an intermediate of a capture, as it is stored now, has an index.
+
+        Raises
+        ------
+        StoreError
+            A compaction removed what it uses, or somebody replaced the capture: nothing came of it.
+        """
+        self.refresh()
+        assert index.references is not None
+        references = self._moves.translate(index.references, by_own=True)
+        uses = frozenset(segment.id for segment in references.segments)
+        self._moves.check(uses)
+        head, made_from = capture.order, capture.orders[index.name]
+        body = {
+            "of": capture.id,
+            ADDED_TO: (head.counter, head.writer),
+            MADE_FROM: (made_from.counter, made_from.writer),
+            USES: sorted(uses),
+            INDEX: index_body(index),
+            # What reads a record of a kind that it does not know takes it for a drop, of the intermediate named here.
+            "name": "",
+        }
+        order = self._log.append([Record(INDEX, to_json(body), to_json(asdict(references)))])[0]
+        self._is_loaded = False
+        self.refresh()
+        self._confirm(order, uses, capture.id)
+
+    def drop_index(self, capture: Capture, name: str) -> None:
+        """Forget the index of an intermediate."""
+        self.say(Record(NO_INDEX, to_json({"of": capture.id, "index_of": name, "name": ""})))
+
+    def index(self, capture: Capture, name: str) -> Index | None:
+        """The index of an intermediate, with its references; None: it has none.
+
+        Raises
+        ------
+        StoreError
+            Its record is damaged.
+        """
+        with self._lock:
+            found = capture.indexes.get(name)
+            if found is None:
+                return None
+            order, index = found
+            if order not in self._translated:
+                self._translated[order] = self._moves.translate(self._raw_index(capture, name))
+            return replace(index, references=self._translated[order])
+
+    def sound_indexes(self, capture: Capture) -> dict[str, Index]:
+        """The indexes of a capture, with their references, but for those whose record is damaged: others answer."""
+        found = {}
+        for name in capture.indexes:
+            with suppress(StoreError):
+                index = self.index(capture, name)
+                if index is not None:
+                    found[name] = index
+        return found
+
     def drop(self, capture: Capture, *names: str) -> None:
         """Forget where intermediates are stored; they can still be recomputed."""
         self.say(*(Record("drop", to_json({"of": capture.id, "name": name})) for name in names))
@@ -250,6 +314,8 @@ class Catalog:
         for capture in captures:
             for name, references in self._raw_references(capture).items():
                 found[capture.orders[name]] = references
+            for name, (order, _) in capture.indexes.items():
+                found[order] = self._raw_index(capture, name)
         return list(found.values()), frozenset(c.version.artifact for c in captures if c.version.artifact)
 
     def mentioned(self) -> frozenset[str]:
@@ -333,6 +399,17 @@ class Catalog:
                 where = f"references of {capture.prefix}/{name}"
                 raise ChunkCorruptError(where=where, expected="runs of chunks", got=str(error)) from error
         return {name: self._references[capture.orders[name]] for name in names}
+
+    def _raw_index(self, capture: Capture, name: str) -> References:
+        """References of an index as they were written."""
+        order, _ = capture.indexes[name]
+        if order not in self._references:
+            try:
+                self._references[order] = references_of(json.loads(self._log.attachments([order])[0]))
+            except (KeyError, TypeError, ValueError) as error:
+                where = f"references of the index of {capture.prefix}/{name}"
+                raise ChunkCorruptError(where=where, expected="runs of chunks", got=str(error)) from error
+        return self._references[order]
 
     def _is_sealed(self, order: Order, attachment: bytes) -> bool:
         """Whether this user's key sealed that record, with that attachment, as they were written."""

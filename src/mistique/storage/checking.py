@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import tiledb
 
 from mistique.errors import MistiqueError, StoreError
@@ -44,6 +45,8 @@ class Findings:
         Commits of the index of digests.
     index_schema : bytes, optional
         What its schema should be, where that is damaged.
+    bad_indexes : tuple of (Capture, str)
+        Layers whose index cannot be read.
     """
 
     health: Health
@@ -54,6 +57,7 @@ class Findings:
     bad_models: frozenset[str]
     bad_index: tuple[str, ...]
     index_schema: bytes | None
+    bad_indexes: tuple[tuple[Capture, str], ...] = ()
 
 
 def look_through(layout: Layout, ctx: tiledb.Ctx) -> Findings:
@@ -114,6 +118,7 @@ class Checker:
         self._layout, self._ctx = layout, ctx
         self._damages: list[Damage] = []
         self._segments: dict[Segment, InspectedSegment] = {}
+        self._bad_indexes: list[tuple[Capture, str]] = []
 
     def run(self) -> Findings:
         """Look once."""
@@ -135,7 +140,17 @@ class Checker:
         )
         # One of which the digests alone are damaged is read as ever, but nobody should begin to use it.
         bad_segments = frozenset(segment.id for segment, found in self._segments.items() if found.damages)
-        return Findings(health, log, usage, tuple(lost), bad_segments, bad_models, bad_index, index_schema)
+        return Findings(
+            health,
+            log,
+            usage,
+            tuple(lost),
+            bad_segments,
+            bad_models,
+            bad_index,
+            index_schema,
+            tuple(self._bad_indexes),
+        )
 
     def _intermediates(self, catalog: Catalog) -> tuple[list[tuple[Capture, str]], int]:
         found: dict[tuple[int, str], References] = {}
@@ -162,7 +177,25 @@ class Checker:
                 lost.append((capture, name))
             else:
                 n_whole += 1
+        self._indexes(catalog)
         return lost, n_whole
+
+    def _indexes(self, catalog: Catalog) -> None:
+        """Payloads of indexes against their digests. Nothing is lost with one: what it answers, others answer."""
+        reader = SegmentReader(self._layout, self._ctx)
+        try:
+            for capture in catalog.captures():
+                for name in sorted(capture.indexes):
+                    try:
+                        index = catalog.index(capture, name)
+                        for segment in index.references.segments if index and index.references else ():
+                            for _ in reader.payloads(segment, np.arange(reader.table(segment).n_units)):
+                                pass
+                    except MistiqueError as error:
+                        self._say("index", f"{capture.prefix}/{name}", str(error))
+                        self._bad_indexes.append((capture, name))
+        finally:
+            reader.close()
 
     def _inspect(self, segments: set[Segment], moves: Moves) -> None:
         reader = SegmentReader(self._layout, self._ctx)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import inf, isinf
 from typing import Any
 
 from mistique.errors import IntermediateNotFoundError
-from mistique.schema import ColumnType, Dictionary, Intermediate, Key, References, Run, Version
+from mistique.schema import ColumnType, Dictionary, Index, Intermediate, Key, References, Run, Version
 from mistique.storage.move_records import MOVED, REMOVED, REMOVING, segment_from
 from mistique.storage.records import Order, Record
 from mistique.storage.version_records import RENAMED, SAID, About, RunId, Said, Saying, said_of
@@ -19,6 +19,8 @@ SEAL_FIELD = "seal"
 # An intermediate that was stored after its capture, and that one is to stay stored.
 STORED, PIN = "stored", "pin"
 ADDED_TO, USES = "capture", "uses"
+# That an intermediate has an index, made from what one record says is stored; and that it has none any more.
+INDEX, NO_INDEX, MADE_FROM = "index", "no index", "made_from"
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Capture:
     id: CaptureId
     about: About
     pinned: frozenset[str] = frozenset()
+    indexes: Mapping[str, tuple[Order, Index]] = field(default_factory=dict)
 
     @property
     def prefix(self) -> str:
@@ -89,7 +92,15 @@ class Fact:
     added_to: Order | None = None
     pinned: str = ""
     unpinned: str = ""
+    index: Index | None = None
+    made_from: Order | None = None
+    no_index: str = ""
     said: Said | None = None
+
+    @property
+    def is_later(self) -> bool:
+        """It says something of a capture that was there before."""
+        return bool(self.dropped or self.added_to is not None or self.pinned or self.unpinned or self.no_index)
 
 
 def fact_of(record: Record) -> Fact:
@@ -113,6 +124,11 @@ def fact_of(record: Record) -> Fact:
         return Fact(of, intermediate=intermediate_of(body), is_stored=True, uses=uses, added_to=added_to)
     if record.kind == PIN:
         return Fact(of, **{"pinned" if body["is_pinned"] else "unpinned": body["name"]})
+    if record.kind == INDEX:
+        index, added_to, made_from = index_of(body[INDEX]), Order(*body[ADDED_TO]), Order(*body[MADE_FROM])
+        return Fact(of, uses=frozenset(body[USES]), added_to=added_to, index=index, made_from=made_from)
+    if record.kind == NO_INDEX:
+        return Fact(of, no_index=body["index_of"])
     return Fact(of, dropped=body["name"])
 
 
@@ -141,11 +157,12 @@ def captures_of(facts: list[tuple[Order, Fact]], is_void: Callable[[Order, Fact]
             else:
                 void.discard(by)
                 heads[fact.of] = order, fact.version
-        if by not in void or fact.dropped or fact.added_to is not None or fact.pinned or fact.unpinned:
+        if by not in void or fact.is_later:
             counting.append((order, fact))
     parts: dict[CaptureId, dict[str, tuple[Order, Intermediate]]] = {of: {} for of in heads}
     stored: dict[CaptureId, set[str]] = {of: set() for of in heads}
     pinned: dict[CaptureId, set[str]] = {of: set() for of in heads}
+    indexes: dict[CaptureId, dict[str, tuple[Order, Fact]]] = {of: {} for of in heads}
     for order, fact in counting:
         # What came before the newest capture belongs to one that it replaced; so does what another writer says of it.
         if fact.of not in heads or order < heads[fact.of][0]:
@@ -161,6 +178,9 @@ def captures_of(facts: list[tuple[Order, Fact]], is_void: Callable[[Order, Fact]
         stored[fact.of].discard(fact.dropped)
         pinned[fact.of].add(fact.pinned)
         pinned[fact.of].discard(fact.unpinned)
+        if fact.index is not None and is_part:
+            indexes[fact.of][fact.index.name] = order, fact
+        indexes[fact.of].pop(fact.no_index, None)
 
     def age(of: CaptureId) -> tuple[Any, ...]:
         order, version = heads[of]
@@ -184,6 +204,12 @@ def captures_of(facts: list[tuple[Order, Fact]], is_void: Callable[[Order, Fact]
             of,
             saying.about(of[:3]),
             frozenset(pinned[of] - {""}),
+            {
+                name: (order, fact.index)
+                for name, (order, fact) in indexes[of].items()
+                # Of what is stored now, not of what was before.
+                if fact.index and name in stored[of] and parts[of][name][0] == fact.made_from
+            },
         )
     return captures
 
@@ -235,6 +261,18 @@ def intermediate_of(body: dict[str, Any]) -> Intermediate:
     for name in ("shape", "columns", "aliases", "parents"):
         fields[name] = None if fields[name] is None else tuple(fields[name])
     return Intermediate(**fields)
+
+
+def index_body(index: Index) -> dict[str, Any]:
+    """An index without its references, as a record holds it."""
+    body = asdict(replace(index, references=None))
+    return {**body, "max_abs_error": None if isinf(index.max_abs_error) else index.max_abs_error}
+
+
+def index_of(body: dict[str, Any]) -> Index:
+    """The inverse of `index_body`."""
+    error = body["max_abs_error"]
+    return Index(**{**body, "max_abs_error": inf if error is None else error})
 
 
 def references_of(body: dict[str, Any]) -> References:

@@ -23,9 +23,9 @@ def repair(found: Findings, layout: Layout, ctx: tiledb.Ctx, options: StorageOpt
     """Drop what is damaged.
 
     Records that can be read are written again before the fragment that holds them goes. An intermediate that cannot be
-    read is dropped, as by `Store.drop`. A segment of which some unit is damaged is taken out of use: what is whole in
-    it is read as before, and no later capture refers to it, so that what is captured again is stored again. A model
-    that cannot be read is removed, as by a compaction.
+    read is dropped, as by `Store.drop`, and so is an index. A segment of which some unit is damaged is taken out of
+    use: what is whole in it is read as before, and no later capture refers to it, so that what is captured again is
+    stored again. A model that cannot be read is removed, as by a compaction.
 
     Notes
     -----
@@ -43,6 +43,8 @@ def repair(found: Findings, layout: Layout, ctx: tiledb.Ctx, options: StorageOpt
         lost[id(capture)] = capture, by_capture[id(capture)]
     for capture, names in lost.values():
         catalog.drop(capture, *names)
+    for capture, name in found.bad_indexes:
+        catalog.drop_index(capture, name)
     if found.bad_segments:
         facts = {"made": (), "generation": 1, "forgotten": found.bad_segments, "unix_seconds": time.time()}
         catalog.say(move_record([], [], **facts))  # type: ignore[arg-type]

@@ -1,0 +1,124 @@
+"""Questions of a few neurons of a layer by its index, against a scan of what is stored and against running the model.
+
+VGG16 with ImageNet weights over CIFAR images, its layers stored at 8 bits and by the default codec. DeepEverest (He et
+al. 2021, doi 10.14778/3485450.3485460) asks of one, three and ten neurons of a layer for the rows that are highest, and
+for those that are nearest to a row.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import mistique
+from bench.harness import Report, Road, Scratch, interleaved, run
+from bench.models import AUTO, BATCH_ROWS
+from bench.network_storage import network
+from mistique.codecs import KBit
+
+# 4 x 4 x 512 and 2 x 2 x 512 values, as DeepEverest's middle and late layers.
+_LAYERS = ("block4_conv1", "block5_conv2")
+# Of maps of 32 x 32 an index keeps the largest of each unit's positions.
+_MAPS = "block1_conv2"
+_N_NEURONS = (1, 3, 10)
+_K, _ROW = 20, 7
+_INDEX_BAR, _SCAN_BAR, _RERUN_BAR = 0.2, 10.0, 60.0
+
+
+def measure(report: Report, scratch: Scratch) -> None:
+    """The same questions by three roads, each answer held against the others'."""
+    from mistique.keras import capture
+
+    net, x, _ = network(256 if report.is_quick else 10_000)
+    layers = _LAYERS[1:] if report.is_quick else (*_LAYERS, _MAPS)
+    store = mistique.open(scratch.path("vgg.mistique"), gamma_min=float("inf"), index_share=0)
+    with store:
+        options: dict[str, Any] = {"model": "cifar/vgg16", "store": store, "batch_size": BATCH_ROWS}
+        for dataset, codec in (("8 bits", KBit()), (AUTO, AUTO)):
+            capture(net, x, layers=layers, dataset=dataset, codec=codec, **options)
+        capture(net, x, layers=layers, dataset="rerun", keep="none", **options)
+        for name in layers:
+            reruns = _reruns(store, f"cifar/vgg16@latest/rerun/{name}", is_map=name == _MAPS)
+            for dataset in ("8 bits", AUTO):
+                _compare(report, store, dataset, name, reruns)
+    report.notes += [
+        "scan: the whole layer read, and the highest rows found. re-run: the model, loaded and traced, run from the"
+        " stored input for all rows, once a layer for each kind of question: what it takes does not depend on how many"
+        " neurons are asked of. `columns before`: the same question before there was an index.",
+    ]
+
+
+def _reruns(store: mistique.store.Store, key: str, *, is_map: bool) -> dict[str, float]:
+    """Seconds of a question that runs the model, by its kind."""
+    found = {}
+    for what, ask in _questions(store, key, is_map=is_map).items():
+        kind = what.split()[0]
+        if kind not in found:
+            found[kind] = interleaved({kind: Road(lambda _, ask=ask: ask(key))}, n_rounds=1, n_warm_up=0).median(kind)
+    return found
+
+
+def _compare(report: Report, store: mistique.store.Store, dataset: str, name: str, reruns: dict[str, float]) -> None:
+    key = f"cifar/vgg16@latest/{dataset.replace(' ', '%20')}/{name}"
+    _, node = store.catalog.find(key)
+    questions = _questions(store, key, is_map=name == _MAPS)
+    expected = {what: ask(key) for what, ask in questions.items()}
+    made = mistique.index(store, key, max_share=10.0 if report.is_quick else _INDEX_BAR)
+    title = f"{name}, {dataset}"
+    report.add(f"{title}: index over float32 bytes", made.share, unit="", bar=_INDEX_BAR)
+    report.facts[title] = {"rows": node.n_rows, "columns": node.n_columns, "form": made.form, "nbytes": made.nbytes}
+    for what, ask in questions.items():
+        by_index = ask(key)
+        assert np.array_equal(by_index.positions, expected[what].positions), what
+        assert np.array_equal(by_index.values, expected[what].values, equal_nan=True), what
+        roads = {
+            "index": Road(lambda _, ask=ask: ask(key)),
+            "scan": Road(lambda _: _scan(store, key)),
+        }
+        timings = interleaved(roads, n_rounds=1 if report.is_quick else 5)
+        rerun = reruns[what.split()[0]] / timings.median("index")
+        report.add(f"{title}, {what}: scan / index", timings.ratios("scan", "index"), **_bar(_SCAN_BAR))
+        report.add(f"{title}, {what}: re-run / index", rerun, **_bar(_RERUN_BAR))
+        report.facts[f"{title}, {what}"] = {
+            "road": by_index.plan.chosen.road,
+            "seconds": {**timings.medians(), "columns before": round(expected[what].plan.seconds, 4)},
+        }
+
+
+def _questions(store: mistique.store.Store, key: str, *, is_map: bool) -> dict[str, Callable[[str], Any]]:
+    """By what they are: the highest and the nearest rows, of the neurons that one row activates most."""
+    (row,) = mistique.get(store, key, rows=[_ROW]).values
+    by_unit = np.moveaxis(row, -1, 0)
+    if is_map:
+        units = np.argsort(-by_unit.reshape(len(by_unit), -1).max(axis=1), kind="stable")
+        return {
+            f"highest of {n} units": lambda key, n=n: mistique.topk(store, key, unit=units[:n].tolist(), k=_K)
+            for n in _N_NEURONS
+        }
+    columns = np.argsort(-by_unit.reshape(-1), kind="stable")
+    found: dict[str, Callable[[str], Any]] = {}
+    for n in _N_NEURONS:
+        chosen = columns[:n].tolist()
+        found[f"highest of {n} neurons"] = lambda key, c=chosen: mistique.topk(store, key, columns=c, k=_K)
+        found[f"nearest by {n} neurons"] = lambda key, c=chosen: mistique.knn(
+            store, key, position=_ROW, columns=c, k=_K
+        )
+    return found
+
+
+def _scan(store: mistique.store.Store, key: str) -> np.ndarray:
+    """The whole layer read, and the rows that are highest in a column of it."""
+    values = mistique.get(store, key).values
+    scores = values.reshape(len(values), -1)[:, 0]
+    return np.argsort(-scores, kind="stable")[:_K]
+
+
+def _bar(bar: float) -> dict[str, Any]:
+    return {"bar": bar, "is_high_better": True}
+
+
+if __name__ == "__main__":
+    sys.exit(run("index", __doc__, measure))
