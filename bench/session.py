@@ -66,7 +66,7 @@ def measure_cnn(report: Report, scratch: Scratch) -> None:
 
 
 def _measure(report: Report, scratch: Scratch, take: Capture) -> None:
-    n = 40 if report.is_quick else N_QUESTIONS
+    n = 30 if report.is_quick else N_QUESTIONS
     stores: dict[str, Store] = {}
 
     def opened(name: str, keep: str, **options: Any) -> Store:
@@ -81,7 +81,7 @@ def _measure(report: Report, scratch: Scratch, take: Capture) -> None:
     seconds = {"store everything": _asked(everything, questions)}
     never = opened("recompute", "none", gamma_min=float("inf"))
     seconds["always recompute"] = _asked(never, questions)
-    thresholds = THRESHOLDS
+    thresholds = (1000.0,) if report.is_quick else THRESHOLDS
     learned: dict[float, tuple[list[float], float]] = {}
     for threshold in thresholds:
         store = opened(f"gamma-{threshold:g}", "none", gamma_min=threshold)

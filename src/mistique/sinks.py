@@ -69,7 +69,7 @@ class StoreSink:
         store._check()
         committed = store._catalog.commit(version, dataset, intermediates)
         # The seconds of its stages are of this machine.
-        store.calibration.add(Observation("captured", f"{version.model} {version.run_id}", (1.0,), 0.0, 1e-6))
+        store.observe(Observation("captured", f"{version.model} {version.run_id}", (1.0,), 0.0, 1e-6))
         self.remember(buffered)
         store._hold_budget()
         return committed

@@ -48,7 +48,7 @@ from mistique.storage.remains import Remains
 from mistique.storage.repair import repair as repair_store
 from mistique.storage.segment_writer import SegmentWriter
 from mistique.storage.segments import SegmentReader
-from mistique.storage.usage import UsageLog
+from mistique.storage.usage import Observation, UsageLog
 from mistique.versions import Versions
 
 
@@ -445,6 +445,13 @@ class Store(Versions):
         from mistique.queries.listing import listing
 
         return listing(self)._repr_html_()
+
+    def observe(self, observation: Observation) -> None:
+        """Keep what was measured, without reading what was measured before."""
+        if self._known is None:
+            self._usage.observe(observation)
+        else:
+            self.calibration.add(observation)
 
     def _learned(self) -> tuple[Calibration, Worth]:
         self._check()

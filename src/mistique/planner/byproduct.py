@@ -19,7 +19,7 @@ from mistique.planner.plan import Candidate, format_nbytes
 from mistique.planner.predict import read_seconds_if_stored, ready_seconds
 from mistique.planner.question import Question, is_held, whole_steps
 from mistique.planner.roads import recompute_from
-from mistique.schema import Intermediate
+from mistique.schema import SPARSE_ROWS, Intermediate
 from mistique.storage.facts import Capture
 from mistique.storage.usage import Observation
 
@@ -42,6 +42,8 @@ def rows_to_store(
     """
     target, calibration = question.target, store.calibration
     if not store.learns or target.role not in ("stage", "prediction") or not len(missing):
+        return _NONE
+    if target.container == SPARSE_ROWS:  # it is run in several portions, and a table is taken whole
         return _NONE
     if question.version.batch_rows:
         rows = whole_steps(missing, stored_form(target).block_rows, target.n_rows)

@@ -49,23 +49,29 @@ def fitted(work: np.ndarray, seconds: np.ndarray, start: np.ndarray) -> np.ndarr
     for _ in range(_N_ROUNDS):
         left = (scaled * weights[:, None]).T @ scaled + _PRIOR_WEIGHT * np.eye(len(start))
         right = weights @ scaled + _PRIOR_WEIGHT
-        factors = _positive(left.tolist(), right.tolist())
+        factors = _positive(left, right)
         scaled, units = scaled * factors, units * factors
         weights = np.minimum(1.0, _HUBER / np.maximum(np.abs(scaled.sum(axis=1) - 1.0), 1e-12))
     found: np.ndarray = units * start
     return found
 
 
-def _positive(left: list[list[float]], right: list[float]) -> np.ndarray:
-    """The least of ``u' L u - 2 r' u`` over u not below a floor, by coordinates in turn."""
+def _positive(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The least of ``u' L u - 2 r' u`` over u not below a floor, by coordinates in turn where it lies there."""
     n = len(right)
-    units = [1.0] * n
+    try:
+        found: np.ndarray = np.linalg.solve(left, right)
+        if found.min() >= _FLOOR:
+            return found
+    except np.linalg.LinAlgError:  # amounts so large that the pull is lost beside them
+        pass
+    rows, goal, units = left.tolist(), right.tolist(), [1.0] * n
     for _ in range(_N_SWEEPS * n):
         moved = 0.0
         for i in range(n):
-            row = left[i]
+            row = rows[i]
             rest = sum(row[j] * units[j] for j in range(n)) - row[i] * units[i]
-            new = max((right[i] - rest) / row[i], _FLOOR)
+            new = max((goal[i] - rest) / row[i], _FLOOR)
             moved = max(moved, abs(new - units[i]))
             units[i] = new
         if moved < 1e-3:

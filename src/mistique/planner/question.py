@@ -141,7 +141,7 @@ def read_work(
     references = node.references
     assert references is not None
     blocks, groups = chunks_of(node, rows, columns)
-    stored, _ = stored_columns(node, np.empty(0, np.int64))
+    stored, held = stored_columns(node, columns if node.is_table else np.empty(0, np.int64))
     per_chunk = min(stored.block_rows, stored.n_rows) * stored.group_columns
     n_ranges = n_units = 0
     nbytes = n_cells = 0.0
@@ -174,7 +174,7 @@ def read_work(
         n_values = sum(found.group in asked for found in references.dictionaries)
         n_units += n_values
         # A text becomes an object of Python for each row.
-        n_cells += sum(_TEXT * len(rows) for c in columns.tolist() if stored.type_of(c).cell == "<U0")
+        n_cells += sum(_TEXT * len(rows) for c in held.tolist() if stored.type_of(c).cell == "<U0")
     n_opened = sum(not is_open(references.segments[number].id) for number in touched)
     return ReadWork(n_ranges, n_units, int(nbytes), int(n_cells), n_opened)
 

@@ -164,14 +164,14 @@ def diff(store: Store, version: str, *, other: str) -> Difference:
 
     Examples
     --------
-    >>> import mistique, tempfile
+    >>> import mistique, numpy as np, tempfile
     >>> from sklearn.linear_model import Ridge
     >>> from sklearn.preprocessing import StandardScaler
     >>> from mistique.sklearn import Pipeline
     >>> store = mistique.open(tempfile.mkdtemp() + "/s.mistique")
     >>> pipe = Pipeline([("scale", StandardScaler()), ("ridge", Ridge())]).set_capture(store, model="demo/ridge")
     >>> for alpha in (1.0, 10.0):
-    ...     _ = pipe.set_params(ridge__alpha=alpha).fit([[1.0], [2.0], [4.0]], [1.0, 2.0, 4.0])
+    ...     _ = pipe.set_params(ridge__alpha=alpha).fit(np.arange(6.0).reshape(3, 2), np.arange(3.0))
     >>> mistique.diff(store, "demo/ridge@1", other="demo/ridge@2")
     demo/ridge@1 -> demo/ridge@2
       ridge__alpha: 1.0 -> 10.0

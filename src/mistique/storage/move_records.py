@@ -156,8 +156,20 @@ def removed_record(of: Order, names: Iterable[str], seen: Mapping[str, int]) -> 
 
 
 def segment_from(body: Mapping[str, Any]) -> Segment:
-    """A segment from its JSON."""
-    return Segment(**{**body, "units": Part(**body["units"]), "contents": Part(**body["contents"])})
+    """A segment from its JSON.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is none: it may come from a stranger.
+    """
+    segment = Segment(**{**body, "units": Part(**body["units"]), "contents": Part(**body["contents"])})
+    parts = [(part.offset, part.n_bytes) for part in (segment.units, segment.contents)]
+    numbers = [segment.n_units, segment.n_chunks, segment.encoded_nbytes, *parts[0], *parts[1]]
+    texts = (segment.id, segment.units.digest, segment.contents.digest)
+    if not all(type(n) is int and 0 <= n < 2**48 for n in numbers) or not all(isinstance(t, str) for t in texts):
+        raise ValueError(f"numbers of a segment: {numbers}"[:200])
+    return segment
 
 
 def moved_parts(content: bytes, move: Move) -> dict[str, SegmentMove]:

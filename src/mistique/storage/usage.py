@@ -73,6 +73,7 @@ class UsageLog:
 
         Another machine's costs say nothing here; what its users asked does.
         """
+        self.flush()
         self._log.refresh()
         observations: list[Observation] = []
         demands: dict[Asked, Demand] = {}
