@@ -75,7 +75,7 @@ def index(store: Store, key: str | Key, *, max_share: float = 0.2) -> Indexed:
     After DeepEverest, doi 10.14778/3485450.3485460: there a partition holds rows of about the same activation, here it
     holds those of one code of the quantizer, so what is read of it needs no check against the values. Of a feature map
     whose chunks hold less than four units, the largest of the positions of each unit is kept, for `mistique.topk`.
-    Docs: ``docs/adr/0023-indexes.md``; held by ``tests/queries/test_index.py``.
+    Docs: ``docs/adr/0023-indexes.md``; held by ``tests/planner/test_index.py``.
 
     Examples
     --------
