@@ -142,7 +142,7 @@ def test_one_layer_is_stored_and_the_ones_after_it_are_not_run_to_recompute_it(s
 
 MEMORY = """
 import resource, sys, keras, numpy as np
-import mistique
+import mistique, mistique.keras
 wide = [keras.layers.Dense(2048, "relu", name=f"h{n}") for n in range(12)]
 net = keras.Sequential([keras.Input((32,)), *wide])
 x = np.random.default_rng(0).normal(size=(4096, 32)).astype("float32")

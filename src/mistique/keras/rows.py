@@ -35,7 +35,7 @@ class Rows:
     Examples
     --------
     >>> Rows(3, seed=1).chosen(10, None)
-    array([2, 3, 9])
+    array([3, 4, 7])
     >>> Rows(4, stratify=True).chosen(8, np.array([0, 0, 0, 0, 0, 0, 1, 1])).tolist()[-1] >= 6
     True
     >>> Rows(0)
