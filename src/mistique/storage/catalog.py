@@ -26,7 +26,8 @@ from mistique.storage.facts import (
 )
 from mistique.storage.move_records import MOVED, REMOVED, REMOVING, removed_record, removing_record
 from mistique.storage.moves import Moves
-from mistique.storage.records import Order, Record, RecordLog
+from mistique.storage.record_cells import Order, Record
+from mistique.storage.records import RecordLog
 
 _SEAL = "record"
 # How often a capture looks again whether what it uses was removed, 0.01 s apart, then twice as long each time: 10 s.

@@ -11,7 +11,7 @@ from typing import Any
 from mistique.errors import IntermediateNotFoundError
 from mistique.schema import ColumnType, Dictionary, Intermediate, Key, References, Run, Version
 from mistique.storage.move_records import MOVED, REMOVED, REMOVING, segment_from
-from mistique.storage.records import Order, Record
+from mistique.storage.record_cells import Order, Record
 
 CaptureId = tuple[str, str, int | None, str]  # model, run, epoch, dataset
 SEAL_FIELD = "seal"

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mistique.errors import StoreError
-from mistique.storage.records import Record, RecordLog
+from mistique.storage.record_cells import Record
+from mistique.storage.records import RecordLog
 
 _FLUSH_AT = 64
 
