@@ -43,7 +43,8 @@ from mistique.storage.facts import Capture as Committed
 from mistique.storage.facts import CaptureId
 from mistique.storage.layout import open_layout
 from mistique.storage.options import StorageOptions
-from mistique.storage.records import Order, RecordLog
+from mistique.storage.record_cells import Order
+from mistique.storage.records import RecordLog
 from mistique.storage.remains import Remains
 from mistique.storage.repair import repair as repair_store
 from mistique.storage.segment_writer import SegmentWriter

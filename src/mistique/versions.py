@@ -6,7 +6,7 @@ from mistique.errors import CatalogError, IntermediateNotFoundError
 from mistique.queries.history import Models, models_of
 from mistique.schema import escape_path
 from mistique.storage.catalog import Catalog
-from mistique.storage.records import Record
+from mistique.storage.record_cells import Record
 from mistique.storage.version_records import renamed_record, said_record
 
 

@@ -13,14 +13,16 @@ import mistique
 from mistique.errors import ChunkCorruptError, IntermediateNotFoundError
 from mistique.queries.listing import listing
 from mistique.storage.options import StorageOptions
-from mistique.storage.records import Record, RecordLog, create_records
+from mistique.storage.record_cells import Record
+from mistique.storage.records import RecordLog, create_records
 from mistique.store import Store
 from tests.capturing import capturing, put
 
 WRITER = """
 import sys
 from mistique.storage.options import StorageOptions
-from mistique.storage.records import Record, RecordLog
+from mistique.storage.record_cells import Record
+from mistique.storage.records import RecordLog
 options = StorageOptions(compact_fragments=5)
 log = RecordLog(sys.argv[1], options.context(), options)
 for i in range(int(sys.argv[3])):

@@ -17,7 +17,7 @@ import mistique
 from mistique.ingest import layers, tables
 from mistique.storage.digests import content_key, is_sealed, seal
 from mistique.storage.move_records import SegmentMove, move_record
-from mistique.storage.records import Record
+from mistique.storage.record_cells import Record
 from mistique.store import Store
 from tests.capturing import capturing, put, put_layer, references_of
 

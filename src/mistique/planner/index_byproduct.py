@@ -16,7 +16,7 @@ from mistique.planner.predict import read_seconds
 from mistique.planner.question import Question, distinct
 from mistique.schema import Index, Intermediate
 from mistique.storage.facts import Capture
-from mistique.storage.records import Order
+from mistique.storage.record_cells import Order
 from mistique.storage.usage import Observation
 
 if TYPE_CHECKING:

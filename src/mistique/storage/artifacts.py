@@ -16,8 +16,8 @@ from platformdirs import user_config_path
 
 from mistique.errors import ChunkCorruptError
 from mistique.storage.layout import Layout
-from mistique.storage.links import refuse_links
 from mistique.storage.options import damage_as_error, translated
+from mistique.storage.soundness import refuse_unsound
 
 _TILE_NBYTES = 1024 * 1024
 
@@ -99,6 +99,7 @@ class Artifacts:
         with translated(uri, "write artifact"):
             if tiledb.object_type(uri, ctx=self._ctx) is None:
                 self._create(uri, max(len(artifact.payload), 1))
+            refuse_unsound(uri)
             with tiledb.open(uri, "r", ctx=self._ctx) as array:
                 is_whole = "kind" in array.meta
                 is_signed_already = _signature_name() in array.meta
@@ -125,7 +126,7 @@ class Artifacts:
             It is not what its digest says.
         """
         uri = self._layout.artifact(digest)
-        refuse_links(uri)
+        refuse_unsound(uri)
         with damage_as_error(uri, "a readable artifact"), tiledb.open(uri, "r", ctx=self._ctx) as array:
             n_bytes, kind, salt = (array.meta.get(name) for name in ("n_bytes", "kind", "salt"))
             stored_signature = array.meta.get(_signature_name())

@@ -37,7 +37,8 @@ from mistique.storage.facts import (
 )
 from mistique.storage.move_records import MOVED, REMOVED, REMOVING, removed_record, removing_record
 from mistique.storage.moves import Moves
-from mistique.storage.records import Order, Record, RecordLog
+from mistique.storage.record_cells import Order, Record
+from mistique.storage.records import RecordLog
 from mistique.storage.version_records import RunId
 
 _SEAL = "record"

@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 import tiledb
 
-from mistique.errors import MistiqueError, StoreError
+from mistique.errors import ChunkCorruptError, MistiqueError, StoreError
 from mistique.schema import References, Segment
 from mistique.storage.artifacts import Artifacts
 from mistique.storage.catalog import Catalog
@@ -22,7 +22,8 @@ from mistique.storage.log_inspection import InspectedLog
 from mistique.storage.move_records import MOVED, REMOVED, REMOVING, move_from, moved_parts
 from mistique.storage.moves import Moves
 from mistique.storage.options import translated
-from mistique.storage.records import Order, Record, RecordLog
+from mistique.storage.record_cells import Order, Record
+from mistique.storage.records import RecordLog
 from mistique.storage.segments import SegmentReader
 from mistique.storage.unit_inspection import InspectedSegment, inspect_segment, misfits
 from mistique.storage.usage import observations_of
@@ -234,6 +235,8 @@ class Checker:
             schema = fresh_schema(create_digests, self._ctx)
             self._say("digests", "schema", "it cannot be read")
         try:
+            if schema is not None:
+                raise ChunkCorruptError(where=uri, expected="a schema", got="none that can be read")
             DigestIndex(uri, self._ctx).entries()
         except MistiqueError:
             bad = [commit for commit in sorted(list_commits(uri, self._ctx)) if self._is_bad(uri, commit, schema)]

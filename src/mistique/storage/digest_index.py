@@ -14,6 +14,7 @@ from mistique.errors import StoreError
 from mistique.storage.digests import Digest
 from mistique.storage.fragments import fragment_timestamps, list_commits, remove_fragments
 from mistique.storage.options import translated
+from mistique.storage.soundness import refuse_unsound
 
 T = TypeVar("T")
 _TRIES = 5
@@ -71,6 +72,8 @@ class DigestIndex:
 
     def _refresh(self) -> None:
         present = list_commits(self._uri, self._ctx)
+        if not self._fragments:
+            refuse_unsound(self._uri)
         new = present - self._fragments
         stamps = [fragment_timestamps(name) for name in new]
         if not new:
@@ -128,6 +131,7 @@ class DigestIndex:
         """All of it: digests of shape (n, 2), ids of segments, units, places."""
 
         def read() -> Mapping[str, np.ndarray]:
+            refuse_unsound(self._uri)
             with translated(self._uri, "read digests of"), tiledb.open(self._uri, "r", ctx=self._ctx) as array:
                 cells: Mapping[str, np.ndarray] = array[:]
             return cells

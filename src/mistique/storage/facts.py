@@ -11,7 +11,7 @@ from typing import Any
 from mistique.errors import IntermediateNotFoundError
 from mistique.schema import ColumnType, Dictionary, Index, Intermediate, Key, References, Run, Version
 from mistique.storage.move_records import MOVED, REMOVED, REMOVING, segment_from
-from mistique.storage.records import Order, Record
+from mistique.storage.record_cells import Order, Record
 from mistique.storage.version_records import RENAMED, SAID, About, RunId, Said, Saying, said_of
 
 CaptureId = tuple[str, str, int | None, str]  # model, run, epoch, dataset

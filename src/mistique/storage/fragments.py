@@ -12,7 +12,9 @@ from tempfile import TemporaryDirectory
 
 import tiledb
 
+from mistique.errors import StoreError
 from mistique.storage.options import translated
+from mistique.storage.soundness import refuse_unsound
 
 _TRIES = 5
 
@@ -81,8 +83,9 @@ def fresh_schema(create: Callable[[str, tiledb.Ctx], None], ctx: tiledb.Ctx) -> 
 def has_schema(uri: str, ctx: tiledb.Ctx) -> bool:
     """Whether the schema of an array can be read."""
     try:
+        refuse_unsound(f"{uri}/__schema")
         tiledb.ArraySchema.load(uri, ctx=ctx)
-    except tiledb.TileDBError:
+    except (tiledb.TileDBError, StoreError):
         return False
     return True
 

@@ -12,8 +12,8 @@ import tiledb
 from mistique.errors import FormatVersionError, StoreNotFoundError
 from mistique.schema import FORMAT_VERSION
 from mistique.storage.encryption import key_errors
-from mistique.storage.links import refuse_links
 from mistique.storage.options import translated
+from mistique.storage.soundness import refuse_unsound
 
 _FORMAT_KEY = "mistique_format_version"
 _READ_BY_KEY = "mistique_read_by"
@@ -70,9 +70,10 @@ def open_layout(uri: str, *, ctx: tiledb.Ctx, create: bool) -> Layout:
     # TileDB takes "./s" and "~/s" for literal names of object-store parts, so local paths are made absolute by it.
     layout = Layout(uri.rstrip("/"))
     for part in ("__group", "__meta", "catalog", "usage", "digests"):
-        refuse_links(f"{layout.uri}/{part}")
+        # What is damaged in the arrays is said when they are read: a store must open to be repaired.
+        refuse_unsound(f"{layout.uri}/{part}", tiles=part.startswith("__"))
     for part in ("segments", "artifacts", "__tiledb_group.tdb"):
-        refuse_links(f"{layout.uri}/{part}", below=False)  # what lies below is looked at when it is opened
+        refuse_unsound(f"{layout.uri}/{part}", below=False)  # what lies below is looked at when it is opened
     with translated(uri, "look at"):
         found = tiledb.object_type(layout.uri, ctx=ctx)
         if found is None and _holds_anything(layout.uri, ctx):

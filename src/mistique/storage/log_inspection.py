@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tiledb
@@ -18,11 +18,22 @@ from mistique.storage.fragments import (
     replace_schema,
 )
 from mistique.storage.options import damage_as_error
-from mistique.storage.records import Order, Record, attachment_from, create_records, record_at, write_records
+from mistique.storage.record_cells import (
+    ATTACHMENTS,
+    HEADS,
+    Order,
+    Record,
+    attachment_in,
+    batches_of,
+    cells_at,
+    records_in,
+)
+from mistique.storage.records import create_records, write_records
 
 # Reads of damaged ranges of one fragment; then what is left of it is given up.
 _MAX_FAILURES = 5_000
-_HEAD = ("kind", "body", "check")
+
+_Batch = tuple[int, np.ndarray, np.ndarray]
 
 # Why a record makes no sense, or nothing.
 IsUnsound = Callable[[Order, Record], str]
@@ -56,6 +67,8 @@ class InspectedLog:
             self._schema = fresh_schema(create_records, ctx)
             self._say("schema", "it cannot be read")
         try:
+            if self._schema is not None:
+                raise ChunkCorruptError(where=uri, expected="a schema", got="none that can be read")
             self._take_all()
         except MistiqueError:
             self._records.clear()
@@ -111,14 +124,14 @@ class InspectedLog:
 
     def _take_all(self) -> None:
         with damage_as_error(self._uri, "readable records"), tiledb.open(self._uri, "r", ctx=self._ctx) as array:
-            cells = array.query(attrs=[*_HEAD, "attachment"])[:]
-            for i in range(len(cells["counter"])):
-                order, record = record_at(cells, i, uri=self._uri)
-                attachment = attachment_from(bytes(cells["attachment"][i]), order, uri=self._uri)
-                whole = Record(record.kind, record.body, attachment)
-                if why := self._is_unsound(order, whole):
-                    raise ValueError(why)
-                self._records[order] = whole
+            cells = array[:]
+            part = cells["part"]
+            heads, rest = (
+                {name: found[part == which] for name, found in cells.items()} for which in (HEADS, ATTACHMENTS)
+            )
+            self._take([*batches_of(heads)], [*batches_of(rest)])
+        if self.damages:
+            raise ChunkCorruptError(where=self._uri, expected="records", got=self.damages.pop().what)
 
     def _inspect(self, commit: str) -> None:
         """Take what can be read of one fragment."""
@@ -131,67 +144,62 @@ class InspectedLog:
             ):
                 if array.nonempty_domain() is None:
                     raise ValueError("no records in it")
-                low, high = (int(end) for end in array.nonempty_domain()[0])
-                attachments = self._attachments(array, commit, low, high)
-                found = list(self._heads(array, commit, low, high, attachments))
+                heads = self._cells(array, HEADS, f"records of fragment {commit}")
+                rest = self._cells(array, ATTACHMENTS, f"attachments of fragment {commit}")
+                found = self._take(heads, rest)
         except MistiqueError as error:
             self._say(f"fragment {commit}", str(error))
         if len(self.damages) > before:
             self._left[commit] = found
 
-    def _heads(
-        self, array: tiledb.SparseArray, commit: str, low: int, high: int, attachments: Mapping[Order, bytes]
-    ) -> Iterator[Order]:
-        for cells in self._parts(array, _HEAD, low, high, f"records of fragment {commit}"):
-            for i in range(len(cells["counter"])):
-                counter = int(cells["counter"][i])
+    def _take(self, heads: Sequence[_Batch], rest: Sequence[_Batch]) -> list[Order]:
+        """Take the records of some batches."""
+        attached = {batch: (positions, content) for batch, positions, content in rest}
+        taken: list[Order] = []
+        for batch in heads:
+            records = records_in(*batch)
+            while True:
                 try:
-                    order, record = record_at(cells, i, uri=self._uri)
-                    record = Record(record.kind, record.body, attachments.get(order, b""))
-                    why = self._is_unsound(order, record)
+                    order, record, place = next(records)
+                except StopIteration:
+                    break
                 except MistiqueError as error:
-                    why = str(error)
-                except UnicodeDecodeError:
-                    why = "bytes that are no text"
-                if why:
-                    self._say(f"record {counter}", why)
-                    continue
-                if order not in attachments:
-                    self._lost_attachments.add(order)
-                self._records[order] = record
-                yield order
-
-    def _attachments(self, array: tiledb.SparseArray, commit: str, low: int, high: int) -> dict[Order, bytes]:
-        found: dict[Order, bytes] = {}
-        for cells in self._parts(array, ("attachment",), low, high, f"attachments of fragment {commit}"):
-            for i in range(len(cells["counter"])):
+                    self._say(f"records of batch {batch[0]:x}", str(error))
+                    break
+                is_lost = False
                 try:
-                    order = Order(int(cells["counter"][i]), bytes(cells["writer"][i]).decode())
-                    found[order] = attachment_from(bytes(cells["attachment"][i]), order, uri=self._uri)
-                except (MistiqueError, UnicodeDecodeError) as error:
-                    self._say(f"attachment of record {int(cells['counter'][i])}", str(error))
-        return found
+                    attachment = attachment_in(order, place, cells_at(attached, place))
+                except (MistiqueError, ValueError) as error:
+                    self._say(f"attachment of record {order.counter}", str(error))
+                    attachment, is_lost = b"", True
+                whole = Record(record.kind, record.body, attachment)
+                if why := self._is_unsound(order, whole):
+                    self._say(f"record {order.counter}", why)
+                    continue
+                self._lost_attachments |= {order} if is_lost else set()
+                self._records[order] = whole
+                taken.append(order)
+        return taken
 
-    def _parts(
-        self, array: tiledb.SparseArray, attrs: Sequence[str], low: int, high: int, what: str
-    ) -> Iterator[Mapping[str, np.ndarray]]:
-        """The cells of a range of counters, in halves of halves where it cannot be read at once."""
-        waiting, lost, n_failures = [(low, high)], [], 0
-        why = ""
+    def _cells(self, array: tiledb.SparseArray, part: int, what: str) -> list[_Batch]:
+        """The batches of one part, found by halves of halves where they cannot be read at once."""
+        low, high = (int(end) for end in array.nonempty_domain()[1])
+        found: list[_Batch] = []
+        waiting, n_lost, n_failures, why = [(low, high)], 0, 0, ""
         while waiting:
             first, last = waiting.pop()
             try:
-                yield array.query(attrs=list(attrs)).multi_index[first:last, :]
+                found += batches_of(array.multi_index[part, first:last, :])
             except (tiledb.TileDBError, ValueError, MemoryError, OverflowError) as error:
-                n_failures += 1
-                why = str(error)
+                n_failures, why = n_failures + 1, str(error)
                 if first == last or n_failures > _MAX_FAILURES:
-                    lost.append((first, last))
+                    n_lost += 1
                 else:
                     middle = (first + last) // 2
                     waiting += [(middle + 1, last), (first, middle)]
-        if lost:
-            self._say(what, f"{len(lost)} ranges cannot be read, the first {lost[0]}: {why}")
+        if n_lost:
+            self._say(what, f"{n_lost} ranges cannot be read: {why}")
+        return found
 
     def _say(self, where: str, what: str) -> None:
         self.damages.append(Damage(self._kind, where, what))

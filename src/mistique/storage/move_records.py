@@ -11,7 +11,7 @@ import numpy as np
 
 from mistique.schema import Part, Segment
 from mistique.storage.digests import is_sealed, seal
-from mistique.storage.records import Order, Record
+from mistique.storage.record_cells import Order, Record
 from mistique.storage.units import compressed, expanded
 
 MOVED, REMOVING, REMOVED = "moved", "removing", "removed"

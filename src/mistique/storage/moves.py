@@ -30,7 +30,7 @@ from mistique.storage.move_records import (
     unpack_chunks,
 )
 from mistique.storage.options import damage_as_error
-from mistique.storage.records import Order, Record
+from mistique.storage.record_cells import Order, Record
 from mistique.storage.references import pack_references, unpack_references
 
 

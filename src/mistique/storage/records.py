@@ -6,7 +6,6 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from threading import RLock
 from typing import TypeVar
 
@@ -14,47 +13,31 @@ import numpy as np
 import tiledb
 
 from mistique.errors import ChunkCorruptError, StoreError
-from mistique.storage.digests import digest_bytes, digest_text
 from mistique.storage.fragments import fragment_timestamps, list_commits, random_timestamp
 from mistique.storage.options import StorageOptions, damage_as_error, translated
+from mistique.storage.record_cells import (
+    ATTACHMENTS,
+    HEADS,
+    Order,
+    Place,
+    Record,
+    attachment_in,
+    batches_of,
+    cells_at,
+    cells_of,
+    records_in,
+    schema_of_records,
+)
+from mistique.storage.soundness import refuse_unsound
 
 T = TypeVar("T")
 _READ_TRIES = 5
-_CHECK_NBYTES = 32
 _ALL = (0, 2**63 - 1)
 
 
 def create_records(uri: str, ctx: tiledb.Ctx) -> None:
     """Make an empty log."""
-    # Checksums on coordinates and offsets too: one flipped bit in offsets makes TileDB 2.30 crash the process.
-    zstd = tiledb.FilterList([tiledb.ZstdFilter(level=3), tiledb.ChecksumMD5Filter()])
-    domain = tiledb.Domain(
-        tiledb.Dim("counter", domain=(0, 2**62), tile=2**20, dtype=np.uint64, filters=zstd),
-        tiledb.Dim("writer", dtype="ascii", filters=zstd),
-    )
-    attrs = [
-        tiledb.Attr(name, dtype=np.dtype("S0"), var=True, filters=zstd)
-        for name in ("kind", "body", "attachment", "check")
-    ]
-    schema = tiledb.ArraySchema(domain=domain, attrs=attrs, sparse=True, capacity=1000, offsets_filters=zstd)
-    tiledb.Array.create(uri, schema, ctx=ctx)
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Order:
-    """A record's place among all: a counter above the largest its writer had seen, then the writer."""
-
-    counter: int
-    writer: str
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One fact, as JSON, and an attachment that is read only when it is asked for."""
-
-    kind: str
-    body: bytes
-    attachment: bytes = b""
+    tiledb.Array.create(uri, schema_of_records(), ctx=ctx)
 
 
 class RecordLog:
@@ -72,6 +55,7 @@ class RecordLog:
         # Two threads of one writer must not give two records one place.
         self._lock = RLock()
         self._records: dict[Order, Record] = {}
+        self._places: dict[Order, Place] = {}
         self._fragments: frozenset[str] = frozenset()
 
     def refresh(self) -> bool:
@@ -84,8 +68,10 @@ class RecordLog:
         new = present - self._fragments
         if not new:
             return False
-        for order, record in self._retry(lambda: self._read_new(new)):
-            self._records[order] = record
+        if not self._fragments:
+            refuse_unsound(self._uri)
+        for order, record, place in self._retry(lambda: self._read_new(new)):
+            self._records[order], self._places[order] = record, place
         self._fragments = present
         return True
 
@@ -101,24 +87,30 @@ class RecordLog:
 
     def attachments(self, orders: Sequence[Order]) -> list[bytes]:
         """The attachments of some records, in one read."""
-        counters = sorted({order.counter for order in orders})
-        writers = sorted({order.writer for order in orders})
-
-        def read() -> dict[Order, bytes]:
-            with tiledb.open(self._uri, "r", ctx=self._ctx) as array:
-                cells: Mapping[str, np.ndarray] = array.query(attrs=["attachment"]).multi_index[counters, writers]
-            return {
-                Order(int(counter), bytes(writer).decode()): bytes(stored)
-                for counter, writer, stored in zip(cells["counter"], cells["writer"], cells["attachment"], strict=True)
-            }
-
-        found = self._retry(read)
-        contents = []
-        for order in orders:
-            if order not in found:
+        with self._lock:
+            places = {order: self._places.get(order) for order in orders}
+        for order, place in places.items():
+            if place is None:
                 raise ChunkCorruptError(where=self._uri, expected=f"record {order}", got="none")
-            contents.append(attachment_from(found[order], order, uri=self._uri))
-        return contents
+        known = {order: place for order, place in places.items() if place is not None}
+
+        def read() -> list[bytes]:
+            cells = self._attached([place for place in known.values() if place.n_bytes])
+            return [attachment_in(order, known[order], cells_at(cells, known[order])) for order in orders]
+
+        return self._retry(read)
+
+    def _attached(self, places: Sequence[Place]) -> Mapping[int, tuple[np.ndarray, np.ndarray]]:
+        """Positions and cells of the batches that some attachments lie in; of a single batch what is needed alone."""
+        if not places:
+            return {}
+        batches = sorted({place.batch for place in places})
+        span = slice(None)
+        if len(batches) == 1:
+            span = slice(min(place.first for place in places), max(p.first + p.n_cells - 1 for p in places))
+        with tiledb.open(self._uri, "r", ctx=self._ctx) as array:
+            cells = array.multi_index[ATTACHMENTS, batches, span]
+        return {batch: (positions, content) for batch, positions, content in batches_of(cells)}
 
     def append(self, records: Sequence[Record]) -> list[Order]:
         """Write records, all or none of them, above every record seen so far."""
@@ -156,24 +148,25 @@ class RecordLog:
     def _commits(self) -> frozenset[str]:
         return list_commits(self._uri, self._ctx, self._vfs)
 
-    def _read_new(self, fragments: frozenset[str]) -> list[tuple[Order, Record]]:
+    def _read_new(self, fragments: frozenset[str]) -> list[tuple[Order, Record, Place]]:
         stamps = [fragment_timestamps(name) for name in fragments]
         if self._records and all(stamp is not None for stamp in stamps) and len(stamps) <= 8:
             ranges = [stamp for stamp in stamps if stamp is not None]
         else:
             ranges = [_ALL]
-        found: list[tuple[Order, Record]] = []
+        found: list[tuple[Order, Record, Place]] = []
         for stamp in ranges:
-            cells = self._cells(stamp)
-            if stamp != _ALL and not len(cells["counter"]):
+            cells = self._heads(stamp)
+            if stamp != _ALL and not len(cells["batch"]):
                 # A compaction took the fragment away since it was listed: its records lie in a larger one.
-                cells = self._cells(_ALL)
-            found += [record_at(cells, i, uri=self._uri) for i in range(len(cells["counter"]))]
+                cells = self._heads(_ALL)
+            for batch in batches_of(cells):
+                found += records_in(*batch)
         return found
 
-    def _cells(self, timestamps: tuple[int, int]) -> Mapping[str, np.ndarray]:
+    def _heads(self, timestamps: tuple[int, int]) -> Mapping[str, np.ndarray]:
         with tiledb.open(self._uri, "r", ctx=self._ctx, timestamp=timestamps) as array:
-            cells: Mapping[str, np.ndarray] = array.query(attrs=["kind", "body", "check"])[:]
+            cells: Mapping[str, np.ndarray] = array.multi_index[HEADS, :, :]
         return cells
 
     def _retry(self, read: Callable[[], T]) -> T:
@@ -194,48 +187,6 @@ class RecordLog:
 
 def write_records(uri: str, ctx: tiledb.Ctx, records: Sequence[tuple[Order, Record]]) -> None:
     """Write records at their places, all or none of them."""
-    counters = np.array([order.counter for order, _ in records], np.uint64)
+    coordinates, cells, _ = cells_of(records)
     with translated(uri, "write records to"), tiledb.open(uri, "w", ctx=ctx, timestamp=random_timestamp()) as array:
-        array[counters, [order.writer for order, _ in records]] = {
-            "kind": _bytes_array(record.kind.encode() for _, record in records),
-            "body": _bytes_array(record.body for _, record in records),
-            "attachment": _bytes_array(
-                _check_of(order, "attachment", record.attachment) + record.attachment for order, record in records
-            ),
-            "check": _bytes_array(_check_of(order, record.kind, record.body) for order, record in records),
-        }
-
-
-def record_at(cells: Mapping[str, np.ndarray], i: int, *, uri: str) -> tuple[Order, Record]:
-    """One of the records in some cells, without its attachment, verified."""
-    order = Order(int(cells["counter"][i]), bytes(cells["writer"][i]).decode())
-    record = Record(bytes(cells["kind"][i]).decode(), bytes(cells["body"][i]))
-    _verify(uri, order, record.kind, record.body, bytes(cells["check"][i]))
-    return order, record
-
-
-def attachment_from(stored: bytes, order: Order, *, uri: str) -> bytes:
-    """The attachment of a record from what is stored of it, verified."""
-    check, content = stored[:_CHECK_NBYTES], stored[_CHECK_NBYTES:]
-    _verify(uri, order, "attachment", content, check)
-    return content
-
-
-def _check_of(order: Order, kind: str, content: bytes) -> bytes:
-    head = f"{order.counter}|{order.writer}|{kind}|".encode()
-    return digest_text(digest_bytes(head + content)).encode()
-
-
-def _verify(uri: str, order: Order, kind: str, content: bytes, check: bytes) -> None:
-    expected = _check_of(order, kind, content)
-    if expected != check:
-        raise ChunkCorruptError(
-            where=f"{uri}, record {order.counter}", expected=f"digest {expected.decode()}", got=repr(check)
-        )
-
-
-def _bytes_array(values: object) -> np.ndarray:
-    listed = list(values)  # type: ignore[call-overload]
-    array = np.empty(len(listed), object)
-    array[:] = listed
-    return array
+        array[coordinates] = cells

@@ -22,9 +22,9 @@ from mistique.errors import ChunkCorruptError
 from mistique.schema import Part, Segment
 from mistique.storage.digests import digest_bytes, digest_text, is_sealed
 from mistique.storage.layout import Layout
-from mistique.storage.links import refuse_links
 from mistique.storage.options import damage_as_error
 from mistique.storage.segment_writer import SEGMENT_SEAL
+from mistique.storage.soundness import refuse_unsound
 from mistique.storage.units import ALIGNMENT, UnitTable, expanded
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class SegmentReader:
         """
         uri = self._layout.segment(segment_id)
         with damage_as_error(f"segment {segment_id}", "a readable segment"):
-            refuse_links(uri)
+            refuse_unsound(uri)
             with tiledb.open(uri, "r", ctx=self._ctx) as array:
                 said, found = array.meta["facts"], array.meta.get("seal")
             if not is_sealed(found, SEGMENT_SEAL, segment_id.encode(), said.encode()):
@@ -223,7 +223,7 @@ class SegmentReader:
     def _load(self, segment: Segment) -> _Handle:
         with damage_as_error(f"segment {segment.id}", "a readable segment"):
             uri = self._layout.segment(segment.id)
-            refuse_links(uri)
+            refuse_unsound(uri)
             array = tiledb.open(uri, "r", ctx=self._ctx)
         content = self._part(array, segment, segment.units)
         with damage_as_error(f"segment {segment.id}", "a table of its units"):

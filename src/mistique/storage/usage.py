@@ -12,7 +12,8 @@ from typing import Any
 
 from mistique.errors import StoreError
 from mistique.storage.facts import CaptureId
-from mistique.storage.records import Record, RecordLog
+from mistique.storage.record_cells import Record
+from mistique.storage.records import RecordLog
 
 _FLUSH_AT = 256
 # Of one host, the newest: a planner needs some tens of each kind.

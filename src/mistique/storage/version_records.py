@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mistique.storage.records import Order, Record
+from mistique.storage.record_cells import Order, Record
 
 SAID, RENAMED = "said", "renamed"
 VersionId = tuple[str, str, int | None]  # model as captured, run, epoch

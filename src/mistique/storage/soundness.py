@@ -1,0 +1,113 @@
+"""What files of a store on a local disk are looked at for before TileDB opens them: links, and sizes that do not fit.
+
+TileDB 2.30 reads schemas, metadata and groups from *generic tiles*, and believes the sizes in them: reading a schema
+that was cut short it wrote beyond its memory, and the process died of it later (docs/adr/0020). What lies behind a link
+is not part of the store, so nothing of it is read.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+
+from mistique.errors import ChunkCorruptError, StoreError
+
+# Version, bytes of the data, bytes of the tile, type, bytes of a cell, encryption, bytes of the filters.
+_HEAD = struct.Struct("<IQQBQBI")
+_CHUNK = struct.Struct("<III")
+_MAX_TILE_NBYTES = 64 * 2**20
+_OF_GENERIC_TILES = ("__schema", "__meta", "__group")
+
+
+def refuse_unsound(uri: str, *, below: bool = True, tiles: bool = True) -> None:
+    """See that a part of a store on a local disk is no link, holds none, and that its small files are what they say.
+
+    Parameters
+    ----------
+    uri : str
+    below : bool, default True
+        Look at all that lies below it, too.
+    tiles : bool, default True
+        Look into its small files, not for links only.
+
+    Raises
+    ------
+    StoreError
+        There is a link.
+    ChunkCorruptError
+        A file is damaged.
+    """
+    path = uri.removeprefix("file://")
+    if "://" in path:
+        return
+    if os.path.islink(path):
+        raise _refused(path)
+    waiting = [path] if below else []
+    while waiting:
+        folder = waiting.pop()
+        has_tiles = tiles and os.path.basename(folder) in _OF_GENERIC_TILES
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_symlink():
+                        raise _refused(entry.path)
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    elif has_tiles:
+                        _read(entry.path)
+        except (FileNotFoundError, NotADirectoryError):  # whoever opens it says so
+            continue
+
+
+def why_no_tile(content: bytes) -> str:
+    """What is wrong with the bytes of a generic tile; empty: nothing.
+
+    Examples
+    --------
+    >>> why_no_tile(b"short")
+    '5 bytes'
+    """
+    if len(content) < _HEAD.size:
+        return f"{len(content)} bytes"
+    _, n_bytes, tile_nbytes, _, _, encryption, n_filter_bytes = _HEAD.unpack_from(content)
+    if _HEAD.size + n_filter_bytes + n_bytes != len(content) or tile_nbytes > _MAX_TILE_NBYTES:
+        return f"{len(content)} bytes, {n_bytes} of data for a tile of {tile_nbytes}"
+    if encryption:  # its tags say what is wrong
+        return ""
+    try:
+        return "" if _unpacked_nbytes(content, _HEAD.size + n_filter_bytes) == tile_nbytes else "another size"
+    except (struct.error, zlib.error, ValueError) as error:
+        return str(error)
+
+
+def _unpacked_nbytes(content: bytes, at: int) -> int:
+    """Bytes of the chunks of a tile, each by gzip."""
+    (n_chunks,) = struct.unpack_from("<Q", content, at)
+    at, total = at + 8, 0
+    while at < len(content) and n_chunks:
+        n_original, n_filtered, n_metadata = _CHUNK.unpack_from(content, at)
+        n_none, n_parts, part_nbytes, packed_nbytes = struct.unpack_from("<IIII", content, at + _CHUNK.size)
+        at += _CHUNK.size + n_metadata
+        sizes = (n_metadata, n_none, n_parts, part_nbytes, packed_nbytes)
+        if sizes != (16, 0, 1, n_original, n_filtered):
+            raise ValueError(f"a chunk of sizes {sizes}")
+        unpacking = zlib.decompressobj()
+        found = unpacking.decompress(content[at : at + n_filtered], _MAX_TILE_NBYTES)
+        if len(found) != n_original or not unpacking.eof:
+            raise ValueError(f"{len(found)} bytes in a chunk of {n_original}")
+        at, total, n_chunks = at + n_filtered, total + n_original, n_chunks - 1
+    if at != len(content) or n_chunks:
+        raise ValueError("chunks that do not fill the tile")
+    return total
+
+
+def _read(path: str) -> None:
+    with open(path, "rb") as file:
+        content = file.read(_MAX_TILE_NBYTES)
+    if not path.endswith(".vac") and (why := why_no_tile(content)):
+        raise ChunkCorruptError(where=path, expected="a tile of TileDB", got=why)
+
+
+def _refused(path: str) -> StoreError:
+    return StoreError(f"{path} is a link: what lies outside of a store is not read. Copy what it leads to")
