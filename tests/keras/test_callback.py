@@ -69,6 +69,7 @@ def values_of(variable: keras.Variable) -> np.ndarray:
     return keras.ops.convert_to_numpy(variable.value)
 
 
+@pytest.mark.usefixtures("tf")  # which Rescaling needs on every backend
 def test_training_ends_in_the_same_weights_and_history_bit_for_bit(store: Store, fashion: Fashion) -> None:
     plain, watched = cnn(), cnn()
     plain_history = train(plain, fashion, validation_data=fashion)
@@ -86,6 +87,7 @@ def test_training_ends_in_the_same_weights_and_history_bit_for_bit(store: Store,
     assert watch.captured == ["cnn@1.1", "cnn@1.2", "cnn@1.3"]
 
 
+@pytest.mark.usefixtures("tf")  # which Rescaling needs on every backend
 def test_each_epoch_holds_what_the_network_gave_in_inference_mode(
     store: Store, fashion: Fashion, stored: Callable[[str], np.ndarray]
 ) -> None:
@@ -98,6 +100,7 @@ def test_each_epoch_holds_what_the_network_gave_in_inference_mode(
     assert np.array_equal(stored("cnn@1.3/valid/target").ravel(), fashion[1][:70])
 
 
+@pytest.mark.usefixtures("tf")  # which Rescaling needs on every backend
 def test_steps_per_execution_changes_no_capture(
     store: Store, fashion: Fashion, stored: Callable[[str], np.ndarray]
 ) -> None:

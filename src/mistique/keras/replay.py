@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import keras
+import numpy as np
 
 from mistique.errors import ModelMismatchError
 from mistique.keras.forward import Call, StopPass, forward
@@ -202,7 +203,12 @@ class _Replay:
     def _placeholder(self, name: str) -> Tensor:
         """Zeros in the shape of an intermediate: cheaper than computing it, and any layer takes them."""
         intermediate = self._route.intermediates[name]
-        tensor = keras.ops.zeros((self._n_rows, *intermediate.shape), dtype=intermediate.types[0].dtype)
+        shape, dtype = (self._n_rows, *intermediate.shape), intermediate.types[0].dtype
+        if dtype == "str":
+            tensor = as_tensors(np.full(shape, ""))
+        else:
+            # In the type that the backend makes of such values: JAX has no doubles unless asked.
+            tensor = keras.ops.zeros(shape, dtype=as_tensors(np.zeros(0, dtype)).dtype)
         self._is_placeholder[tensor] = True
         return tensor
 
