@@ -21,6 +21,8 @@ STORED, PIN = "stored", "pin"
 ADDED_TO, USES = "capture", "uses"
 # That an intermediate has an index, made from what one record says is stored; and that it has none any more.
 INDEX, NO_INDEX, MADE_FROM = "index", "no index", "made_from"
+# More than anybody has: what a record claims is allocated when all of it is asked for.
+MAX_ROWS = 2**40
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,9 @@ def fact_of(record: Record) -> Fact:
     body = json.loads(record.body)
     if record.kind == "capture":
         version = Version(**body["version"])
+        _expect(str, version.model, version.run_id, version.framework, version.artifact_note, body["dataset"])
+        _expect(str, *body.get("uses", ()), *((version.artifact,) if version.artifact is not None else ()))
+        _expect(int, version.artifact_nbytes, version.batch_rows, 0 if version.epoch is None else version.epoch)
         uses = frozenset(body.get("uses", ())) | ({version.artifact} if version.artifact else set())
         return Fact(capture_id_of(version, body["dataset"]), version=version, uses=uses)
     if record.kind in (MOVED, REMOVING, REMOVED):
@@ -115,6 +120,7 @@ def fact_of(record: Record) -> Fact:
     if record.kind in (SAID, RENAMED):
         return Fact(("", "", None, ""), said=said_of(record))
     model, run_id, epoch, dataset = body["of"]
+    _expect(str, model, run_id, dataset)
     of = model, run_id, epoch, dataset
     if record.kind == "intermediate":
         return Fact(of, intermediate=intermediate_of(body), is_stored=body["is_stored"])
@@ -260,7 +266,26 @@ def intermediate_of(body: dict[str, Any]) -> Intermediate:
     fields["summary_error"] = inf if error is None else error
     for name in ("shape", "columns", "aliases", "parents"):
         fields[name] = None if fields[name] is None else tuple(fields[name])
-    return Intermediate(**fields)
+    found = Intermediate(**fields)
+    _expect(str, found.name, found.role, found.container, found.detail, found.lineage, found.recompute_note)
+    _expect(str, *found.aliases, *(found.columns or ()), *(found.parents or ()))
+    _expect(str, *(text for kind in found.types for text in (kind.dtype, kind.cell)))
+    _expect(int, found.n_rows, *found.shape, found.raw_nbytes, found.stored_nbytes)
+    if min(found.n_rows, *found.shape, 0) < 0 or max(found.n_rows, *found.shape, 0) > MAX_ROWS:
+        raise ValueError(f"{found.n_rows} rows of shape {found.shape}")
+    return found
+
+
+def _expect(kind: type, *values: object) -> None:
+    """See that fields of a record are what they should be: it may come from a stranger.
+
+    Raises
+    ------
+    TypeError
+    """
+    for value in values:
+        if type(value) is not kind:
+            raise TypeError(f"expected {kind.__name__}, got {str(value)[:40]!r}")
 
 
 def index_body(index: Index) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """What files of a store on a local disk are looked at for before TileDB opens them: links, and sizes that do not fit.
 
 TileDB 2.30 reads schemas, metadata and groups from *generic tiles*, and believes the sizes in them: reading a schema
-that was cut short it wrote beyond its memory, and the process died of it later (docs/adr/0020). What lies behind a link
-is not part of the store, so nothing of it is read.
+that was cut short it wrote beyond its memory, and the process died of it later (docs/adr/0020). The heads of chunks in
+files of cells, which no checksum covers, are believed as well. What lies behind a link is not part of the store, so
+nothing of it is read.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from mistique.errors import ChunkCorruptError, StoreError
 _HEAD = struct.Struct("<IQQBQBI")
 _CHUNK = struct.Struct("<III")
 _MAX_TILE_NBYTES = 64 * 2**20
+_MAX_CHUNK_NBYTES = 2**20
 _OF_GENERIC_TILES = ("__schema", "__meta", "__group")
 
 
@@ -56,6 +58,8 @@ def refuse_unsound(uri: str, *, below: bool = True, tiles: bool = True) -> None:
                         waiting.append(entry.path)
                     elif has_tiles:
                         _read(entry.path)
+                    elif tiles and entry.name.endswith(".tdb") and entry.name[0] in "ad":
+                        _walk(entry.path)
         except (FileNotFoundError, NotADirectoryError):  # whoever opens it says so
             continue
 
@@ -107,6 +111,30 @@ def _read(path: str) -> None:
         content = file.read(_MAX_TILE_NBYTES)
     if not path.endswith(".vac") and (why := why_no_tile(content)):
         raise ChunkCorruptError(where=path, expected="a tile of TileDB", got=why)
+
+
+def _walk(path: str) -> None:
+    """See that the tiles of a file of cells, and the chunks of these, lead from one to the next, and to its end."""
+    n_bytes, at = os.path.getsize(path), 0
+    try:
+        with open(path, "rb", buffering=4096) as file:
+            while at < n_bytes:
+                (n_chunks,) = struct.unpack("<Q", file.read(8))
+                at += 8
+                while n_chunks and at < n_bytes:
+                    n_original, n_filtered, n_metadata = _CHUNK.unpack(file.read(_CHUNK.size))
+                    is_plain = not n_metadata
+                    if n_original > _MAX_CHUNK_NBYTES or (is_plain and n_original != n_filtered):
+                        raise ValueError(f"a chunk of {n_filtered} bytes for {n_original}")
+                    at += _CHUNK.size + n_metadata + n_filtered
+                    n_chunks -= 1
+                    file.seek(at)
+                if n_chunks:
+                    raise ValueError(f"{n_chunks} more chunks")
+        if at != n_bytes:
+            raise ValueError(f"{n_bytes} bytes, chunks to {at}")
+    except (struct.error, ValueError) as error:
+        raise ChunkCorruptError(where=path, expected="cells in chunks", got=str(error)) from error
 
 
 def _refused(path: str) -> StoreError:
