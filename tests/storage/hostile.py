@@ -1,9 +1,6 @@
 """Damages a store at random and asks it everything: a process of its own, because it may crash.
 
 Usage: ``python -m tests.storage.hostile STORE SEED N``. Prints what came out wrong; ends with 0 if nothing did.
-
-Fragment metadata are left alone unless MISTIQUE_FRAGMENT_METADATA is set: TileDB 2.30 itself parses them, no checksum
-covers their end, and the process may die of them (docs/limits.md).
 """
 
 from __future__ import annotations
@@ -32,15 +29,9 @@ ABSURD = (-1, 0, 1, 255, 2**31, 2**53, 2**62, -(2**62), 1e308, None, True, "", "
 OUTSIDE = ("../../../outside", "/outside", "s3://elsewhere/x", "file:///outside", "%2e%2e%2foutside", "\0", "..")
 
 
-def parts_of(path: Path) -> list[Path]:
-    """Files and folders that are damaged."""
-    left_out = () if os.environ.get("MISTIQUE_FRAGMENT_METADATA") else ("__fragment_metadata.tdb",)
-    return sorted(found for found in path.rglob("*") if found.name not in left_out)
-
-
 def files_of(path: Path) -> list[Path]:
-    """Those that have something in them."""
-    return [file for file in parts_of(path) if file.is_file() and file.stat().st_size]
+    """Files that have something in them."""
+    return sorted(file for file in path.rglob("*") if file.is_file() and file.stat().st_size)
 
 
 def flip(path: Path, rng: random.Random) -> str:
@@ -63,15 +54,15 @@ def cut(path: Path, rng: random.Random) -> str:
 
 def remove(path: Path, rng: random.Random) -> str:
     """A file or a folder is missing."""
-    found = rng.choice(parts_of(path))
+    found = rng.choice(sorted(path.rglob("*")))
     shutil.rmtree(found) if found.is_dir() else found.unlink()
     return f"remove {found.relative_to(path)}"
 
 
 def swap(path: Path, rng: random.Random) -> str:
     """Two files of one name, or two folders, in each other's place."""
-    one = rng.choice(parts_of(path))
-    alike = [p for p in parts_of(path) if p != one and p.is_dir() == one.is_dir() and len(p.name) == len(one.name)]
+    one = rng.choice(sorted(path.rglob("*")))
+    alike = [p for p in path.rglob("*") if p != one and p.is_dir() == one.is_dir() and len(p.name) == len(one.name)]
     alike = [p for p in alike if p not in one.parents and one not in p.parents]
     if not alike:
         return flip(path, rng)
@@ -84,7 +75,7 @@ def swap(path: Path, rng: random.Random) -> str:
 
 def link(path: Path, rng: random.Random) -> str:
     """A file or folder is a link to what lies outside."""
-    found = rng.choice(parts_of(path))
+    found = rng.choice(sorted(path.rglob("*")))
     outside = path.parent / f"outside-{rng.randrange(10**9)}"
     found.rename(outside)
     found.symlink_to(outside)
