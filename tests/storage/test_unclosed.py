@@ -86,3 +86,11 @@ def test_a_forked_child_that_ends_does_not_hang_on_the_store_of_its_parent(fille
     command = [sys.executable, "-W", "ignore", "-c", FORKED, filled]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert (done.returncode, done.stdout) == (0, "10000\n"), done.stderr[-3000:]
+
+
+def test_contexts_outlive_their_stores(filled: str) -> None:
+    """What a failed read leaves behind points to its context, and does not hold it."""
+    first, second = (mistique.open(filled, mode="r")._ctx for _ in range(2))
+    assert first is second
+    other = mistique.open(filled, mode="r", config={"vfs.min_batch_gap": "1"})._ctx
+    assert other is not first

@@ -13,7 +13,7 @@ import tiledb
 from mistique.errors import StoreError
 from mistique.storage.digests import Digest
 from mistique.storage.fragments import fragment_timestamps, list_commits, remove_fragments
-from mistique.storage.options import translated
+from mistique.storage.options import damage_as_error, translated
 from mistique.storage.soundness import refuse_unsound
 
 T = TypeVar("T")
@@ -113,7 +113,8 @@ class DigestIndex:
             return cells
 
         found = self._retry(read)
-        columns = [found[name].tolist() for name in _WORDS]
+        with damage_as_error(self._uri, "places of digests"):
+            columns = [found[name].tolist() for name in _WORDS]
         return {
             (first, second): Place(f"{high:016x}{low:016x}", unit, place)
             for first, second, high, low, unit, place in zip(*columns, strict=True)
@@ -137,11 +138,11 @@ class DigestIndex:
             return cells
 
         found = self._retry(read)
-        ids = [
-            f"{high:016x}{low:016x}" for high, low in zip(*(found[name].tolist() for name in _WORDS[2:4]), strict=True)
-        ]
-        digests = np.stack([found["digest_first"], found["digest_second"]], axis=1)
-        return digests, ids, found["unit"], found["place"]
+        with damage_as_error(self._uri, "places of digests"):
+            words = (found[name].tolist() for name in _WORDS[2:4])
+            ids = [f"{high:016x}{low:016x}" for high, low in zip(*words, strict=True)]
+            digests = np.stack([found["digest_first"], found["digest_second"]], axis=1)
+            return digests, ids, found["unit"], found["place"]
 
     def rewrite(
         self,
@@ -198,6 +199,7 @@ class DigestIndex:
     def _read_halves(self, timestamps: tuple[int, int] | None) -> np.ndarray:
         stamp = timestamps or (0, 2**63 - 1)
         with (
+            damage_as_error(self._uri, "digests"),
             translated(self._uri, "look up digests in"),
             tiledb.open(self._uri, "r", ctx=self._ctx, timestamp=stamp) as array,
         ):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Lock
 
 import tiledb
 
@@ -47,8 +50,40 @@ class StorageOptions:
             "sm.mem.total_budget": str(512 * 1024 * 1024),
         }
         encryption = encryption_config(self.key, uri=uri)
+        whole = {**settings, **self.config, **encryption}
         with translated("TileDB", "start"):  # it may find no threads left, or a parameter that it does not know
-            return tiledb.Ctx({**settings, **self.config, **encryption})
+            return _shared(whole)
+
+
+# Contexts live as long as the process. What TileDB-Py leaves behind of a read that failed, a query in the frames of the
+# error, points to its context without holding it; a garbage collector that frees the context first kills the process.
+_contexts: dict[tuple[object, ...], tiledb.Ctx] = {}
+_inherited: list[object] = []
+_lock = Lock()
+
+
+def _shared(settings: Mapping[str, str]) -> tiledb.Ctx:
+    """The context with these settings, and the credentials that the environment has now."""
+    clouds = ("AWS_", "GOOGLE_", "AZURE_")
+    around = sorted((name, value) for name, value in os.environ.items() if name.startswith(clouds))
+    wanted = (*sorted(settings.items()), None, *around)
+    with _lock:
+        if wanted not in _contexts:
+            _contexts[wanted] = tiledb.Ctx(dict(settings))
+        return _contexts[wanted]
+
+
+def _after_fork_in_child() -> None:
+    # The threads of these contexts are not there: they are neither used nor ended.
+    global _lock
+    _lock = Lock()
+    _inherited.append(dict(_contexts))
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_inherited[-1]))
+    _contexts.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ nothing of it is read.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 import zlib
@@ -114,7 +115,11 @@ def _read(path: str) -> None:
 
 
 def _walk(path: str) -> None:
-    """See that the tiles of a file of cells, and the chunks of these, lead from one to the next, and to its end."""
+    """See that the chunks of a file of cells lead to its end, and that each is what filters of its array make."""
+    array = path.rpartition("/__fragments/")[0]
+    is_sound = _OF_CELLS.get(os.path.basename(os.path.dirname(array)), _is_checksummed)
+    if _is_encrypted(array):
+        is_sound = _is_anything  # its tags say what is wrong
     n_bytes, at = os.path.getsize(path), 0
     try:
         with open(path, "rb", buffering=4096) as file:
@@ -123,18 +128,55 @@ def _walk(path: str) -> None:
                 at += 8
                 while n_chunks and at < n_bytes:
                     n_original, n_filtered, n_metadata = _CHUNK.unpack(file.read(_CHUNK.size))
-                    is_plain = not n_metadata
-                    if n_original > _MAX_CHUNK_NBYTES or (is_plain and n_original != n_filtered):
-                        raise ValueError(f"a chunk of {n_filtered} bytes for {n_original}")
                     at += _CHUNK.size + n_metadata + n_filtered
+                    if max(n_original, n_metadata) > _MAX_CHUNK_NBYTES or at > n_bytes:
+                        raise ValueError(f"a chunk of {n_filtered} bytes for {n_original}")
+                    metadata = file.read(n_metadata)
+                    content = file.read(n_filtered) if is_sound is _is_checksummed else b""
+                    if not is_sound(metadata, content, n_original, n_filtered):
+                        raise ValueError(f"a chunk of {n_filtered} bytes for {n_original} that no filter made")
                     n_chunks -= 1
                     file.seek(at)
                 if n_chunks:
                     raise ValueError(f"{n_chunks} more chunks")
-        if at != n_bytes:
-            raise ValueError(f"{n_bytes} bytes, chunks to {at}")
     except (struct.error, ValueError) as error:
         raise ChunkCorruptError(where=path, expected="cells in chunks", got=str(error)) from error
+
+
+def _is_encrypted(array: str) -> bool:
+    """Whether the schema of an array says so."""
+    with os.scandir(f"{array}/__schema") as entries:
+        for entry in entries:
+            if entry.is_file():
+                with open(entry.path, "rb") as file:
+                    return bool(_HEAD.unpack(file.read(_HEAD.size))[5])
+    return False
+
+
+def _is_anything(metadata: bytes, content: bytes, n_original: int, n_filtered: int) -> bool:
+    return True
+
+
+def _is_plain(metadata: bytes, content: bytes, n_original: int, n_filtered: int) -> bool:
+    return not metadata and n_original == n_filtered
+
+
+def _is_compressed(metadata: bytes, content: bytes, n_original: int, n_filtered: int) -> bool:
+    return metadata == struct.pack("<IIII", 0, 1, n_original, n_filtered)
+
+
+def _is_checksummed(metadata: bytes, content: bytes, n_original: int, n_filtered: int) -> bool:
+    """MD5 of what the compressor said, and of what it made."""
+    said = metadata[56:]
+    heads = struct.pack("<IIQ", 1, 1, len(said)), struct.pack("<Q", n_filtered)
+    digests = (hashlib.md5(part, usedforsecurity=False).digest() for part in (said, content))
+    is_right = metadata[:56] == b"".join(part for pair in zip(heads, digests, strict=True) for part in pair)
+    # Behind double delta there is one part more, and no telling what it comes to.
+    return is_right and (len(said) == 24 or _is_compressed(said, content, n_original, n_filtered))
+
+
+# By what holds an array: segments have no filters, artifacts zstd; all others have checksums.
+_OF_CELLS = {"segments": _is_plain, "artifacts": _is_compressed}
 
 
 def _refused(path: str) -> StoreError:
