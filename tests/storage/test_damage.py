@@ -102,7 +102,7 @@ def test_a_capture_beside_a_damaged_segment_stores_its_chunks_again(store: Store
 
 @pytest.mark.slow
 def test_a_store_damaged_at_random_gives_the_right_answer_or_an_error_of_ours(damaged: Path) -> None:
-    n = os.environ.get("MISTIQUE_N_DAMAGES", "56")
+    n = os.environ.get("MISTIQUE_N_DAMAGES", "40")
     command = [sys.executable, "-X", "faulthandler", "-m", "tests.storage.hostile", str(damaged), "seed", n]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
