@@ -55,10 +55,10 @@ class StorageOptions:
             return _shared(whole)
 
 
-# Contexts live as long as the process. What TileDB-Py leaves behind of a read that failed, a query in the frames of the
-# error, points to its context without holding it; a garbage collector that frees the context first kills the process.
+# Contexts live as long as the process, and are not taken apart at its end either. What TileDB-Py leaves behind of a
+# read that failed, a query in the frames of the error, points to its context without holding it; whoever frees the
+# context first, the garbage collector or the interpreter that ends, kills the process.
 _contexts: dict[tuple[object, ...], tiledb.Ctx] = {}
-_inherited: list[object] = []
 _lock = Lock()
 
 
@@ -70,15 +70,18 @@ def _shared(settings: Mapping[str, str]) -> tiledb.Ctx:
     with _lock:
         if wanted not in _contexts:
             _contexts[wanted] = tiledb.Ctx(dict(settings))
+            _never_free(_contexts[wanted])
         return _contexts[wanted]
+
+
+def _never_free(thing: object) -> None:
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 def _after_fork_in_child() -> None:
     # The threads of these contexts are not there: they are neither used nor ended.
     global _lock
     _lock = Lock()
-    _inherited.append(dict(_contexts))
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_inherited[-1]))
     _contexts.clear()
 
 
