@@ -34,12 +34,12 @@ from mistique.planner.worth import DEFAULT_GAMMA_MIN, Worth
 from mistique.schema import Index, Intermediate, Key, Version
 from mistique.sinks import LaterSink, StoreSink
 from mistique.storage.artifacts import Artifacts
+from mistique.storage.captures import Capture as Committed
 from mistique.storage.catalog import Catalog
 from mistique.storage.checking import look_through, look_twice
 from mistique.storage.damage import Health
 from mistique.storage.digest_index import DigestIndex, Place
 from mistique.storage.encryption import KeySource
-from mistique.storage.facts import Capture as Committed
 from mistique.storage.facts import CaptureId
 from mistique.storage.layout import open_layout
 from mistique.storage.options import StorageOptions

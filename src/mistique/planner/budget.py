@@ -17,7 +17,7 @@ from mistique.planner.holdings import Holding, Holdings
 from mistique.planner.predict import ancestors_that_run
 from mistique.planner.roads import inputs_of
 from mistique.schema import Intermediate
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store

@@ -12,31 +12,20 @@ from time import sleep
 
 from mistique.errors import CaptureLostError, ChunkCorruptError, IntermediateNotFoundError, StoreError
 from mistique.schema import LATEST, Index, Intermediate, Key, References, Version
+from mistique.storage.captures import Capture, by_lineage, captures_of, saying_of
 from mistique.storage.digests import is_sealed, seal
-from mistique.storage.facts import (
+from mistique.storage.facts import INDEX, MADE_FROM, NO_INDEX, PIN, STORED, CaptureId, Fact, capture_id_of, fact_of
+from mistique.storage.move_records import MOVED, REMOVED, REMOVING, removed_record, removing_record
+from mistique.storage.moves import Moves
+from mistique.storage.record_bodies import (
     ADDED_TO,
-    INDEX,
-    MADE_FROM,
-    NO_INDEX,
-    PIN,
     SEAL_FIELD,
-    STORED,
     USES,
-    Capture,
-    CaptureId,
-    Fact,
-    by_lineage,
-    capture_id_of,
-    captures_of,
-    fact_of,
     index_body,
     intermediate_body,
     references_of,
-    saying_of,
     to_json,
 )
-from mistique.storage.move_records import MOVED, REMOVED, REMOVING, removed_record, removing_record
-from mistique.storage.moves import Moves
 from mistique.storage.record_cells import Order, Record
 from mistique.storage.records import RecordLog
 from mistique.storage.version_records import RunId
