@@ -28,12 +28,13 @@ from mistique.storage.usage import Observation
 
 if TYPE_CHECKING:
     from mistique.store import Store
+    from mistique.store.rooms import Rooms
 
 _STAGES = ("stage", "prediction")
 
 
 def question_of(
-    store: Store,
+    store: Rooms,
     capture: Capture,
     intermediate: Intermediate,
     *,

@@ -21,7 +21,7 @@ from mistique.storage.references import added_blocks
 from mistique.storage.usage import Observation
 
 if TYPE_CHECKING:
-    from mistique.store import Store
+    from mistique.store.store import Store
 
 
 class StoreSink:
