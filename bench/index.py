@@ -15,7 +15,7 @@ import numpy as np
 
 import mistique
 from bench.harness import Report, Road, Scratch, interleaved, run
-from bench.models import AUTO, BATCH_ROWS
+from bench.models import AUTO, BATCH_ROWS, is_captured, kept_store
 from bench.network_storage import network
 from mistique.codecs import KBit
 
@@ -34,12 +34,11 @@ def measure(report: Report, scratch: Scratch) -> None:
 
     net, x, _ = network(256 if report.is_quick else 10_000)
     layers = _LAYERS[1:] if report.is_quick else (*_LAYERS, _MAPS)
-    store = mistique.open(scratch.path("vgg.mistique"), gamma_min=float("inf"), index_share=0)
-    with store:
+    with kept_store(scratch, f"index-{len(x)}", index_share=0) as store:
         options: dict[str, Any] = {"model": "cifar/vgg16", "store": store, "batch_size": BATCH_ROWS}
-        for dataset, codec in (("8 bits", KBit()), (AUTO, AUTO)):
-            capture(net, x, layers=layers, dataset=dataset, codec=codec, **options)
-        capture(net, x, layers=layers, dataset="rerun", keep="none", **options)
+        for dataset, how in (("8 bits", {"codec": KBit()}), (AUTO, {"codec": AUTO}), ("rerun", {"keep": "none"})):
+            if not is_captured(store, dataset):
+                capture(net, x, layers=layers, dataset=dataset, **how, **options)
         for name in layers:
             reruns = _reruns(store, f"cifar/vgg16@latest/rerun/{name}", is_map=name == _MAPS)
             for dataset in ("8 bits", AUTO):

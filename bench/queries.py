@@ -18,7 +18,7 @@ import mistique
 from bench.dissection import measure_netdissect
 from bench.fidelity import svcca as svcca_of_arrays
 from bench.harness import Report, Road, Scratch, Timings, in_subprocess, interleaved, run
-from bench.models import BATCH_ROWS, captured_homes, fresh_store, homes
+from bench.models import BATCH_ROWS, captured_homes, fresh_store, homes, is_captured, kept_store
 from bench.network_storage import network
 from mistique.planner import execute
 from mistique.planner.choose import choose
@@ -80,10 +80,10 @@ def measure_vgg(report: Report, scratch: Scratch) -> None:
     layers = list(dict.fromkeys([*_NUMBERED.values(), *_BESIDE.values(), "block5_conv3"]))
     if report.is_quick:
         layers = [layer for layer in layers if layer not in ("block1_conv1", "block4_conv1")]
-    _, store = fresh_store(scratch)
-    with store:
+    with kept_store(scratch, f"vgg-{n_rows}") as store:
         options: dict[str, Any] = {"layers": layers, "codec": mistique.Power(8), "batch_size": BATCH_ROWS}
-        capture(net, x, classes, store=store, model="cifar/vgg16", dataset="train", **options)
+        if not is_captured(store, "train"):
+            capture(net, x, classes, store=store, model="cifar/vgg16", dataset="train", **options)
         for number, layer in _NUMBERED.items():
             if layer in layers:
                 for name, ask in _of_layer(store, number, n_rows).items():
