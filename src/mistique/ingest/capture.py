@@ -26,7 +26,7 @@ from mistique.ingest.sparse_rows import SparseColumns, as_texts
 from mistique.ingest.summarizing import summarized
 from mistique.schema import ROW_LABEL, ColumnType, Intermediate, Version
 from mistique.storage.artifacts import Artifact
-from mistique.storage.facts import Capture as Committed
+from mistique.storage.captures import Capture as Committed
 
 _RAW = Raw()
 _MASK = ColumnType("uint8", "|u1")
