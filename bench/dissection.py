@@ -46,9 +46,9 @@ def measure_netdissect(report: Report, scratch: Scratch) -> None:
         for layer in layers:
             _time_dissection(report, store, layer, concepts, names, n_rounds=n_rounds)
     report.notes += [
-        "bars: the known figures, of which it is not known where their threshold is taken. By the paper's algorithm 2 it"
-        " is the quantile of the cells of a unit; of the pixels that they are upsampled to it is lower, as interpolation"
-        " takes off the peaks.",
+        "bars: the known figures; where their threshold is taken is not known. By the paper's algorithm 2 it is the"
+        " quantile of the cells of a unit; of the pixels that they are upsampled to it is lower, as interpolation takes"
+        " off the peaks.",
         "arithmetic alone: thresholds, upsampling and counting on activations that lie in memory; by NumPy, images on"
         " which a unit stays below its threshold being left out, and by the kernel of mistique.",
         f"{n_rows} frames, labels of {concepts.shape[2]} x {concepts.shape[1]}.",
