@@ -64,7 +64,8 @@ def stage_cost(question: Question, name: str, calibration: Calibration) -> Cost:
 
 def stage_start(question: Question, name: str) -> tuple[float, float]:
     """Seconds of a call and of a row, as measured at the capture."""
-    return CALL_START, max(question.graph[name].forward_seconds_per_row, 1e-9)
+    node = question.graph[name]
+    return max(node.forward_seconds_per_call, CALL_START), max(node.forward_seconds_per_row, 1e-9)
 
 
 def run_amounts(question: Question, n_rows: int) -> tuple[float, float]:
