@@ -208,9 +208,9 @@ class Index:
     ----------
     name : str
         Of the intermediate.
-    form : {"codes", "cells", "maxima"}
-        What is kept of a unit: the codes of its quantizer, its values, or the largest of its positions in each row and
-        where it is (docs/adr/0023).
+    form : {"codes", "cells", "maxima", "bounds"}
+        What is kept of a unit: the codes of its quantizer, its values, the largest of its positions in each row and
+        where it is, or bounds of its values (docs/adr/0023).
     span_rows : int
         Rows of a unit of the segment: whole row blocks.
     n_heads : int
