@@ -129,8 +129,7 @@ def _rank(store: Rooms, holdings: Holdings, number: int) -> _Rank:
     node = graph[holding.name]
     nbytes = holdings.nbytes_freed_by(number)
     running = ancestors_that_run(graph, node.name, inputs_of(graph))
-    stages = [graph[name] for name in running]
-    seconds = sum(s.forward_seconds_per_call + node.n_rows * s.forward_seconds_per_row for s in stages)
+    seconds = node.n_rows * sum(graph[name].pass_seconds_per_row for name in running)
     saved = store.worth.demand(holding.capture, node.name).saved_seconds
     return _Rank(gamma(saved, nbytes), gamma(seconds, nbytes))
 

@@ -135,6 +135,11 @@ class Intermediate:
         return prod(self.shape)
 
     @property
+    def pass_seconds_per_row(self) -> float:
+        """Measured at capture: of a run of all rows, each row's share."""
+        return self.forward_seconds_per_row + self.forward_seconds_per_call / max(self.n_rows, 1)
+
+    @property
     def is_stored(self) -> bool:
         """It can be read."""
         return self.references is not None
