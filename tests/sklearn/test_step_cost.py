@@ -36,7 +36,7 @@ def test_of_several_longer_runs_the_least_slope_counts() -> None:
 
 
 def test_noise_makes_nothing_negative() -> None:
-    assert step_cost(Timed(10, 2.0), Timed(1000, 1.0)) == (2.0, 0.0)
+    assert step_cost(Timed(10, 2.0), Timed(1000, 1.0)) == (1.0, 0.0)
     assert step_cost(Timed(10, 1.0), Timed(20, 100.0)) == (0.0, pytest.approx(9.9))
 
 

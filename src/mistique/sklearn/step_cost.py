@@ -36,7 +36,7 @@ def step_cost(few: Timed | None, *others: Timed | None) -> tuple[float, float]:
     few : Timed, optional
         A run of a few rows, which is the call for the most part.
     *others : Timed, optional
-        Runs of more rows. Each may have something else in it, a fit or a pause, so that the least slope counts.
+        Runs of more rows. Each may have something else in it, a fit or a pause, so that the least counts.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def step_cost(few: Timed | None, *others: Timed | None) -> tuple[float, float]:
     if not longer:
         return 0.0, few.seconds / max(few.n_rows, 1)
     row = max(min((one.seconds - few.seconds) / (one.n_rows - few.n_rows) for one in longer), 0.0)
-    return max(few.seconds - row * few.n_rows, 0.0), row
+    return max(min(one.seconds - row * one.n_rows for one in (few, *longer)), 0.0), row
 
 
 def repeated_rows(value: Any, n_rows: int, times: int) -> Any:
