@@ -65,12 +65,13 @@ class Calibration:
             Seconds of each kind of work, assumed before any was measured.
         """
         key, assumed = self._key(kind, subject), tuple(start)
-        seen = self._seen.get(key)
-        if not seen:
-            return Cost(assumed, 0)
         known = self._fits.get(key)
         if known is not None and known[0] == assumed:
             return known[1]
+        # Another mistique may have counted other kinds of work.
+        seen = [observation for observation in self._seen.get(key, ()) if len(observation.work) == len(assumed)]
+        if not seen:
+            return Cost(assumed, 0)
         work = np.array([observation.work for observation in seen])
         seconds = np.array([observation.seconds for observation in seen])
         cost = Cost(tuple(fitted(work, seconds, np.maximum(assumed, 1e-12)).tolist()), len(seen))
