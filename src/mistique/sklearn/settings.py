@@ -42,6 +42,8 @@ class CaptureSettings:
             raise CaptureError(
                 f'expected the name of a model in the store, for example model="homes/ridge"; got {self.model!r}'
             )
+        if not self.dataset or not isinstance(self.dataset, str) or "/" in self.dataset:
+            raise CaptureError(f"dataset: expected a name without a slash, such as 'train'; got {self.dataset!r}")
         if self.keep not in KEEP:
             raise CaptureError(f'expected keep="all", keep="none" or keep="auto", got {self.keep!r}')
         if self.on_error not in ("warn", "raise"):
