@@ -45,7 +45,8 @@ def measure(report: Report, scratch: Scratch) -> None:
             _compare(report, store, dataset, name, rerun_seconds)
     report.notes += [
         "scan: the whole layer read, and the highest rows found. re-run: the model, loaded and traced, run from the"
-        " stored input for all rows, once a layer: what it takes hardly depends on what is then asked of how many neurons. `columns before`: the same question before there was an index.",
+        " stored input for all rows, once a layer: what it takes hardly depends on what is then asked of how many"
+        " neurons. `columns before`: the same question before there was an index.",
     ]
 
 
