@@ -238,7 +238,8 @@ def _params_of(net: keras.Model) -> dict[str, str]:
         return {}
     found = {"optimizer": type(optimizer).__name__}
     with contextlib.suppress(AttributeError, TypeError, ValueError):  # an optimizer of one's own may have none
-        found["learning_rate"] = f"{float(to_numpy(optimizer.learning_rate)):.6g}"
+        rate = optimizer.learning_rate
+        found["learning_rate"] = f"{float(to_numpy(getattr(rate, 'value', rate))):.6g}"
     if loss is not None:
         found["loss"] = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
     return found
