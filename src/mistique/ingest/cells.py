@@ -16,3 +16,4 @@ class Column:
     cells: np.ndarray
     valid: np.ndarray | None
     type: ColumnType
+    text_nbytes: int = 0  # of text: in UTF-8

@@ -12,7 +12,8 @@ import numpy as np
 import sklearn
 
 from mistique.errors import CaptureError
-from mistique.ingest.capture import KEEP, Capture
+from mistique.ingest.capture import Capture
+from mistique.ingest.choosing import KEEP
 from mistique.schema import INPUT, TARGET
 from mistique.sklearn.artifact import Kept
 from mistique.sklearn.lineage import Lineages, seen
@@ -201,6 +202,10 @@ class StageRecords:
         self._note_state(stage)
         self._lineages.goes_on(stage, lineage, is_foreseen=bool(foreseen))
         self._columns[stage.name] = columns
+
+    def settle(self) -> None:
+        """Say that the last step is about to be fitted: what the others gave is encoded beside it."""
+        self._capture.settle()
 
     def _note_state(self, stage: Stage) -> None:
         if stage.method and not stage.is_score:

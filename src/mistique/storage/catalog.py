@@ -39,6 +39,7 @@ from mistique.storage.move_records import MOVED, REMOVED, REMOVING, removed_reco
 from mistique.storage.moves import Moves
 from mistique.storage.record_cells import Order, Record
 from mistique.storage.records import RecordLog
+from mistique.storage.references import references_body
 from mistique.storage.version_records import RunId
 
 _SEAL = "record"
@@ -129,7 +130,12 @@ class Catalog:
         capture_id = capture_id_of(version, dataset)
         records += [_record("intermediate", {"of": capture_id}, node) for node in intermediates]
         try:
-            order = self._log.append(records)[0]
+            order, *orders = self._log.append(records)
+            # What was just written need not be read back when the next capture refers to it.
+            for of_node, node in zip(orders, intermediates, strict=True):
+                if node.references is not None:
+                    self._references[of_node] = node.references
+                    self._sealed[of_node] = bool(node.lineage)
             self._is_loaded = False
             self.refresh()
             self._confirm(order, frozenset(uses), capture_id)
@@ -186,7 +192,7 @@ class Catalog:
             # What reads a record of a kind that it does not know takes it for a drop, of the intermediate named here.
             "name": "",
         }
-        order = self._log.append([Record(INDEX, to_json(body), to_json(asdict(references)))])[0]
+        order = self._log.append([Record(INDEX, to_json(body), to_json(references_body(references)))])[0]
         self._is_loaded = False
         self.refresh()
         self._confirm(order, uses, capture.id)
@@ -422,7 +428,7 @@ class Catalog:
 def _record(kind: str, head: Mapping[str, object], intermediate: Intermediate) -> Record:
     """The record of an intermediate, its references attached; sealed where its lineage is known."""
     body = {**head, "is_stored": intermediate.is_stored, **intermediate_body(intermediate)}
-    attachment = to_json(asdict(intermediate.references)) if intermediate.references is not None else b""
+    attachment = to_json(references_body(intermediate.references)) if intermediate.references is not None else b""
     if intermediate.lineage:
         body[SEAL_FIELD] = seal(_SEAL, to_json(body), attachment)
     return Record(kind, to_json(body), attachment)
