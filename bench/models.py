@@ -6,6 +6,7 @@ by `bench.data`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from mistique.codecs import resolve_codec
 from mistique.errors import UnknownCodecError
 
 BATCH_ROWS = 256
+KEPT_STORES = "MISTIQUE_BENCH_STORE"
 
 try:
     resolve_codec("auto")
@@ -125,6 +127,20 @@ def fresh_store(scratch: Scratch) -> tuple[Path, mistique.store.Store]:
     """An empty store, made before any clock runs: its path and itself. It stores nothing but what is captured."""
     path = scratch.path("bench.mistique")
     return path, mistique.open(path, gamma_min=float("inf"))
+
+
+def kept_store(scratch: Scratch, name: str, **options: Any) -> mistique.store.Store:
+    """A store that takes minutes to fill: in the folder that MISTIQUE_BENCH_STORE names it stays for the next run."""
+    folder = os.environ.get(KEPT_STORES)
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    path = Path(folder) / f"{name}.mistique" if folder else scratch.path(f"{name}.mistique")
+    return mistique.open(path, gamma_min=float("inf"), **options)
+
+
+def is_captured(store: mistique.store.Store, dataset: str) -> bool:
+    """Whether an earlier run has captured a dataset in a kept store."""
+    return any(capture.dataset == dataset for capture in store.catalog.captures())
 
 
 def close_store(opened: tuple[Path, mistique.store.Store]) -> None:

@@ -11,7 +11,7 @@ import pytest
 import mistique
 from mistique.codecs import Auto, Power, Raw, resolve_codec
 from mistique.errors import CaptureWarning, NoPlanError, UnknownCodecError
-from mistique.storage.facts import Capture as Committed
+from mistique.storage.captures import Capture as Committed
 from mistique.store import Store
 from tests.capturing import capturing
 

@@ -327,9 +327,13 @@ def test_questions_of_few_columns_make_an_index_once_it_pays(store: Store) -> No
 
 @pytest.mark.parametrize("how", ["a reader", "no share", "not yet", "too large", "all columns"])
 def test_nothing_is_indexed_by_itself_where_that_is_not_wanted(store: Store, how: str) -> None:
-    codec = Raw() if how == "too large" else Power(bits=6)
-    key = put_layer(store, activations(9000, (512,)), codec=codec)
-    options: dict[str, Any] = {"a reader": {"mode": "r"}, "no share": {"index_share": 0}}.get(how, {})
+    key = put_layer(store, activations(9000, (512,)), codec=Power(bits=6))
+    of_how: dict[str, Any] = {
+        "a reader": {"mode": "r"},
+        "no share": {"index_share": 0},
+        "too large": {"index_share": 0.01},
+    }
+    options = of_how.get(how, {})
     with mistique.open(store.uri, **options) as asking:
         order = asking.catalog.find(key)[0].orders["layer"]
         if how != "not yet":

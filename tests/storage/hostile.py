@@ -20,7 +20,7 @@ from unittest.mock import patch
 import mistique
 from mistique.errors import MistiqueError
 from mistique.queries.listing import listing
-from mistique.storage.facts import to_json
+from mistique.storage.record_bodies import to_json
 from mistique.storage.record_cells import Record
 from mistique.storage.segments import SegmentReader
 from tests.storage.flip_bytes import ask

@@ -8,7 +8,7 @@ from typing import Protocol
 from mistique.ingest.buffer import Buffered, SegmentBuffer
 from mistique.schema import Intermediate, Version
 from mistique.storage.artifacts import Artifact
-from mistique.storage.facts import Capture as Committed
+from mistique.storage.captures import Capture as Committed
 
 
 class Sink(Protocol):

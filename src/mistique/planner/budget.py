@@ -17,10 +17,10 @@ from mistique.planner.holdings import Holding, Holdings
 from mistique.planner.predict import ancestors_that_run
 from mistique.planner.roads import inputs_of
 from mistique.schema import Intermediate
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
-    from mistique.store import Store
+    from mistique.store.rooms import Rooms
 
 _STAGES = ("stage", "prediction")
 
@@ -36,12 +36,12 @@ class _Rank:
         return self.gamma, self.expected
 
 
-def in_use_nbytes(store: Store) -> float:
+def in_use_nbytes(store: Rooms) -> float:
     """Bytes of all chunks that some stored intermediate refers to, and of the kept models."""
     return Holdings(list(_holdings(store))).nbytes() + _model_nbytes(store) + _index_nbytes(store)
 
 
-def evict(store: Store, max_nbytes: float, *, below_gamma: float = float("inf"), spared: str = "") -> list[str]:
+def evict(store: Rooms, max_nbytes: float, *, below_gamma: float = float("inf"), spared: str = "") -> list[str]:
     """Make the store take no more than so many bytes; the keys of what is no longer stored.
 
     Parameters
@@ -97,22 +97,22 @@ def evict(store: Store, max_nbytes: float, *, below_gamma: float = float("inf"),
     return [holdings.holdings[number].key for number in gone]
 
 
-def _holdings(store: Store) -> Iterator[Holding]:
+def _holdings(store: Rooms) -> Iterator[Holding]:
     for capture in store.catalog.captures():
         for name, references in store.catalog.references(capture).items():
             yield Holding(capture, name, references)
 
 
-def _model_nbytes(store: Store) -> int:
+def _model_nbytes(store: Rooms) -> int:
     kept = {capture.version.artifact for capture in store.catalog.captures()}
     return sum(store.runnable.nbytes(digest) for digest in kept if digest)
 
 
-def _index_nbytes(store: Store) -> int:
+def _index_nbytes(store: Rooms) -> int:
     return sum(index.encoded_nbytes for c in store.catalog.captures() for _, index in c.indexes.values())
 
 
-def _drop_indexes(store: Store, *, until_nbytes: float) -> None:
+def _drop_indexes(store: Rooms, *, until_nbytes: float) -> None:
     """The largest first, until all that are left take no more than so many bytes."""
     made = [(index, capture) for capture in store.catalog.captures() for _, index in capture.indexes.values()]
     total = sum(index.encoded_nbytes for index, _ in made)
@@ -123,7 +123,7 @@ def _drop_indexes(store: Store, *, until_nbytes: float) -> None:
         total -= index.encoded_nbytes
 
 
-def _rank(store: Store, holdings: Holdings, number: int) -> _Rank:
+def _rank(store: Rooms, holdings: Holdings, number: int) -> _Rank:
     holding = holdings.holdings[number]
     graph = store.graph(holding.capture).nodes
     node = graph[holding.name]
@@ -134,7 +134,7 @@ def _rank(store: Store, holdings: Holdings, number: int) -> _Rank:
     return _Rank(gamma(saved, nbytes), gamma(seconds, nbytes))
 
 
-def _why_not_evicted(store: Store, holding: Holding, spared: str) -> str:
+def _why_not_evicted(store: Rooms, holding: Holding, spared: str) -> str:
     """Why a stored intermediate has to stay; empty: it may go."""
     capture, name = holding.capture, holding.name
     if holding.key == spared:
@@ -162,7 +162,7 @@ def _that_follow(graph: Mapping[str, Intermediate], name: str) -> Iterator[Inter
 
 
 def _answerable(
-    store: Store, capture: Capture, graph: Mapping[str, Intermediate], node: Intermediate, before: Intermediate
+    store: Rooms, capture: Capture, graph: Mapping[str, Intermediate], node: Intermediate, before: Intermediate
 ) -> None:
     """Raise `NoPlanError` where nothing would answer any more what can be answered now, as exactly as now."""
     question = question_of(store, capture, node, rows=np.arange(min(node.n_rows, 1)))

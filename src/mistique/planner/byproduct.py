@@ -20,7 +20,7 @@ from mistique.planner.predict import read_seconds_if_stored, ready_seconds
 from mistique.planner.question import Question, is_held, whole_steps
 from mistique.planner.roads import recompute_from
 from mistique.schema import SPARSE_ROWS, Intermediate
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 from mistique.storage.usage import Observation
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from mistique.planner.recompute import recompute
 from mistique.planner.roads import inputs_of, nearest_stored, why_not_recomputed
 from mistique.planner.values import Values, numpy_column
 from mistique.schema import Intermediate
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store

@@ -12,7 +12,7 @@ from mistique.ingest.columns import describe, describe_array
 from mistique.planner.measured import Took
 from mistique.planner.values import Values, values_of
 from mistique.schema import Intermediate
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store

@@ -23,17 +23,18 @@ from mistique.planner.question import Question, is_held
 from mistique.planner.recompute import portions, recompute
 from mistique.planner.values import Values, array_places, pandas_index
 from mistique.schema import ROW_LABEL, Intermediate, Key
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 from mistique.storage.usage import Observation
 
 if TYPE_CHECKING:
     from mistique.store import Store
+    from mistique.store.rooms import Rooms
 
 _STAGES = ("stage", "prediction")
 
 
 def question_of(
-    store: Store,
+    store: Rooms,
     capture: Capture,
     intermediate: Intermediate,
     *,

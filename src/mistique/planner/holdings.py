@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from mistique.schema import References
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 from mistique.storage.move_records import pack_chunks
 
 

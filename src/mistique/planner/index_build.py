@@ -11,8 +11,11 @@ import numpy as np
 
 from mistique.codecs import CodedCodec, Raw, codec_from_config, stored_form
 from mistique.codecs.entropy import encode_codes
+from mistique.codecs.floats import as_numbers
 from mistique.errors import ChunkCorruptError, IndexTooLargeError
+from mistique.planner.index_bounds import pack_bounds
 from mistique.planner.index_layout import (
+    BOUNDS,
     CELLS,
     CODES,
     MAXIMA,
@@ -96,7 +99,12 @@ class IndexBuilder:
                 return self._write(make_writer(), CODES, self._stored.n_groups, self._codes(codec), max_share)
             except _NotCodedError:
                 self._worst = 0.0
-        return self._write(make_writer(), CELLS, 0, self._units(), max_share)
+        try:
+            return self._write(make_writer(), CELLS, 0, self._units(self._raw), max_share)
+        except IndexTooLargeError:
+            if not (isinstance(codec, Raw) and self._stored.types[0].is_float):
+                raise
+            return self._write(make_writer(), BOUNDS, 0, self._units(self._bounds), max_share)
 
     def _write(
         self, writer: SegmentWriter, form: str, n_heads: int, pieces: Iterator[_Piece], max_share: float
@@ -198,8 +206,8 @@ class IndexBuilder:
                 self._worst = max(self._worst, *errors)
         return codes, heads
 
-    def _units(self) -> Iterator[_Piece]:
-        """The cells of each unit."""
+    def _units(self, pack: Callable[[np.ndarray], np.ndarray]) -> Iterator[_Piece]:
+        """The cells of each unit, or their bounds."""
         stored = self._stored
         for span, (low, high) in enumerate(spans_of(stored)):
             step = max(_CELLS_AT_ONCE // ((high - low) * stored.group_columns * 4), 1) * stored.group_columns
@@ -209,12 +217,16 @@ class IndexBuilder:
                 self._worst = max(self._worst, error)
                 assert isinstance(values.parts, np.ndarray)
                 cells = list(values.parts.reshape(high - low, stored.positions, -1).transpose(2, 1, 0))
-                payloads = self._spread(self._raw, cells)
+                payloads = self._spread(pack, cells)
                 shapes = [unit.shape for unit in cells]
                 yield _Piece(span, first // stored.positions, payloads, shapes, len(columns) * (high - low))
 
     def _raw(self, unit: np.ndarray) -> np.ndarray:
         return Raw().encode(np.ascontiguousarray(unit), self._stored.types[0])
+
+    def _bounds(self, unit: np.ndarray) -> np.ndarray:
+        numbers = as_numbers(unit, self._stored.types[0])
+        return pack_bounds(numbers.astype(np.float32 if unit.itemsize <= 4 else np.float64))
 
     def _maxima(self) -> Iterator[_Piece]:
         """The largest of the positions of each unit, in each row, NaN where one is, and where that is."""

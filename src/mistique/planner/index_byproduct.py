@@ -15,7 +15,7 @@ from mistique.planner.plan import INDEX, Plan, format_nbytes
 from mistique.planner.predict import read_seconds
 from mistique.planner.question import Question, distinct
 from mistique.schema import Index, Intermediate
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 from mistique.storage.record_cells import Order
 from mistique.storage.usage import Observation
 

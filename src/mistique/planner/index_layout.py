@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from mistique.codecs import stored_form
 from mistique.errors import ChunkCorruptError
 from mistique.schema import Index, Intermediate
 from mistique.storage.references import unpack_references
+from mistique.storage.segments import SegmentReader
 from mistique.storage.units import UnitKind
 
 # A stream of codes of one column holds no more.
@@ -19,7 +21,7 @@ SPAN_ROWS = 32_768
 # Where a chunk holds fewer units, reading one of them decodes little besides: only the largest of its positions are
 # worth keeping.
 _MIN_UNITS_OF_CHUNK = 4
-CODES, CELLS, MAXIMA = "codes", "cells", "maxima"
+CODES, CELLS, MAXIMA, BOUNDS = "codes", "cells", "maxima", "bounds"
 
 
 def index_kind(form: str) -> UnitKind:
@@ -93,3 +95,25 @@ class IndexPlaces:
         n_heads = self.index.n_heads
         heads = {group_of(stored, unit) for unit in units} if n_heads else set()
         return [*sorted(heads), *(n_heads + unit for unit in sorted(units))]
+
+
+def payloads_of(segments: SegmentReader, places: IndexPlaces, span: int, numbers: list[int]) -> dict[int, np.ndarray]:
+    """The payloads of some heads and units of a span, by their numbers, verified."""
+    index = places.index
+    assert index.references is not None
+    by_segment: dict[int, dict[int, int]] = defaultdict(dict)
+    for number in numbers:
+        segment, unit, _ = places.grid[span, number].tolist()
+        by_segment[segment][unit] = number
+    found = {}
+    for at, wanted in by_segment.items():
+        segment = index.references.segments[at]
+        table = segments.table(segment)
+        for units, payloads in segments.payloads(segment, np.array(sorted(wanted), np.int64)):
+            for unit, payload in zip(units.tolist(), payloads, strict=True):
+                kind = table.kinds[int(table.kind_of[unit])]
+                if kind != index_kind(index.form):
+                    where = f"segment {segment.id}, unit {unit}"
+                    raise ChunkCorruptError(where=where, expected=f"an index of {index.form}", got=kind.codec)
+                found[wanted[unit]] = payload
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,10 +10,9 @@ import numpy as np
 from mistique.codecs import CodedCodec, Raw, codec_from_config, stored_form, zstd
 from mistique.codecs.entropy import decode_codes
 from mistique.codecs.payload import PayloadReader, damaged, joined
-from mistique.errors import ChunkCorruptError
 from mistique.kernels.transpose import turn
 from mistique.planner.cost import ReadWork
-from mistique.planner.index_layout import CODES, MAXIMA, IndexPlaces, group_of, index_kind
+from mistique.planner.index_layout import CODES, MAXIMA, IndexPlaces, group_of, payloads_of
 from mistique.planner.question import Question, distinct
 from mistique.planner.summary import read_whole_shape, stored_columns
 from mistique.planner.values import Values, array_places
@@ -50,7 +48,7 @@ def read_index(
         numbers = places.numbers(stored, wanted)
         for span, low, high, n_rows in _spans_of(places, stored, rows):
             asked = rows[low:high] - span * places.index.span_rows
-            payloads = _payloads(segments, places, span, numbers)
+            payloads = payloads_of(segments, places, span, numbers)
             for unit, of_unit in _cells(places.index, stored, payloads, wanted, n_rows).items():
                 here = np.flatnonzero(units == unit)
                 out[order[here], low:high] = of_unit[np.ix_(positions[here], asked)]
@@ -72,7 +70,7 @@ def read_maxima(
     where = np.empty((len(rows), len(units)), np.int64)
     for span, low, high, n_rows in _spans_of(places, stored, rows):
         asked = rows[low:high] - span * places.index.span_rows
-        payloads = _payloads(segments, places, span, units.tolist())
+        payloads = payloads_of(segments, places, span, units.tolist())
         for i, unit in enumerate(units.tolist()):
             cells, found = unpack_maxima(payloads[unit], n_rows, stored)
             out[low:high, i], where[low:high, i] = cells[asked], found[asked]
@@ -161,25 +159,3 @@ def unpack_heads(payload: np.ndarray, n_heads: int) -> list[bytes]:
     heads = [content.take(size).tobytes() for size in content.unpack(f"<{n_heads}I")]
     content.end()
     return heads
-
-
-def _payloads(segments: SegmentReader, places: IndexPlaces, span: int, numbers: list[int]) -> dict[int, np.ndarray]:
-    """The payloads of some heads and units of a span, verified."""
-    index = places.index
-    assert index.references is not None
-    by_segment: dict[int, dict[int, int]] = defaultdict(dict)
-    for number in numbers:
-        segment, unit, _ = places.grid[span, number].tolist()
-        by_segment[segment][unit] = number
-    found = {}
-    for at, wanted in by_segment.items():
-        segment = index.references.segments[at]
-        table = segments.table(segment)
-        for units, payloads in segments.payloads(segment, np.array(sorted(wanted), np.int64)):
-            for unit, payload in zip(units.tolist(), payloads, strict=True):
-                kind = table.kinds[int(table.kind_of[unit])]
-                if kind != index_kind(index.form):
-                    where = f"segment {segment.id}, unit {unit}"
-                    raise ChunkCorruptError(where=where, expected=f"an index of {index.form}", got=kind.codec)
-                found[wanted[unit]] = payload
-    return found

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mistique.codecs import stored_form
-from mistique.planner.index_layout import MAXIMA, IndexPlaces
+from mistique.errors import ChunkCorruptError
+from mistique.planner.index_bounds import read_bounds
+from mistique.planner.index_layout import BOUNDS, MAXIMA, IndexPlaces
 from mistique.planner.index_read import index_work, read_index, read_maxima
 from mistique.planner.plan import INDEX
 from mistique.planner.question import Question, read_subject, read_work
@@ -72,3 +74,16 @@ def read_indexed(store: Store, question: Question, *, took: Took) -> tuple[Value
     took.read_seconds += seconds
     took.read_nbytes += work.encoded_nbytes
     return values, error
+
+
+def read_bounds_of(store: Store, question: Question, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:
+    """Lower and upper bounds of some columns in all rows, and the bytes read; None: the target has no such index."""
+    index, target = question.index, question.target
+    if index is None or index.form != BOUNDS or target.references is None:
+        return None
+    try:
+        places = IndexPlaces.of(index, stored_form(target))
+        lower, upper = read_bounds(store.segments, places, target, columns)
+    except ChunkCorruptError:
+        return None  # it holds nothing that is not stored besides
+    return lower, upper, index_work(question, index).encoded_nbytes

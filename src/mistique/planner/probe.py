@@ -16,7 +16,7 @@ from mistique.planner.reading import read
 from mistique.planner.recompute import recompute
 from mistique.planner.roads import inputs_of, recompute_from, why_not_recomputed
 from mistique.schema import Intermediate
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store

@@ -11,7 +11,7 @@ import numpy as np
 from mistique.planner.cost import ReadWork
 from mistique.planner.summary import stored_columns
 from mistique.schema import Index, Intermediate, Version
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 from mistique.storage.references import held_blocks
 
 # A text takes as long as so many numbers.

@@ -14,7 +14,7 @@ from mistique.planner.predict import ancestors_that_run, convert_amounts, run_am
 from mistique.planner.question import Question, running_rows
 from mistique.planner.recomputer import SETUP
 from mistique.planner.values import Values, values_of
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 from mistique.storage.usage import Observation
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from mistique.codecs import codec_from_config
 from mistique.planner.calibration import Calibration
 from mistique.planner.cut import cheapest_cut
 from mistique.planner.descent import descent_to
-from mistique.planner.index_layout import MAXIMA
+from mistique.planner.index_layout import BOUNDS, MAXIMA
 from mistique.planner.index_read import index_work
 from mistique.planner.plan import INDEX, INDEX_OF_LARGEST, Candidate
 from mistique.planner.predict import read_seconds, ready_seconds, run_amounts, run_cost, stage_cost
@@ -36,7 +36,9 @@ def read_road(question: Question, calibration: Calibration) -> list[Candidate]:
 def index_road(question: Question, calibration: Calibration) -> list[Candidate]:
     """Reading the units asked from an index, where the target has one."""
     target, index = question.target, question.index
-    if index is None or target.references is None or (index.form == MAXIMA and not question.of_largest):
+    if index is None or target.references is None or index.form == BOUNDS:
+        return []
+    if index.form == MAXIMA and not question.of_largest:
         return []
     road = INDEX_OF_LARGEST if index.form == MAXIMA else INDEX
     why_not = _why_not_read(question)

@@ -9,7 +9,7 @@ from mistique.planner.cost import gamma
 from mistique.planner.predict import read_seconds_if_stored
 from mistique.planner.question import read_subject
 from mistique.schema import Intermediate
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 from mistique.storage.usage import Asked, Demand
 
 if TYPE_CHECKING:

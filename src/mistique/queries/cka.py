@@ -14,7 +14,7 @@ from mistique.queries.answer import Plotted
 from mistique.queries.portions import CELLS_AT_ONCE, Portions
 from mistique.queries.similarity import Named, check_finite, key_of, named, portions_of
 from mistique.schema import ROW_BLOCK_ROWS, Intermediate, Key
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store

@@ -14,7 +14,7 @@ from mistique.queries.answer import Plotted
 from mistique.queries.losses import loss_of_rows
 from mistique.queries.selection import group_of_rows, in_order, labels_of, matched_rows, select_columns
 from mistique.schema import TARGET, Intermediate, Key
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store

@@ -15,7 +15,7 @@ from mistique.queries.plans import joined_plan
 from mistique.queries.portions import Portions, is_number
 from mistique.queries.progress import tracked
 from mistique.schema import Intermediate, Key
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store

@@ -20,7 +20,7 @@ from mistique.queries.selection import select_columns
 from mistique.queries.significance import adjusted
 from mistique.queries.two_samples import distance
 from mistique.schema import ROW_LABEL, TARGET, Intermediate, Key
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store

@@ -17,7 +17,7 @@ from mistique.queries.portions import Portions, is_number
 from mistique.queries.progress import tracked
 from mistique.queries.selection import labels_of
 from mistique.schema import Intermediate, Key
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store

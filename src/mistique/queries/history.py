@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from mistique.queries.answer import html_table, text_table
 from mistique.schema import ROW_LABEL, Version, escape_path
+from mistique.storage.captures import Capture
 from mistique.storage.catalog import Catalog
-from mistique.storage.facts import Capture
 from mistique.storage.version_records import About
 
 if TYPE_CHECKING:

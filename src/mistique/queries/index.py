@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mistique.errors import QueryError
 from mistique.planner.index_byproduct import build_index, why_not_indexed
-from mistique.planner.index_layout import CELLS, CODES, MAXIMA, float32_nbytes
+from mistique.planner.index_layout import BOUNDS, CELLS, CODES, MAXIMA, float32_nbytes
 from mistique.planner.plan import format_nbytes
 from mistique.schema import Key
 
@@ -18,6 +18,7 @@ _FORMS = {
     CODES: "the codes of every unit",
     CELLS: "the values of every unit",
     MAXIMA: "the largest of each unit's positions, in every row",
+    BOUNDS: "bounds of the values of every unit",
 }
 
 
@@ -28,8 +29,8 @@ class Indexed:
     Parameters
     ----------
     key : str
-    form : {"codes", "cells", "maxima"}
-        What is kept: the codes of a quantizer, values, or the largest of the positions of each unit.
+    form : {"codes", "cells", "maxima", "bounds"}
+        What is kept: the codes of a quantizer, values, the largest of the positions of each unit, or bounds of values.
     nbytes : int
         That it takes in the store.
     share : float
@@ -74,7 +75,10 @@ def index(store: Store, key: str | Key, *, max_share: float = 0.2) -> Indexed:
     -----
     After DeepEverest, doi 10.14778/3485450.3485460: there a partition holds rows of about the same activation, here it
     holds those of one code of the quantizer, so what is read of it needs no check against the values. Of a feature map
-    whose chunks hold less than four units, the largest of the positions of each unit is kept, for `mistique.topk`.
+    whose chunks hold less than four units, the largest of the positions of each unit is kept, for `mistique.topk`. Of
+    an exactly stored layer whose values do not fit `max_share`, the partition of each row by its value is kept, with
+    the bounds of each partition and the values of the highest and lowest rows: `mistique.topk` and `mistique.knn` then
+    read those rows alone that can still be among the first.
     Docs: ``docs/adr/0023-indexes.md``; held by ``tests/planner/test_index.py``.
 
     Examples

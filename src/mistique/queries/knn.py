@@ -13,6 +13,7 @@ from mistique.planner.execute import execute
 from mistique.planner.plan import Plan, format_bound
 from mistique.planner.values import Values
 from mistique.queries.approximate import row_graph
+from mistique.queries.contenders import Contenders, contenders
 from mistique.queries.examples import Examples
 from mistique.queries.portions import Portions, number_columns, numbers_of
 from mistique.queries.row_distances import DISTANCES, distance_error, distances_to
@@ -154,18 +155,23 @@ def knn(
         query_error = plan.max_abs_error or 0.0
     query = numbers_of(values).reshape(-1).astype(np.float64)
     _check_complete(query, values)
-    portions = Portions(store, capture, node, columns=chosen, exact=exact)
-    nearest = _Nearest(k)
-    recall = None
+    nearest, recall = _Nearest(k), None
+    portions: Portions | Contenders
+    portions = whole = Portions(store, capture, node, columns=chosen, exact=exact)
     if approximate:
-        graph = row_graph(store, portions, distance)
+        graph = row_graph(store, whole, distance)
         recall, near = graph.recall, graph.near(query, k + 1)
-        portions = Portions(store, capture, node, columns=chosen, exact=exact)
-        candidates = portions.rows(near)
-        nearest.add_rows(near, candidates.reshape(len(near), -1), query, distance, without=at)
+        portions = whole = Portions(store, capture, node, columns=chosen, exact=exact)
+        candidates = whole.rows(near)
+        nearest.add(near, candidates.reshape(len(near), -1), query, distance, without=at)
     else:
+        if distance != "cosine":
+            bounded = _Bounded(query, distance)
+            # The row itself is the nearest of them, and left out after.
+            portions = contenders(store, capture, node, columns=chosen, k=int(k) + 1, scores=bounded) or portions
         for rows, numbers in portions:
-            nearest.add(rows.start, numbers.reshape(len(numbers), -1), query, distance, without=at)
+            positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+            nearest.add(positions, numbers.reshape(len(numbers), -1), query, distance, without=at)
     sizes = np.append(nearest.sizes, np.sqrt(query @ query))
     taken = portions.plan()
     return Neighbours(
@@ -193,6 +199,23 @@ def knn(
     )
 
 
+@dataclass(frozen=True)
+class _Bounded:
+    """How near a row can be, by the bounds of its values: the nearest first, so distances below zero."""
+
+    query: np.ndarray
+    distance: str
+
+    def __call__(self, lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        lower, upper = (bounds.reshape(len(bounds), -1) for bounds in (lower, upper))
+        with np.errstate(invalid="ignore", over="ignore"):
+            below, above = lower - self.query, upper - self.query
+        least = np.maximum(np.maximum(below, -above), 0.0)
+        most = np.maximum(np.abs(below), np.abs(above))
+        origin = np.zeros(len(self.query))
+        return -distances_to(most, origin, self.distance), -distances_to(least, origin, self.distance)
+
+
 class _Nearest:
     """The nearest rows of those seen so far."""
 
@@ -201,14 +224,10 @@ class _Nearest:
         self.positions = np.empty(0, np.int64)
         self.distances = self.sizes = np.empty(0)
 
-    def add(self, start: int, rows: np.ndarray, query: np.ndarray, distance: str, *, without: int | None) -> None:
-        """Take the rows from `start` on, and keep the `k` nearest, without the one that is asked about."""
-        self.add_rows(np.arange(start, start + len(rows)), rows, query, distance, without=without)
-
-    def add_rows(
+    def add(
         self, places: np.ndarray, rows: np.ndarray, query: np.ndarray, distance: str, *, without: int | None
     ) -> None:
-        """The same of rows at these positions, sorted."""
+        """Take the rows at these positions, sorted, and keep the `k` nearest, without the one that is asked about."""
         found = distances_to(rows, query, distance)
         near = np.argsort(found, kind="stable")[: self._k + 1]  # NaN last, ties in order
         near = near[places[near] != without][: self._k]

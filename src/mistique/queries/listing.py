@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mistique.planner.plan import format_nbytes
 from mistique.queries.answer import html_table, text_table
 from mistique.schema import ROW_LABEL, Intermediate
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store

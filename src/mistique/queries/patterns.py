@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from mistique.errors import IntermediateNotFoundError, QueryError
 from mistique.schema import LATEST, ROW_LABEL, TARGET, Intermediate, Key, unescape_path
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store

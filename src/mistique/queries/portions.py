@@ -17,7 +17,7 @@ from mistique.planner.values import Values, numpy_column
 from mistique.queries.progress import tracked
 from mistique.queries.selection import select_columns
 from mistique.schema import ColumnType, Intermediate
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store

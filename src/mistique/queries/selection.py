@@ -12,7 +12,7 @@ import numpy as np
 from mistique.errors import IntermediateNotFoundError, QueryError
 from mistique.planner.execute import execute, row_labels
 from mistique.schema import INPUT, Intermediate
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store

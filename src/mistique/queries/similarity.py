@@ -11,7 +11,7 @@ from mistique.planner.execute import row_labels
 from mistique.queries.portions import Portions, number_columns
 from mistique.queries.selection import labels_of, matched_rows
 from mistique.schema import Intermediate, Key
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store

@@ -17,7 +17,7 @@ from mistique.queries.patterns import find_dataset, is_dataset
 from mistique.queries.selection import labels_of
 from mistique.queries.slice_search import Condition, SliceSearch
 from mistique.schema import INPUT, PREDICTION, TARGET, Intermediate, Key
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mistique.errors import QueryError
+from mistique.queries.contenders import Contenders, contenders
 from mistique.queries.examples import Examples
 from mistique.queries.portions import Portions
 from mistique.queries.positions import names_of
@@ -136,7 +137,10 @@ def topk(
     if not len(chosen):
         raise QueryError("expected at least one unit or column")
     of_largest = unit is not None and reduce == "max"
-    portions = Portions(store, capture, node, columns=chosen, exact=exact, of_largest=of_largest)
+    bounded = _Bounded(reduce, combine, largest)
+    portions = contenders(store, capture, node, columns=chosen, k=int(k), scores=bounded) or Portions(
+        store, capture, node, columns=chosen, exact=exact, of_largest=of_largest
+    )
     scores, places = _scores(portions, node, reduce, combine)
     keyed = np.where(np.isnan(scores), -np.inf, scores if largest else -scores)
     # NaN after everything, -inf included.
@@ -161,21 +165,46 @@ def topk(
     )
 
 
-def _scores(portions: Portions, node: Intermediate, reduce: str, combine: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """The number by which each row is ranked, and the position of the maximum where that is one unit's."""
-    scores, places = np.empty(node.n_rows), np.zeros(node.n_rows, np.int64)
+@dataclass(frozen=True)
+class _Bounded:
+    """The bounds of a row's rank that follow from the bounds of its values; every step is monotone, rounding too."""
+
+    reduce: str
+    combine: str
+    largest: bool
+
+    def __call__(self, lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        lower, upper = (_of_units(bounds, self.reduce) for bounds in (lower, upper))
+        if self.combine in ("euclidean", "manhattan") and lower.shape[1] > 1:
+            lower, upper = np.maximum(np.maximum(lower, -upper), 0.0), np.maximum(np.abs(lower), np.abs(upper))
+        low, high = (_score(bounds, self.combine) for bounds in (lower, upper))
+        return (low, high) if self.largest else (-high, -low)
+
+
+def _scores(
+    portions: Portions | Contenders, node: Intermediate, reduce: str, combine: str
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The number by which each row is ranked, NaN of those not taken, and where the maximum is of one unit's."""
+    scores, places = np.full(node.n_rows, np.nan), np.zeros(node.n_rows, np.int64)
     has_place = False
     for rows, numbers in portions:
-        by_column = numbers.astype(np.float64)
+        by_column = np.ascontiguousarray(numbers, np.float64)
         if portions.places is not None and portions.places.shape[1] == 1:
             places[rows], has_place = portions.places[:, 0], True
-        elif by_column.ndim == 3:
-            is_one = by_column.shape[2] == 1 and by_column.shape[1] > 1
-            if is_one and reduce == "max":
-                places[rows], has_place = by_column[:, :, 0].argmax(axis=1), True
-            by_column = by_column.max(axis=1) if reduce == "max" else by_column.mean(axis=1)
-        scores[rows] = by_column[:, 0] if by_column.shape[1] == 1 else _combined(by_column, combine)
+        elif by_column.ndim == 3 and by_column.shape[2] == 1 and by_column.shape[1] > 1 and reduce == "max":
+            places[rows], has_place = by_column[:, :, 0].argmax(axis=1), True
+        scores[rows] = _score(_of_units(by_column, reduce), combine)
     return scores, places if has_place else None
+
+
+def _of_units(numbers: np.ndarray, reduce: str) -> np.ndarray:
+    if numbers.ndim < 3:
+        return numbers
+    return np.asarray(numbers.max(axis=1) if reduce == "max" else numbers.mean(axis=1))
+
+
+def _score(by_column: np.ndarray, combine: str) -> np.ndarray:
+    return by_column[:, 0] if by_column.shape[1] == 1 else _combined(by_column, combine)
 
 
 def _combined(numbers: np.ndarray, combine: str) -> np.ndarray:

@@ -16,7 +16,7 @@ from mistique.queries.plans import joined_plan
 from mistique.queries.progress import tracked
 from mistique.queries.selection import labels_of, select_rows
 from mistique.schema import ROW_LABEL, Intermediate, Key
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store

@@ -9,7 +9,7 @@ from mistique.errors import MistiqueError, QueryError, UntrustedArtifactError
 from mistique.planner.check import checked_rows, compare, stored_rows, why_not_checked
 from mistique.queries.answer import format_value, html_table, text_table
 from mistique.schema import Key
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store

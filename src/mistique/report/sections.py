@@ -13,7 +13,7 @@ from mistique.queries.answer import Plotted
 from mistique.report.page import figure, folded, sentence, table
 from mistique.report.subject import Subject
 from mistique.schema import ROW_LABEL, Intermediate
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 
 _LAYERS, _UNITS, _IMAGES = 4, 4, 8
 

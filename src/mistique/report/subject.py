@@ -9,7 +9,7 @@ from mistique.errors import IntermediateNotFoundError
 from mistique.planner.plan import format_nbytes
 from mistique.queries.listing import format_ratio
 from mistique.schema import INPUT, LATEST, PREDICTION, TARGET, Intermediate, Key
-from mistique.storage.facts import Capture
+from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store

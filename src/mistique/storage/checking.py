@@ -12,10 +12,11 @@ import tiledb
 from mistique.errors import ChunkCorruptError, MistiqueError, StoreError
 from mistique.schema import References, Segment
 from mistique.storage.artifacts import Artifacts
+from mistique.storage.captures import Capture
 from mistique.storage.catalog import Catalog
 from mistique.storage.damage import Damage, Health
 from mistique.storage.digest_index import DigestIndex, create_digests
-from mistique.storage.facts import Capture, fact_of
+from mistique.storage.facts import fact_of
 from mistique.storage.fragments import alone, fresh_schema, has_schema, list_commits
 from mistique.storage.layout import Layout
 from mistique.storage.log_inspection import InspectedLog

@@ -7,10 +7,10 @@ from collections import defaultdict
 
 import tiledb
 
+from mistique.storage.captures import Capture
 from mistique.storage.catalog import Catalog
 from mistique.storage.checking import Findings
 from mistique.storage.digest_index import create_digests
-from mistique.storage.facts import Capture
 from mistique.storage.fragments import remove_fragments, replace_schema
 from mistique.storage.layout import Layout
 from mistique.storage.move_records import move_record

@@ -5,21 +5,16 @@ from __future__ import annotations
 from mistique.errors import CatalogError, IntermediateNotFoundError
 from mistique.queries.history import Models, models_of
 from mistique.schema import escape_path
-from mistique.storage.catalog import Catalog
 from mistique.storage.record_cells import Record
 from mistique.storage.version_records import renamed_record, said_record
+from mistique.store.rooms import Rooms
 
 
-class Versions:
+class Versions(Rooms):
     """The part of a `Store` that looks after its versions.
 
     Each of its changes is a record, appended: nothing is overwritten, and a crash leaves it written or not.
     """
-
-    @property
-    def catalog(self) -> Catalog:
-        """What was captured."""
-        raise NotImplementedError
 
     def models(self) -> Models:
         """All versions of all models: when, over which data, with which settings, and what was said of them.
@@ -127,6 +122,3 @@ class Versions:
     def _write(self, action: str, record: Record) -> None:
         self._check_writable(action)
         self.catalog.say(record)
-
-    def _check_writable(self, action: str) -> None:
-        raise NotImplementedError

@@ -14,14 +14,14 @@ from mistique.errors import StoreError
 from mistique.ingest.buffer import Buffered, SegmentBuffer
 from mistique.schema import Intermediate, Version
 from mistique.storage.artifacts import Artifact
+from mistique.storage.captures import Capture as Committed
 from mistique.storage.digests import content_key
-from mistique.storage.facts import Capture as Committed
 from mistique.storage.fragments import random_timestamp
 from mistique.storage.references import added_blocks
 from mistique.storage.usage import Observation
 
 if TYPE_CHECKING:
-    from mistique.store import Store
+    from mistique.store.store import Store
 
 
 class StoreSink:

@@ -1,21 +1,15 @@
-"""The nouns of mistique, frozen: what a store holds and how it is named and cut.
-
-A key names an intermediate and an `Intermediate` describes it. A row block is consecutive rows of one; a column chunk,
-one column or column group of a row block, is what is encoded, de-duplicated, referenced and verified.
-"""
+"""What a model gave: an intermediate, the types of its columns, how it is cut into chunks, and an index of one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from typing import Any
-from urllib.parse import quote, unquote
 
-from mistique.errors import InvalidKeyError
+from mistique.schema.places import References
 
-FORMAT_VERSION = 1
 ROW_BLOCK_ROWS = 1024
 # A table's chunk is one column: 4,096 rows of it are 32 kB. With 1,024 rows a full read took twice the time.
 TABLE_BLOCK_ROWS = 4096
@@ -24,83 +18,7 @@ CHUNK_CELLS = 65_536
 # then cost ten blocks of 64 rows, not ten of 1,024.
 ROW_BLOCK_CELLS = 4 * 1024 * 1024
 
-INPUT, TARGET, PREDICTION, ROW_LABEL = "input", "target", "prediction", "row_label"
-RESERVED_NAMES = (INPUT, TARGET, PREDICTION, ROW_LABEL)
-LATEST = "latest"
 SPARSE_ROWS = "sparse_rows"  # the container of sparse matrices that are stored row by row
-
-
-def escape(name: str) -> str:
-    """One segment of a key: RFC 3986 percent-encoding of everything but letters, digits and ``-._~+=,:()[]``.
-
-    Examples
-    --------
-    >>> escape("scale / café@2")
-    'scale%20%2F%20caf%C3%A9%402'
-    """
-    return quote(name, safe="-._~+=,:()[]")
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """The name of an intermediate, of a dataset of a version, of a version, or of a model.
-
-    ``project/model@version/dataset/intermediate``. The version is a run number, ``run.epoch`` for a checkpoint, or
-    ``latest``. An intermediate inside a nested model or pipeline has a path with ``/``.
-
-    Examples
-    --------
-    >>> key = Key.parse("homes/ridge@2/train/prepare/num/scale")
-    >>> key.model, key.version, key.dataset, key.intermediate
-    ('homes/ridge', '2', 'train', 'prepare/num/scale')
-    >>> Key.parse("homes/ridge")
-    Traceback (most recent call last):
-    ...
-    mistique.errors.InvalidKeyError: expected a key project/model@version/dataset/intermediate, ...
-    """
-
-    model: str
-    version: str
-    dataset: str
-    intermediate: str
-
-    @classmethod
-    def parse(cls, text: str | Key) -> Key:
-        """The key that a text spells; a `Key` comes back as it is."""
-        if isinstance(text, Key):
-            return text
-        if not isinstance(text, str) or text.count("@") != 1:
-            raise InvalidKeyError(text=text)
-        model, _, rest = text.partition("@")
-        version, _, rest = rest.partition("/")
-        dataset, _, intermediate = rest.partition("/")
-        if not (model and version and dataset and intermediate):
-            raise InvalidKeyError(text=text)
-        return cls(unescape_path(model), unquote(version), unquote(dataset), unescape_path(intermediate))
-
-    def __str__(self) -> str:
-        model, intermediate = escape_path(self.model), escape_path(self.intermediate)
-        return f"{model}@{self.version}/{escape(self.dataset)}/{intermediate}"
-
-    def at(self, intermediate: str) -> Key:
-        """The key of another intermediate of the same version and dataset."""
-        return replace(self, intermediate=intermediate)
-
-
-# Inside the package a path joins names with "/" and a "/" within a name is "%2F": the path alone stays unambiguous.
-def join_path(*names: str) -> str:
-    """One path from the names of nested stages or layers; a ``/`` or ``%`` within a name is percent-encoded."""
-    return "/".join(name.replace("%", "%25").replace("/", "%2F") for name in names)
-
-
-def escape_path(path: str) -> str:
-    """A path as keys spell it."""
-    return "/".join(escape(unquote(part)) for part in path.split("/"))
-
-
-def unescape_path(text: str) -> str:
-    """The path that a key spells."""
-    return join_path(*(unquote(part) for part in text.split("/")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,92 +50,6 @@ class ColumnType:
     def is_float(self) -> bool:
         """A quantizer may take it."""
         return self.dtype in ("float16", "bfloat16", "float32", "float64") and not self.is_nullable
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A rectangle of chunks of one intermediate that lies in one segment at even steps.
-
-    The chunk of block ``block + i`` and group ``group + j`` is number ``place + j * place_step`` of unit
-    ``unit + i * block_step + j * group_step``.
-    """
-
-    segment: int
-    block: int
-    n_blocks: int
-    group: int
-    n_groups: int
-    unit: int
-    block_step: int
-    group_step: int
-    place: int
-    place_step: int
-
-
-@dataclass(frozen=True, slots=True)
-class Dictionary:
-    """Where the distinct values of one group lie, whose chunks hold the numbers of values."""
-
-    group: int
-    segment: int
-    unit: int
-    place: int
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A range of bytes of a segment, and their digest in hex."""
-
-    offset: int
-    n_bytes: int
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """Units of new column chunks of one capture, in one TileDB array of bytes: the paper's Partition.
-
-    A unit is what is encoded together: one chunk of a layer, or the chunks of a few columns of a table that resemble
-    one another.
-
-    Parameters
-    ----------
-    id : str
-        128 random bits in hex: the array's name.
-    n_units : int
-    n_chunks : int
-    units : Part
-        The table of the units: what makes a read of this segment verifiable.
-    contents : Part
-        The digests of the chunks' values, by which they are found again.
-    encoded_nbytes : int
-        Bytes that it takes in the store.
-    """
-
-    id: str
-    n_units: int
-    n_chunks: int
-    units: Part
-    contents: Part
-    encoded_nbytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class References:
-    """Where the chunks of an intermediate lie: a view over segments, run-length packed.
-
-    `n_blocks_held` is None where all row blocks are stored; else so many of them are, each with all of its groups.
-    """
-
-    segments: tuple[Segment, ...]
-    runs: tuple[Run, ...]
-    dictionaries: tuple[Dictionary, ...] = ()
-    n_blocks_held: int | None = None
-
-    @property
-    def is_whole(self) -> bool:
-        """Every row can be read."""
-        return self.n_blocks_held is None
 
 
 @dataclass(frozen=True)
@@ -375,9 +207,9 @@ class Index:
     ----------
     name : str
         Of the intermediate.
-    form : {"codes", "cells", "maxima"}
-        What is kept of a unit: the codes of its quantizer, its values, or the largest of its positions in each row and
-        where it is (docs/adr/0023).
+    form : {"codes", "cells", "maxima", "bounds"}
+        What is kept of a unit: the codes of its quantizer, its values, the largest of its positions in each row and
+        where it is, or bounds of its values (docs/adr/0023).
     span_rows : int
         Rows of a unit of the segment: whole row blocks.
     n_heads : int
@@ -399,54 +231,3 @@ class Index:
     max_abs_error: float
     encoded_nbytes: int
     references: References | None = None
-
-
-@dataclass(frozen=True)
-class Version:
-    """One fitted model: a run, or an epoch of one.
-
-    Parameters
-    ----------
-    model : str
-    run_id : str
-        128 random bits in hex, drawn when the run began: what makes two writers of one model two runs.
-    epoch : int, optional
-        Counted from 1. None: not a checkpoint.
-    framework : str
-        The room that can run it again: ``sklearn`` or ``keras``.
-    artifact : str, optional
-        Digest of the kept model, its address in the store. None: it was not kept.
-    artifact_note : str
-        Why it was not kept, or what whoever runs it again should know.
-    artifact_nbytes : int
-        Of the kept model, before compression.
-    load_seconds : float
-        Measured or estimated time to load it.
-    batch_rows : int
-        Rows of one forward pass at capture; 0: the whole dataset at once.
-    environment : mapping
-        Versions of Python and of the libraries at capture.
-    params : mapping of str to str
-        What it was made with, as text.
-    source : mapping of str to str
-        What it belongs to: ``fold``, ``candidate`` and ``searched`` of a search.
-    states : mapping of str to str
-        Digest of what each stage or layer has learned, by name, where it is known.
-    began : str
-        When its run began, ISO 8601, by the clock of that machine. For people: nothing is ordered by it.
-    """
-
-    model: str
-    run_id: str
-    epoch: int | None
-    framework: str
-    artifact: str | None = None
-    artifact_note: str = ""
-    artifact_nbytes: int = 0
-    load_seconds: float = 0.0
-    batch_rows: int = 0
-    environment: Mapping[str, str] = field(default_factory=dict)
-    params: Mapping[str, str] = field(default_factory=dict)
-    source: Mapping[str, str] = field(default_factory=dict)
-    states: Mapping[str, str] = field(default_factory=dict)
-    began: str = ""

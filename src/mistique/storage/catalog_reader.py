@@ -1,0 +1,265 @@
+"""A catalog as it is read: captures as nouns, found by keys and lineages, and where what they stored lies."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from threading import RLock
+
+from mistique.errors import ChunkCorruptError, IntermediateNotFoundError, StoreError
+from mistique.schema import LATEST, Index, Intermediate, Key, References
+from mistique.storage.captures import Capture, by_lineage, captures_of, saying_of
+from mistique.storage.digests import is_sealed
+from mistique.storage.facts import CaptureId, Fact, fact_of
+from mistique.storage.move_records import MOVED, REMOVED, REMOVING
+from mistique.storage.moves import Moves
+from mistique.storage.record_bodies import SEAL_FIELD, references_of, to_json
+from mistique.storage.record_cells import Order
+from mistique.storage.records import RecordLog
+from mistique.storage.version_records import RunId
+
+# What a seal of a record is of.
+RECORD_SEAL = "record"
+
+
+class CatalogReader:
+    """Versions, datasets and intermediates of a store, kept in memory without their references."""
+
+    def __init__(self, log: RecordLog) -> None:
+        self._log = log
+        self._facts: dict[Order, Fact] = {}
+        self._captures: dict[CaptureId, Capture] = {}
+        self._of_model: dict[str, list[Capture]] = {}
+        self._of_lineage: dict[str, list[tuple[Capture, str]]] = {}
+        self._references: dict[Order, References] = {}
+        self._sealed: dict[Order, bool] = {}
+        self._translated: dict[Order, References] = {}
+        self._moves = Moves(lambda order: log.attachments([order])[0])
+        self._is_loaded = False
+        self._lock = RLock()
+
+    @property
+    def moves(self) -> Moves:
+        """What compactions moved and removed."""
+        return self._moves
+
+    def refresh(self) -> None:
+        """See what others have committed since."""
+        with self._lock:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        if self._log.refresh() or not self._is_loaded:
+            for order, record in self._log.records():
+                if order not in self._facts:
+                    try:
+                        self._facts[order] = fact_of(record)
+                        if record.kind in (MOVED, REMOVING, REMOVED):
+                            self._moves.add(order, record)
+                            self._translated.clear()
+                    except (KeyError, TypeError, ValueError) as error:
+                        where = f"record {order.counter} of the catalog"
+                        raise ChunkCorruptError(where=where, expected=f"a {record.kind}", got=str(error)) from error
+            self._captures = captures_of(
+                self._sorted_facts(), lambda order, fact: self._moves.is_void(order, fact.uses)
+            )
+            self._of_lineage = by_lineage(self._captures.values())
+            self._of_model = defaultdict(list)
+            for capture in self._captures.values():
+                self._of_model[capture.version.model].append(capture)
+            self._is_loaded = True
+
+    def captures(self) -> list[Capture]:
+        """Every capture, oldest run first."""
+        self.refresh()
+        return list(self._captures.values())
+
+    def current(self, capture: Capture) -> Capture:
+        """A capture with what was stored, dropped or pinned of it since it was found; as it is if it was replaced."""
+        found = self._captures.get(capture.id)
+        return found if found is not None and found.order == capture.order else capture
+
+    def index(self, capture: Capture, name: str) -> Index | None:
+        """The index of an intermediate, with its references; None: it has none.
+
+        Raises
+        ------
+        StoreError
+            Its record is damaged.
+        """
+        with self._lock:
+            found = capture.indexes.get(name)
+            if found is None:
+                return None
+            order, index = found
+            if order not in self._translated:
+                self._translated[order] = self._moves.translate(self._raw_index(capture, name))
+            return replace(index, references=self._translated[order])
+
+    def sound_indexes(self, capture: Capture) -> dict[str, Index]:
+        """The indexes of a capture, with their references, but for those whose record is damaged: others answer."""
+        found = {}
+        for name in capture.indexes:
+            with suppress(StoreError):
+                index = self.index(capture, name)
+                if index is not None:
+                    found[name] = index
+        return found
+
+    def find(self, key: Key | str) -> tuple[Capture, Intermediate]:
+        """The capture and the intermediate that a key names.
+
+        Raises
+        ------
+        IntermediateNotFoundError
+            Naming the nearest model, version, dataset or intermediate.
+        """
+        wanted = Key.parse(key)
+        capture = self.find_capture(wanted)
+        return capture, capture.resolve(wanted.intermediate)
+
+    def find_capture(self, key: Key) -> Capture:
+        """The capture that a key names: of ``latest``, the newest version that has the dataset."""
+        of_version = self._of_version(key)
+        found = [c for c in of_version if c.dataset == key.dataset]
+        if not found:
+            known = [c.dataset for c in of_version]
+            what = f"dataset of {key.model}@{key.version}:"
+            raise IntermediateNotFoundError(what=what, name=key.dataset, known=known)
+        return found[-1]
+
+    def held(self, lineage: str, is_wanted: Callable[[Intermediate], bool]) -> Intermediate | None:
+        """A stored intermediate of that lineage that is wanted, with its references; None: there is none.
+
+        Nobody reads or hashes what a lineage stands for, so only records that this user's key sealed are believed, and
+        only moves that it sealed are followed.
+        """
+        self.refresh()
+        for capture, name in reversed(self._of_lineage.get(lineage, [])):
+            if name in capture.stored and is_wanted(capture.intermediates[name]):
+                written = self._raw_references(capture)[name]
+                if not self._sealed[capture.orders[name]]:
+                    continue
+                references = self._moves.translate(written, by_own=True)
+                is_gone = any(self._moves.is_gone(segment.id) for segment in references.segments)
+                if references.is_whole and not is_gone:
+                    return replace(capture.intermediates[name], references=references)
+        return None
+
+    def derived(self, lineage: str) -> Intermediate | None:
+        """An intermediate of that lineage that was not stored as it follows from another; None: there is none.
+
+        By a record that this user's key sealed, as in `held`.
+        """
+        self.refresh()
+        for capture, name in reversed(self._of_lineage.get(lineage, [])):
+            intermediate, order = capture.intermediates[name], capture.orders[name]
+            is_left_out = not self._facts[order].is_stored and intermediate.derivation is not None
+            if is_left_out and self._is_sealed(order, b""):
+                return intermediate
+        return None
+
+    def references(self, capture: Capture) -> Mapping[str, References]:
+        """Where the chunks of the stored intermediates of a capture lie, read at once and kept."""
+        with self._lock:
+            for name, references in self._raw_references(capture).items():
+                order = capture.orders[name]
+                if order not in self._translated:
+                    self._translated[order] = self._moves.translate(references)
+            return {name: self._translated[capture.orders[name]] for name in capture.stored}
+
+    def references_of(self, capture: Capture, name: str) -> References:
+        """Where the chunks of one stored intermediate lie, whatever is wrong with the others of its capture."""
+        with self._lock:
+            return self._moves.translate(self._raw_references(capture, [name])[name])
+
+    def in_use(self) -> tuple[list[References], frozenset[str]]:
+        """What no compaction may take away: references as they were written, and artifacts.
+
+        Captures that were replaced count as long as what replaced them may yet turn out void.
+        """
+        self.refresh()
+        pending = self._moves.pending
+        unsettled = captures_of(
+            self._sorted_facts(),
+            lambda order, fact: self._moves.is_void(order, fact.uses) or bool(pending & fact.uses),
+        )
+        captures = [*self._captures.values(), *unsettled.values()]
+        found: dict[Order, References] = {}
+        for capture in captures:
+            for name, references in self._raw_references(capture).items():
+                found[capture.orders[name]] = references
+            for name, (order, _) in capture.indexes.items():
+                found[order] = self._raw_index(capture, name)
+        return list(found.values()), frozenset(c.version.artifact for c in captures if c.version.artifact)
+
+    def mentioned(self) -> frozenset[str]:
+        """Every segment and artifact that some record names or named."""
+        return self._moves.mentioned.union(*(fact.uses for fact in self._facts.values()))
+
+    def find_versions(self, text: str) -> list[Capture]:
+        """The captures of the version that a text names, ``homes/ridge@2``; of ``latest``, of the newest alone.
+
+        Raises
+        ------
+        InvalidKeyError, IntermediateNotFoundError
+        """
+        found = self._of_version(Key.parse(f"{text}/-/-"))
+        return [capture for capture in found if capture.number == found[-1].number]
+
+    def runs_of(self, model: str) -> list[RunId]:
+        """Every run that was captured as a model of that name, those that are deleted included."""
+        self.refresh()
+        facts = self._sorted_facts()
+        saying = saying_of(facts)
+        runs = {fact.of[:2]: None for _, fact in facts if fact.version is not None}
+        return [run for run in runs if saying.name_of(run) == model]
+
+    def _of_version(self, key: Key) -> list[Capture]:
+        """The captures of a version, or of a run of them, by number, ``latest`` or tag."""
+        self.refresh()
+        of_model = self._of_model.get(key.model)
+        if not of_model:
+            raise IntermediateNotFoundError(what="model", name=key.model, known=self._of_model)
+        found = [c for c in of_model if key.version in (LATEST, c.number, c.number.partition(".")[0])]
+        found = found or [c for c in of_model if key.version in c.about.tags]
+        if not found:
+            known = [f"{key.model}@{c.number}" for c in of_model]
+            raise IntermediateNotFoundError(what="version", name=f"{key.model}@{key.version}", known=known)
+        return found
+
+    def _sorted_facts(self) -> list[tuple[Order, Fact]]:
+        return sorted(self._facts.items(), key=lambda item: item[0])
+
+    def _raw_references(self, capture: Capture, names: Iterable[str] | None = None) -> dict[str, References]:
+        names = capture.stored if names is None else names
+        missing = [name for name in names if capture.orders[name] not in self._references]
+        contents = self._log.attachments([capture.orders[name] for name in missing]) if missing else []
+        for name, content in zip(missing, contents, strict=True):
+            try:
+                self._references[capture.orders[name]] = references_of(json.loads(content))
+                self._sealed[capture.orders[name]] = self._is_sealed(capture.orders[name], content)
+            except (KeyError, TypeError, ValueError) as error:
+                where = f"references of {capture.prefix}/{name}"
+                raise ChunkCorruptError(where=where, expected="runs of chunks", got=str(error)) from error
+        return {name: self._references[capture.orders[name]] for name in names}
+
+    def _raw_index(self, capture: Capture, name: str) -> References:
+        """References of an index as they were written."""
+        order, _ = capture.indexes[name]
+        if order not in self._references:
+            try:
+                self._references[order] = references_of(json.loads(self._log.attachments([order])[0]))
+            except (KeyError, TypeError, ValueError) as error:
+                where = f"references of the index of {capture.prefix}/{name}"
+                raise ChunkCorruptError(where=where, expected="runs of chunks", got=str(error)) from error
+        return self._references[order]
+
+    def _is_sealed(self, order: Order, attachment: bytes) -> bool:
+        """Whether this user's key sealed that record, with that attachment, as they were written."""
+        body = json.loads(self._log.record(order).body)
+        found = body.pop(SEAL_FIELD, None)
+        return found is not None and is_sealed(found, RECORD_SEAL, to_json(body), attachment)

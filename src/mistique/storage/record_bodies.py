@@ -1,0 +1,86 @@
+"""The nouns of a catalog as the JSON of its records, and back: what comes from a stranger is looked at."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from math import inf, isinf
+from typing import Any
+
+from mistique.schema import ColumnType, Dictionary, Index, Intermediate, References, Run
+from mistique.storage.move_records import segment_from
+
+SEAL_FIELD = "seal"
+ADDED_TO, USES = "capture", "uses"
+# More than anybody has: what a record claims is allocated when all of it is asked for.
+MAX_ROWS = 2**40
+
+
+def to_json(value: object) -> bytes:
+    """JSON as records hold it, without spaces."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+def intermediate_body(intermediate: Intermediate) -> dict[str, Any]:
+    """An intermediate without its references, as a record holds it."""
+    body = {**asdict(replace(intermediate, references=None)), "codec": dict(intermediate.codec)}
+    # JSON has no infinity.
+    return {**body, "summary_error": None if isinf(intermediate.summary_error) else intermediate.summary_error}
+
+
+def intermediate_of(body: dict[str, Any]) -> Intermediate:
+    """The inverse of `intermediate_body`."""
+    fields = {
+        name: value for name, value in body.items() if name not in ("of", "is_stored", SEAL_FIELD, ADDED_TO, USES)
+    }
+    fields["types"] = tuple(
+        ColumnType(**{**kind, "categories": None if kind["categories"] is None else tuple(kind["categories"])})
+        for kind in fields["types"]
+    )
+    # Records of before there were summaries have no such field.
+    error = fields.get("summary_error", 0.0)
+    fields["summary_error"] = inf if error is None else error
+    for name in ("shape", "columns", "aliases", "parents"):
+        fields[name] = None if fields[name] is None else tuple(fields[name])
+    found = Intermediate(**fields)
+    expect(str, found.name, found.role, found.container, found.detail, found.lineage, found.recompute_note)
+    expect(str, *found.aliases, *(found.columns or ()), *(found.parents or ()))
+    expect(str, *(text for kind in found.types for text in (kind.dtype, kind.cell)))
+    expect(int, found.n_rows, *found.shape, found.raw_nbytes, found.stored_nbytes)
+    if min(found.n_rows, *found.shape, 0) < 0 or max(found.n_rows, *found.shape, 0) > MAX_ROWS:
+        raise ValueError(f"{found.n_rows} rows of shape {found.shape}")
+    return found
+
+
+def expect(kind: type, *values: object) -> None:
+    """See that fields of a record are what they should be: it may come from a stranger.
+
+    Raises
+    ------
+    TypeError
+    """
+    for value in values:
+        if type(value) is not kind:
+            raise TypeError(f"expected {kind.__name__}, got {str(value)[:40]!r}")
+
+
+def index_body(index: Index) -> dict[str, Any]:
+    """An index without its references, as a record holds it."""
+    body = asdict(replace(index, references=None))
+    return {**body, "max_abs_error": None if isinf(index.max_abs_error) else index.max_abs_error}
+
+
+def index_of(body: dict[str, Any]) -> Index:
+    """The inverse of `index_body`."""
+    error = body["max_abs_error"]
+    return Index(**{**body, "max_abs_error": inf if error is None else error})
+
+
+def references_of(body: dict[str, Any]) -> References:
+    """The references that an attachment holds."""
+    return References(
+        tuple(segment_from(segment) for segment in body["segments"]),
+        tuple(Run(**run) for run in body["runs"]),
+        tuple(Dictionary(**dictionary) for dictionary in body["dictionaries"]),
+        body.get("n_blocks_held"),
+    )
