@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import chain
 from types import TracebackType
 from typing import Any
 
@@ -21,17 +22,16 @@ from mistique.errors import (
     StoreError,
 )
 from mistique.ingest.buffer import SegmentBuffer
+from mistique.ingest.cells import with_masks
 from mistique.ingest.choosing import Asked, Choosing
 from mistique.ingest.columns import Described, describe, describe_array, describe_labels
 from mistique.ingest.committing import lost_parents, rows_that_differ, stored
-from mistique.ingest.opened import RAW, Opened
+from mistique.ingest.opened import Opened
 from mistique.ingest.sink import Sink
 from mistique.ingest.sparse_rows import SparseColumns, as_texts
 from mistique.ingest.texts import SeenTexts
-from mistique.schema import ROW_LABEL, ColumnType, Intermediate, Version
+from mistique.schema import ROW_LABEL, Intermediate, Version
 from mistique.storage.artifacts import Artifact
-
-_MASK = ColumnType("uint8", "|u1")
 
 
 class Capture:
@@ -149,20 +149,11 @@ class Capture:
         if self._gave_up(name):
             return False
         with self._storing(name):
-            role = facts.get("role", "stage")
-            held = self._sink.held(lineage, lambda found: self._choosing.is_wanted(found, role, codec))
-            is_derived = False
-            if held is None and self._choosing.leaves_out(role, codec):
-                held = self._sink.derived(lineage)
-                is_derived = held is not None and self._choosing.follows({"parents": held.parents, **facts})
-                held = held if is_derived else None
-            if held is None:
-                return False
-            self._check_new(name)
-            intermediate = replace(held, name=name, **facts)
-            kept_by = codec_from_config(held.codec)
-            self._open[name] = Opened(intermediate, kept_by, keep=False, is_derived=is_derived)
-            return True
+            held = self._choosing.held(name, lineage, codec=codec, facts=facts)
+            if held is not None:
+                self._check_new(name)
+                self._open[name] = held
+            return held is not None
         return False
 
     def carry_on(self, intermediate: Intermediate) -> None:
@@ -236,10 +227,9 @@ class Capture:
             self._sink.check()
             if self._failure is not None:
                 raise self._failure
-            for name, fault in rows_that_differ(self._open, model=self._version.model, dataset=self._dataset):
-                with self._storing(name):
-                    raise fault
-            for name, fault in lost_parents(self._open, self._choosing, has_model=self._version.artifact is not None):
+            other_rows = rows_that_differ(self._open, model=self._version.model, dataset=self._dataset)
+            lost = lost_parents(self._open, self._choosing, has_model=self._version.artifact is not None)
+            for name, fault in chain(other_rows, lost):
                 with self._storing(name):
                     raise fault
             for opened in self._open.values():
@@ -296,11 +286,8 @@ class Capture:
             return
         node, buffer = stored_form(opened.intermediate), self._segments()
         parts = as_texts(described.parts.matrix) if isinstance(described.parts, SparseColumns) else described.parts
-        for group, part in enumerate(parts):
-            buffer.put_column(node, group, part.cells, part.type, opened.codec_for(part.type))
-        masks = [part.valid for part in parts if part.valid is not None]
-        for group, valid in enumerate(masks, start=node.n_groups):
-            buffer.put_column(node, group, valid.view(np.uint8), _MASK, RAW)
+        for group, column in enumerate(with_masks(parts)):
+            buffer.put_column(node, group, column.cells, column.type, opened.codec_for(column.type))
 
     def _put_waiting(self, opened: Opened, *, is_whole: bool) -> None:
         """Hand on the rows that make up whole blocks; at the end, those of the last one too."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from mistique.codecs import Codec, Policy, Summary, resolve_codec
+from mistique.codecs import Codec, Policy, Summary, codec_from_config, resolve_codec
 from mistique.ingest.columns import Described
 from mistique.ingest.opened import RAW, Opened
 from mistique.ingest.sink import Sink
@@ -73,6 +74,23 @@ class Choosing:
             chosen = chosen.for_shape(shape)
         # Where it takes no column at all everything is exact, and is recorded as that.
         return chosen if any(map(chosen.applies_to, types)) else RAW
+
+    def held(self, name: str, lineage: str, *, codec: Asked | None, facts: Mapping[str, Any]) -> Opened | None:
+        """What the store holds of that lineage, or what follows by a rule from what is open, under this name.
+
+        None: neither; it has to be computed.
+        """
+        role = facts.get("role", "stage")
+        held = self._sink.held(lineage, lambda found: self.is_wanted(found, role, codec))
+        is_derived = held is None and self.leaves_out(role, codec)
+        if is_derived:
+            held = self._sink.derived(lineage)
+            if held is not None and not self.follows({"parents": held.parents, **facts}):
+                held = None
+        if held is None:
+            return None
+        taken = replace(held, name=name, **facts)
+        return Opened(taken, codec_from_config(held.codec), keep=False, is_derived=is_derived)
 
     def is_wanted(self, held: Intermediate, role: str, codec: Asked | None) -> bool:
         """It is kept by the codec that it would get now; or exactly, where a policy chooses."""
