@@ -9,56 +9,81 @@ import numpy as np
 import mistique
 from bench import data
 from bench.harness import Report, Road, Scratch, interleaved
-from bench.models import fresh_store
+from bench.models import is_captured, kept_store
 from mistique.queries.netdissect import count_pixels, thresholds_of
 from mistique.store import Store
+
+# As they are known: units over IoU 0.04 among the first 256, of labels at half size.
+_KNOWN = {
+    ("trained", "block4_conv3"): 9,
+    ("trained", "block5_conv3"): 10,
+    ("random", "block4_conv3"): 3,
+    ("random", "block5_conv3"): 1,
+}
+_N_UNITS = 256
 
 
 def measure_netdissect(report: Report, scratch: Scratch) -> None:
     """Concepts of two layers of VGG16, trained and at random, over street scenes."""
-    import keras
-
-    from mistique.keras import capture
-
     n_rows, n_rounds = (8, 1) if report.is_quick else (400, 3)
     images, concepts, names = data.camvid(n_rows)
-    x = data.vgg16_input(images)
-    trained = data.vgg16()
+    concepts = np.ascontiguousarray(concepts[:, ::2, ::2])
     layers = ["block5_conv3"] if report.is_quick else ["block4_conv3", "block5_conv3"]
-    _, store = fresh_store(scratch)
-    with store:
-        n_detectors = {}
+    units = list(range(_N_UNITS))
+    with kept_store(scratch, f"camvid-{n_rows}") as store:
         for kind in ("random", "trained"):
-            keras.utils.set_random_seed(0)
-            net = keras.applications.VGG16(weights=None, include_top=False, input_shape=x.shape[1:])
-            if kind == "trained":
-                for layer in (layer for layer in net.layers if layer.weights):
-                    layer.set_weights(trained.get_layer(layer.name).get_weights())
-            options: dict[str, Any] = {"layers": layers, "codec": mistique.Power(8), "batch_size": 16}
-            capture(net, x, store=store, model=f"streets/{kind}", dataset="camvid", **options)
+            _capture(store, kind, images, layers)
             for layer in layers:
-                answer = mistique.netdissect(store, f"streets/{kind}@1/camvid/{layer}", concepts=concepts, names=names)
-                n_detectors[kind, layer] = len(answer.detectors)
-                what = f"CamVid, {layer} with {kind} weights: detectors of {len(answer.rows)} units"
-                report.add(what, len(answer.detectors), unit="", is_high_better=True)
+                key = f"streets/{kind}@1/{kind}/{layer}"
+                answer = mistique.netdissect(store, key, concepts=concepts, names=names, unit=units)
+                what = f"CamVid, {layer} with {kind} weights: detectors of {_N_UNITS} units"
+                bar, is_trained = float(_KNOWN[kind, layer]), kind == "trained"
+                report.add(what, len(answer.detectors), unit="", bar=bar, is_high_better=is_trained)
+                maps = np.moveaxis(mistique.get(store, key, unit=units).values, -1, 0)
+                scores = _dissect_by_numpy(maps, _places(concepts, names), len(names), is_of_pixels=True)
+                what += ", threshold of the upsampled pixels (NumPy)"
+                report.add(what, int((scores.max(axis=1) > 0.04).sum()), unit="", is_high_better=is_trained)
         for layer in layers:
-            more = n_detectors["trained", layer] - n_detectors["random", layer]
-            what = f"CamVid, {layer}: detectors more with trained weights than with random ones"
-            report.add(what, more, unit="", bar=5.0, is_high_better=True)
             _time_dissection(report, store, layer, concepts, names, n_rounds=n_rounds)
     report.notes += [
+        "bars: the known figures; where their threshold is taken is not known. By the paper's algorithm 2 it is the"
+        " quantile of the cells of a unit; of the pixels that they are upsampled to it is lower, as interpolation takes"
+        " off the peaks.",
         "arithmetic alone: thresholds, upsampling and counting on activations that lie in memory; by NumPy, images on"
         " which a unit stays below its threshold being left out, and by the kernel of mistique.",
         f"{n_rows} frames, labels of {concepts.shape[2]} x {concepts.shape[1]}.",
     ]
 
 
+def _capture(store: Store, kind: str, images: np.ndarray, layers: list[str]) -> None:
+    import keras
+
+    from mistique.keras import capture
+
+    if is_captured(store, kind):
+        return
+    x = data.vgg16_input(images)
+    keras.utils.set_random_seed(0)
+    net = keras.applications.VGG16(weights=None, include_top=False, input_shape=x.shape[1:])
+    if kind == "trained":
+        trained = data.vgg16()
+        for layer in (layer for layer in net.layers if layer.weights):
+            layer.set_weights(trained.get_layer(layer.name).get_weights())
+    options: dict[str, Any] = {"layers": layers, "codec": mistique.Power(8), "batch_size": 16}
+    capture(net, x, store=store, model=f"streets/{kind}", dataset=kind, **options)
+
+
+def _places(concepts: np.ndarray, names: list[str]) -> np.ndarray:
+    """Concepts by their place among those named; what has no name comes last."""
+    return np.where(concepts < len(names), concepts, len(names)).astype(np.uint16)
+
+
 def _time_dissection(
     report: Report, store: Store, layer: str, concepts: np.ndarray, names: list[str], *, n_rounds: int
 ) -> None:
-    key = f"streets/trained@1/camvid/{layer}"
+    key = f"streets/trained@1/trained/{layer}"
     maps = np.ascontiguousarray(np.moveaxis(mistique.get(store, key).values, -1, 0))
-    labels = np.where(concepts < len(names), concepts, len(names)).astype(np.uint16)
+    labels = _places(concepts, names)
     expected = mistique.netdissect(store, key, concepts=concepts, names=names).values
     if not np.allclose(_dissect_by_numpy(maps, labels, len(names)), expected, atol=1e-3):
         raise RuntimeError(f"{layer}: the scores of NumPy are others")
@@ -80,13 +105,16 @@ def _time_dissection(
     report.facts[what] = timings.medians()
 
 
-def _dissect_by_numpy(maps: np.ndarray, labels: np.ndarray, n_concepts: int) -> np.ndarray:
-    """Scores of all units, shape (n_units, n_concepts)."""
+def _dissect_by_numpy(
+    maps: np.ndarray, labels: np.ndarray, n_concepts: int, *, is_of_pixels: bool = False
+) -> np.ndarray:
+    """Scores of all units, shape (n_units, n_concepts); the threshold of cells, or of the upsampled pixels."""
     rows, columns = (_upsampling(n, size) for n, size in zip(maps.shape[2:], labels.shape[1:], strict=True))
     areas = np.bincount(labels.ravel(), minlength=n_concepts + 1)[:n_concepts]
     scores = np.zeros((len(maps), n_concepts))
     for unit, cells in enumerate(maps):
-        threshold = np.quantile(cells.astype(np.float64), 1 - 0.005)
+        counted = rows @ cells @ columns.T if is_of_pixels else cells
+        threshold = np.quantile(counted.astype(np.float64), 1 - 0.005)
         if threshold <= cells.min():
             continue
         images = np.flatnonzero(cells.max(axis=(1, 2)) >= threshold)

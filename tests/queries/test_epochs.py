@@ -9,6 +9,7 @@ import mistique
 from mistique.errors import QueryError
 from mistique.store import Store
 from tests.capturing import capturing
+from tests.reference.similarity import svcca
 
 
 def unbiased_cka(x: np.ndarray, y: np.ndarray) -> float:
@@ -93,3 +94,23 @@ def test_epochs_that_cannot_be_compared_are_refused(store: Store) -> None:
         capture.append("dense", np.full((8, 2), np.nan))
     with pytest.raises(QueryError, match="not finite"):
         mistique.epochs(store, key)
+
+
+def test_svcca_of_epochs_is_that_of_the_oracle(store: Store) -> None:
+    rng = np.random.default_rng(0)
+    dense = [rng.normal(size=(200, 6)).astype(np.float32) for _ in range(3)]
+    dense[1] = dense[2] @ rng.normal(size=(6, 6)).astype(np.float32) + 0.2 * dense[1]
+    maps = [(rng.normal(size=(200, 5)) @ rng.normal(size=(5, 270))).astype(np.float32) for _ in range(3)]
+    key = trained(
+        store, {"dense": dense, "maps": [m.reshape(200, 3, 3, 30) for m in maps], "still": [dense[0] * 0] * 3}
+    )
+    answer = mistique.epochs(store, key, measure="svcca")
+    for row, given in zip(answer.values, (dense, maps), strict=False):
+        expected = [svcca(output.astype(float), given[-1].astype(float), 0.99).mean() for output in given]
+        np.testing.assert_allclose(row, expected, atol=1e-5)
+    assert np.isnan(answer.values[2]).all()
+    assert "Similarity (SVCCA)" in repr(answer)
+    with pytest.raises(QueryError, match="measure: expected one of cka, svcca"):
+        mistique.epochs(store, key, measure="pwcca")
+    with pytest.raises(QueryError, match="expected fewer together than rows"):
+        mistique.epochs(store, key, measure="svcca", n_rows=8)

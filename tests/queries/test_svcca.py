@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 
 import mistique
 from mistique.errors import QueryError
+from mistique.queries import directions
 from mistique.store import Store
 from tests.capturing import put, put_layer
 from tests.reference import similarity as oracle
@@ -31,7 +30,7 @@ def related(n_rows: int, mean: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
 def test_correlations_equal_those_of_the_oracle(
     store: Store, monkeypatch: pytest.MonkeyPatch, variance: float, mean: float, cells_at_once: int
 ) -> None:
-    monkeypatch.setattr(sys.modules["mistique.queries.svcca"], "CELLS_AT_ONCE", cells_at_once)
+    monkeypatch.setattr(directions, "CELLS_AT_ONCE", cells_at_once)
     x, y = related(2500, mean)
     answer = mistique.svcca(store, put_layer(store, x), other=put_layer(store, y, model="lab/y"), variance=variance)
     if variance == 1.0:  # float32 cells have noise in the directions that they lack, which is no direction of the model
@@ -78,10 +77,28 @@ def test_rows_are_matched_by_label_and_columns_chosen(store: Store) -> None:
     assert answer.values.tolist() == pytest.approx([1.0])
 
 
-def test_no_more_rows_than_columns_are_refused(store: Store) -> None:
+def test_as_many_directions_as_rows_are_refused(store: Store) -> None:
     keys = [put_layer(store, np.random.default_rng(i).normal(size=(50, 100)), model=f"lab/{i}") for i in (0, 1)]
-    with pytest.raises(QueryError, match="100 columns and 50 rows: expected more rows than columns"):
+    with pytest.raises(QueryError, match="directions in 50 rows: expected fewer together than rows"):
         mistique.svcca(store, keys[0], other=keys[1])
+
+
+@pytest.mark.parametrize("cells_at_once", [1, 10**9])
+@pytest.mark.parametrize("shape", [(120,), (2, 3, 20)])
+def test_a_layer_of_more_columns_than_rows_is_held_against_the_oracle(
+    store: Store, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], cells_at_once: int
+) -> None:
+    monkeypatch.setattr(directions, "CELLS_AT_ONCE", cells_at_once)
+    random = np.random.default_rng(0)
+    wide = (random.normal(size=(90, 12)) @ random.normal(size=(12, 120)) + 5).astype(np.float32)
+    narrow = (wide[:, :4] + random.normal(size=(90, 4))).astype(np.float32)
+    one, two = put_layer(store, wide.reshape(-1, *shape)), put_layer(store, narrow, model="lab/y")
+    answer = mistique.svcca(store, one, other=two, variance=0.9)
+    expected = oracle.svcca(wide.astype(np.float64), narrow.astype(np.float64), 0.9)
+    assert answer.n_columns == (120, 4)
+    np.testing.assert_allclose(answer.values, expected, atol=1e-6)
+    other_way = mistique.svcca(store, two, other=one, variance=0.9)
+    np.testing.assert_allclose(other_way.values, expected, atol=1e-6)
 
 
 def test_what_has_no_correlation_is_refused(store: Store) -> None:

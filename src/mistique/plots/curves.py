@@ -73,7 +73,7 @@ def draw_epochs(answer: Epochs, ax: Any = None) -> Any:
     lowest = float(np.nanmin(answer.values, initial=1.0))
     ax.set_ylim(lowest - 0.05 * (1.0 - lowest) - 0.01, 1.0 + 0.05 * (1.0 - lowest) + 0.01)
     ax.set_xlabel("version")
-    ax.set_ylabel(f"similarity to {answer.columns[-1]} (CKA)")
+    ax.set_ylabel(f"similarity to {answer.columns[-1]} ({answer.measure.upper()})")
     hidden = f" (the first {_MAX_LINES} of {len(answer)} layers)" if len(answer) > _MAX_LINES else ""
     title(ax, f"When each layer settled{hidden}", answer.key)
     return ax

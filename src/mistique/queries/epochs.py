@@ -11,6 +11,7 @@ from mistique.errors import QueryError
 from mistique.planner.plan import Plan
 from mistique.queries.answer import Plotted
 from mistique.queries.cka import centred_gram
+from mistique.queries.directions import check_room, directions_of_rows
 from mistique.queries.patterns import find_all
 from mistique.queries.plans import joined_plan
 from mistique.queries.portions import Portions, is_number
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from mistique.store import Store
 
 _SHOWN = 7
+# That the directions of SVCCA hold.
+_VARIANCE = 0.99
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -40,6 +43,7 @@ class Epochs(Plotted):
     threshold : float
     n_rows : int
         Rows that were compared.
+    measure : str
     """
 
     _dims: ClassVar[tuple[str, ...]] = ("layer", "epoch")
@@ -47,9 +51,10 @@ class Epochs(Plotted):
     settled: tuple[str | None, ...]
     threshold: float
     n_rows: int
+    measure: str
 
     def _title(self) -> str:
-        return f"Similarity (CKA) of each epoch to {self.columns[-1]}, {self.key}"
+        return f"Similarity ({self.measure.upper()}) of each epoch to {self.columns[-1]}, {self.key}"
 
     def _shown(self) -> list[int]:
         """Epochs that fit a line: the first and the last, and some between."""
@@ -72,7 +77,13 @@ class Epochs(Plotted):
 
 
 def epochs(
-    store: Store, key: str | Key, *, n_rows: int = 1_000, threshold: float = 0.95, exact: bool = False
+    store: Store,
+    key: str | Key,
+    *,
+    n_rows: int = 1_000,
+    threshold: float = 0.95,
+    measure: str = "cka",
+    exact: bool = False,
 ) -> Epochs:
     """When each layer settled in training: the similarity of its output at each epoch to that at the last.
 
@@ -85,6 +96,10 @@ def epochs(
         Rows to compare, evenly spaced over the dataset, at least 4.
     threshold : float, default 0.95
         A layer has settled at the first epoch from which on it is at least as alike to the last.
+    measure : {"cka", "svcca"}, default "cka"
+        What alike means: the kernels agree, or the mean correlation of the directions that hold 99% of the variance,
+        which weighs all of these directions alike. The second needs more rows than an epoch and the last have
+        directions together.
     exact : bool, default False
         Never answer with quantized values.
 
@@ -95,7 +110,7 @@ def epochs(
     Raises
     ------
     QueryError
-        Fewer than two epochs, several datasets or models, or too few rows.
+        Fewer than two epochs, several datasets or models, too few rows, or a measure that there is not.
     IntermediateNotFoundError
 
     Notes
@@ -103,7 +118,8 @@ def epochs(
     Linear centred kernel alignment (Kornblith et al. 2019, arXiv 1905.00414) by the unbiased estimator of HSIC (Song
     et al. 2012, as Nguyen et al. 2021, arXiv 2010.15327), so that few rows and many columns do not look alike by
     themselves; it does not change when units are permuted, rotated, or scaled together. Networks tend to settle from
-    the bottom up: Raghu et al. 2017, arXiv 1706.05806. Held against a plain loop by ``tests/queries/test_epochs.py``.
+    the bottom up: Raghu et al. 2017, arXiv 1706.05806, whose SVCCA is the other measure. Held against plain loops by
+    ``tests/queries/test_epochs.py``.
 
     Examples
     --------
@@ -119,6 +135,9 @@ def epochs(
     """
     if isinstance(n_rows, bool) or not isinstance(n_rows, (int, np.integer)) or n_rows < 4:
         raise QueryError(f"n_rows: expected a number of rows, at least 4, got {n_rows!r}")
+    if measure not in _MEASURES:
+        raise QueryError(f"measure: expected one of {', '.join(_MEASURES)}, got {measure!r}")
+    products_of, alignment = _MEASURES[measure]
     by_version, layers = _epochs_of(store, key)
     captures = [capture for capture, _ in by_version.values()]
     total = _common_rows(store, captures)
@@ -132,10 +151,11 @@ def epochs(
         # Backwards: each is held against the last.
         for j, (capture, nodes) in reversed(list(enumerate(by_version.values()))):
             if layer in nodes:
-                products, plan = _centred_products(store, capture, nodes[layer], rows, exact)
+                numbers, plan = _numbers(store, capture, nodes[layer], rows, exact)
                 plans.append(plan)
-                last = products if last is None else last
-                values[i, j] = _alignment(products, last)
+                found = products_of(numbers)
+                last = found if last is None else last
+                values[i, j] = alignment(found, last)
     versions = tuple(by_version)
     return Epochs(
         captures[-1].prefix,
@@ -147,6 +167,7 @@ def epochs(
         tuple(_settled(row, versions, threshold) for row in values),
         threshold,
         len(rows),
+        measure,
         _store=store,
     )
 
@@ -180,21 +201,42 @@ def _common_rows(store: Store, captures: list[Capture]) -> int:
     return counts[-1]
 
 
-def _centred_products(
+def _numbers(
     store: Store, capture: Capture, node: Intermediate, rows: np.ndarray, exact: bool
 ) -> tuple[np.ndarray, Plan]:
-    """The products of rows with one another, U-centred: shape (n_rows, n_rows), zero in every row's sum."""
+    """Some rows of a layer, of shape (n_rows, n_columns)."""
     portions = Portions(store, capture, node, rows=rows, exact=exact)
     numbers = np.concatenate([part.reshape(len(part), -1) for _, part in portions])
     if not np.isfinite(numbers).all():
         raise QueryError(f"{capture.prefix}/{node.name} holds values that are not finite: name other layers")
-    return centred_gram(numbers), portions.plan()
+    return numbers, portions.plan()
 
 
 def _alignment(first: np.ndarray, second: np.ndarray) -> float:
     """CKA of two layers from their centred products: their cosine. NaN: one of them is constant."""
     lengths = float(np.linalg.norm(first) * np.linalg.norm(second))
     return float((first * second).sum() / lengths) if lengths else np.nan
+
+
+def _directions(numbers: np.ndarray) -> np.ndarray:
+    """The directions that hold 99% of the variance, (n_rows, n_directions); none: the layer is constant."""
+    centred = numbers - numbers.mean(axis=0, dtype=np.float64)
+    if not centred.any():
+        return np.empty((len(numbers), 0))
+    return directions_of_rows(centred @ centred.T, _VARIANCE, "a layer")
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """The mean correlation of two spaces of directions. NaN: one of them is empty."""
+    n_directions = first.shape[1], second.shape[1]
+    if not all(n_directions):
+        return np.nan
+    check_room(n_directions, len(first))
+    return float(np.linalg.svd(first.T @ second, compute_uv=False).clip(0, 1).mean())
+
+
+# What is made of the rows of a layer, and how two such are compared.
+_MEASURES = {"cka": (centred_gram, _alignment), "svcca": (_directions, _correlation)}
 
 
 def _settled(row: np.ndarray, versions: tuple[str, ...], threshold: float) -> str | None:

@@ -67,6 +67,11 @@ class Portions:
         self._plans: list[Plan] = []
 
     @property
+    def columns(self) -> np.ndarray:
+        """Positions of the columns asked."""
+        return np.arange(self.n_columns) if self._columns is None else self._columns
+
+    @property
     def rows_at_once(self) -> int:
         """Rows of a portion: whole row blocks."""
         height = self.intermediate.block_rows

@@ -11,18 +11,21 @@ import numpy as np
 from mistique.errors import QueryError
 from mistique.planner.plan import Plan, format_bound
 from mistique.queries.answer import Plotted
-from mistique.queries.portions import CELLS_AT_ONCE, Portions, number_columns
-from mistique.queries.positions import check_reduce, reduced
-from mistique.queries.similarity import check_finite, common_rows
+from mistique.queries.directions import (
+    MOST_COLUMNS,
+    Moments,
+    check_room,
+    directions_of_columns,
+    directions_of_rows,
+    products_of_rows,
+)
+from mistique.queries.portions import Portions, number_columns
+from mistique.queries.positions import check_reduce
+from mistique.queries.similarity import common_rows
 from mistique.schema import Key
 
 if TYPE_CHECKING:
     from mistique.store import Store
-
-# Its covariance is 2 GB, and takes a quarter of an hour to decompose.
-_MOST_COLUMNS = 16_384
-# Of the largest: what is smaller is rounding of the covariance, no direction.
-_LEAST_VARIANCE = 1e-12
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -113,14 +116,16 @@ def svcca(
     Raises
     ------
     QueryError
-        No more rows than columns, of which nothing can be said: two random matrices of 50 x 100 would score 0.945; a
-        layer that does not vary, or holds nulls, NaN or infinities; more than 16,384 columns.
+        As many directions as rows, of which nothing can be said: two random matrices of 50 x 100 would score 0.945; a
+        layer that does not vary, or holds nulls, NaN or infinities; more than 16,384 columns and rows.
 
     Notes
     -----
     The paper's algorithm 1; Raghu et al. 2017, arXiv 1706.05806. Covariances are summed in float64 over portions of
     rows, around the means of the first, so layers may be larger than memory; the singular vectors of a layer follow
-    from those of its covariance. Held by ``tests/queries/test_svcca.py`` against singular value decompositions.
+    from those of its covariance. Where there are more columns than rows, or more than 16,384, the products of rows are
+    summed over groups of columns in its place. Held by ``tests/queries/test_svcca.py`` against singular value
+    decompositions.
 
     Examples
     --------
@@ -144,9 +149,8 @@ def svcca(
         chosen, _ = number_columns(node, given, None)
         check_reduce(reduce, node, chosen)
         sides.append(Portions(store, capture, node, rows=which, columns=chosen, exact=exact))
-    sums = _Moments(sides, reduce)
-    kept = [_directions(part, variance, side) for part, side in zip(sums.covariances(), sides, strict=True)]
-    between = kept[0].T @ sums.covariance_between() @ kept[1]
+    n_rows, n_columns = sides[0].n_rows, (_width(sides[0], reduce), _width(sides[1], reduce))
+    between = _between(sides, n_columns, reduce=reduce, variance=variance)
     plans = [side.plan() for side in sides]
     return Svcca(
         plans[0].key,
@@ -157,77 +161,36 @@ def svcca(
         plans[0],
         plans[1].key,
         plans[1],
-        sides[0].n_rows,
-        (len(kept[0]), len(kept[1])),
+        n_rows,
+        n_columns,
         (between.shape[0], between.shape[1]),
         float(variance),
         _store=store,
     )
 
 
-class _Moments:
-    """Sums of products of the columns of two layers, taken a portion of rows at a time."""
-
-    def __init__(self, sides: list[Portions], reduce: str) -> None:
-        self._n_rows = sides[0].n_rows
-        self._shifts: list[np.ndarray] = []
-        height = max(side.intermediate.block_rows for side in sides)
-        step = max(CELLS_AT_ONCE // (height * max(side.n_columns for side in sides)), 1) * height
-        for low in range(0, self._n_rows, step):
-            high = min(low + step, self._n_rows)
-            self._add(*(self._numbers(side, low, high, reduce) for side in sides))
-        if not self._n_rows:
-            raise QueryError("the two layers have no rows")
-
-    def _numbers(self, side: Portions, low: int, high: int, reduce: str) -> np.ndarray:
-        numbers = reduced(side.take(low, high), reduce)
-        n_columns = numbers.shape[1]
-        of = f"{side.intermediate.name} has {n_columns:,} columns"
-        hint = 'give columns=, or reduce="mean" for one a unit'
-        if n_columns > _MOST_COLUMNS:
-            raise QueryError(f"{of}: expected at most {_MOST_COLUMNS:,}; {hint}")
-        if self._n_rows <= n_columns:
-            raise QueryError(
-                f"{of} and {self._n_rows:,} rows: expected more rows than columns, as with fewer even unrelated layers "
-                f"correlate; capture more rows, {hint}"
-            )
-        check_finite(numbers, side.intermediate.name)
-        return numbers.astype(np.float64)
-
-    def _add(self, x: np.ndarray, y: np.ndarray) -> None:
-        if not self._shifts:
-            # Around about the mean: the products of large numbers would drown the covariance.
-            self._shifts = [x.mean(axis=0), y.mean(axis=0)]
-            self._sums = [np.zeros(x.shape[1]), np.zeros(y.shape[1])]
-            self._xx, self._yy = np.zeros((x.shape[1],) * 2), np.zeros((y.shape[1],) * 2)
-            self._xy = np.zeros((x.shape[1], y.shape[1]))
-        x -= self._shifts[0]
-        y -= self._shifts[1]
-        self._sums[0] += x.sum(axis=0)
-        self._sums[1] += y.sum(axis=0)
-        self._xx += x.T @ x
-        self._yy += y.T @ y
-        self._xy += x.T @ y
-
-    def covariances(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of each layer with itself, times the number of rows."""
-        x, y = self._sums
-        self._xx -= np.outer(x, x) / self._n_rows
-        self._yy -= np.outer(y, y) / self._n_rows
-        return self._xx, self._yy
-
-    def covariance_between(self) -> np.ndarray:
-        """Of one with the other, times the number of rows."""
-        return self._xy - np.outer(*self._sums) / self._n_rows
+def _width(side: Portions, reduce: str) -> int:
+    """Columns that are compared."""
+    node = side.intermediate
+    return side.n_columns if reduce == "none" or node.is_table else side.n_columns // node.positions
 
 
-def _directions(covariance: np.ndarray, variance: float, side: Portions) -> np.ndarray:
-    """What takes columns to the directions of most variance, each of length 1 over all rows."""
-    squares, vectors = np.linalg.eigh(covariance)
-    squares, vectors = squares[::-1].clip(min=0), vectors[:, ::-1]
-    if not squares[0] > 0:
-        raise QueryError(f"{side.intermediate.name} is the same in every row: it correlates with nothing")
-    shares = np.cumsum(squares) / squares.sum()
-    n_kept = int(np.searchsorted(shares, variance)) + 1
-    n_kept = min(n_kept, int((squares > _LEAST_VARIANCE * squares[0]).sum()))
-    return np.asarray(vectors[:, :n_kept] / np.sqrt(squares[:n_kept]))
+def _between(sides: list[Portions], n_columns: tuple[int, int], *, reduce: str, variance: float) -> np.ndarray:
+    """The products of the directions of one layer with those of the other: their singular values are correlations."""
+    n_rows, names = sides[0].n_rows, [side.intermediate.name for side in sides]
+    if max(n_columns) < n_rows and max(n_columns) <= MOST_COLUMNS:
+        sums = Moments(sides, reduce)
+        parts = zip(sums.covariances(), names, strict=True)
+        first, second = (directions_of_columns(covariance, variance, name) for covariance, name in parts)
+        return np.asarray(first.T @ sums.covariance_between() @ second)
+    if n_rows > MOST_COLUMNS:
+        raise QueryError(
+            f"{' and '.join(names)}: {max(n_columns):,} columns and {n_rows:,} rows, one of which is expected to be at "
+            f'most {MOST_COLUMNS:,}; give columns=, or reduce="mean" for one a unit'
+        )
+    if not n_rows:
+        raise QueryError("the two layers have no rows")
+    pairs = zip(sides, names, strict=True)
+    first, second = (directions_of_rows(products_of_rows(side, reduce), variance, name) for side, name in pairs)
+    check_room((first.shape[1], second.shape[1]), n_rows)
+    return np.asarray(first.T @ second)
