@@ -7,7 +7,7 @@ query type, beside those of the paper).
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from statistics import median
@@ -34,6 +34,10 @@ FEW, MANY = 10, 1000
 class Asked:
     """What came of one question."""
 
+    key: str
+    n_rows: int
+    n_columns: int
+    took: Mapping[str, float]
     chosen: str
     plan_seconds: float
     predicted_seconds: float
@@ -103,7 +107,16 @@ def _random_questions(report: Report, store: Store) -> None:
     report.add("predictions within a factor of 1.5, share", share, unit="", bar=0.9, is_high_better=True)
     report.add("planning a question", [1e3 * one.plan_seconds for one in counted], unit="ms", bar=2.0)
     report.facts["questions"] = [
-        {"chosen": one.chosen, "predicted": one.predicted_seconds, "took": one.seconds, "roads": one.by_road}
+        {
+            "key": one.key,
+            "rows": one.n_rows,
+            "columns": one.n_columns,
+            "chosen": one.chosen,
+            "predicted": one.predicted_seconds,
+            "took": one.seconds,
+            "parts": one.took,
+            "roads": one.by_road,
+        }
         for one in asked
     ]
     report.notes += [
@@ -145,7 +158,17 @@ def _asked(store: Store, rng: np.random.Generator) -> Asked:
                 if turn:
                     times[road.road].append(again.seconds or 0.0)
     by_road = {road: min(seconds) for road, seconds in times.items()}
-    return Asked(plan.chosen.road, plan_seconds, plan.chosen.predicted_seconds, done.seconds or 0.0, by_road)
+    return Asked(
+        question.key,
+        len(question.rows),
+        len(question.columns),
+        dict(done.took or {}),
+        plan.chosen.road,
+        plan_seconds,
+        plan.chosen.predicted_seconds,
+        done.seconds or 0.0,
+        by_road,
+    )
 
 
 def _some(rng: np.random.Generator, n: int, wanted: int) -> np.ndarray:

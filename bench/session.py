@@ -1,13 +1,15 @@
 """A session of questions, as a person digs, of a store that begins empty: what is lost by not knowing them beforehand.
 
-Against always recomputing, storing everything first, and the best in hindsight. Parts: homes, cnn.
+Against always recomputing, storing everything first, and the best in hindsight. Parts: homes, cnn, thresholds (several
+of gamma, over five of the pipelines of homes).
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -39,19 +41,28 @@ class Question:
 
 
 def measure_homes(report: Report, scratch: Scratch) -> None:
+    _measure_homes(report, scratch, n_templates=2 if report.is_quick else 10)
+
+
+def measure_thresholds(report: Report, scratch: Scratch) -> None:
+    _measure_homes(report, scratch, n_templates=2 if report.is_quick else 5, thresholds=THRESHOLDS)
+
+
+def _measure_homes(
+    report: Report, scratch: Scratch, *, n_templates: int, thresholds: Sequence[float] = (1000.0,)
+) -> None:
     from bench.data import homes
     from bench.pipelines import homes_pipelines
     from mistique.sklearn import capture
 
-    n_rows, n_templates = (6_000, 2) if report.is_quick else (None, 10)
-    X, y = homes(n_rows)
+    X, y = homes(6_000 if report.is_quick else None)
     fitted = {t.name: next(t.pipelines()).fit(X, y) for t in homes_pipelines()[:n_templates]}
 
     def take(store: Store, keep: str) -> None:
         for name, pipe in fitted.items():
             capture(pipe, X, y, store=store, dataset="train", model=f"homes/{name}", keep=keep)
 
-    _measure(report, scratch, take)
+    _measure(report, scratch, take, thresholds=thresholds)
 
 
 def measure_cnn(report: Report, scratch: Scratch) -> None:
@@ -65,27 +76,28 @@ def measure_cnn(report: Report, scratch: Scratch) -> None:
     _measure(report, scratch, take)
 
 
-def _measure(report: Report, scratch: Scratch, take: Capture) -> None:
+def _measure(report: Report, scratch: Scratch, take: Capture, *, thresholds: Sequence[float] = (1000.0,)) -> None:
     n = 30 if report.is_quick else N_QUESTIONS
-    stores: dict[str, Store] = {}
-
-    def opened(name: str, keep: str, **options: Any) -> Store:
-        stores[name] = mistique.open(scratch.path(f"{name}.mistique"), **options)
-        take(stores[name], keep)
-        return stores[name]
-
     started = perf_counter()
-    everything = opened("everything", "all", gamma_min=float("inf"))
+    everything = mistique.open(scratch.path("everything.mistique"), gamma_min=float("inf"))
+    take(everything, "all")
     storing = perf_counter() - started
+    nothing = scratch.path("nothing.mistique")
+    with mistique.open(nothing) as store:
+        take(store, "none")
+        empty = in_use_nbytes(store)
+
+    def opened(gamma_min: float) -> Store:
+        path = scratch.path("session.mistique")
+        shutil.copytree(nothing, path)
+        return mistique.open(path, gamma_min=gamma_min)
+
     questions = _dig(everything, n)
     seconds = {"store everything": _asked(everything, questions)}
-    never = opened("recompute", "none", gamma_min=float("inf"))
-    seconds["always recompute"] = _asked(never, questions)
-    thresholds = (1000.0,) if report.is_quick else THRESHOLDS
+    seconds["always recompute"] = _asked(opened(float("inf")), questions)
     learned: dict[float, tuple[list[float], float]] = {}
     for threshold in thresholds:
-        store = opened(f"gamma-{threshold:g}", "none", gamma_min=threshold)
-        empty = in_use_nbytes(store)
+        store = opened(threshold)
         learned[threshold] = _asked(store, questions), in_use_nbytes(store) - empty
     full = in_use_nbytes(everything) - empty
     best = _hindsight(questions, seconds["store everything"], seconds["always recompute"])
@@ -103,6 +115,7 @@ def _measure(report: Report, scratch: Scratch, take: Capture) -> None:
             f"{threshold:g} s/GB": {"seconds": round(sum(found), 3), "bytes": int(n), "share": round(n / full, 4)}
             for threshold, (found, n) in learned.items()
         },
+        "seconds of each question": {"ours": ours, **seconds},
         "questions of an intermediate": dict(Counter(question.key for question in questions).most_common(12)),
     }
     report.notes += [
@@ -166,5 +179,5 @@ def _hindsight(questions: list[Question], reading: list[float], recomputing: lis
 
 
 if __name__ == "__main__":
-    parts: Mapping[str, Any] = {"homes": measure_homes, "cnn": measure_cnn}
+    parts: Mapping[str, Any] = {"homes": measure_homes, "cnn": measure_cnn, "thresholds": measure_thresholds}
     sys.exit(run("session", __doc__, parts))

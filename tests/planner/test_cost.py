@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from mistique.planner.calibration import Calibration
 from mistique.planner.cost import Cost, ReadWork, gamma
 from mistique.planner.fit import fitted
+from mistique.storage.backend import backend_of
 from mistique.storage.usage import Observation
 
 FINE = st.floats(1e-5, 1e-1)
@@ -41,7 +44,7 @@ def calibrated(observations: list[Observation]) -> Calibration:
 def test_work_costs_each_of_its_kinds() -> None:
     cost = Cost((0.5, 0.25, 0.0), 1)
     assert cost.seconds((1, 3, 8)) == 1.25
-    assert ReadWork(2, 5, 10, 100, 3).amounts == (1.0, 2.0, 5.0, 10.0, 100.0, 3.0)
+    assert ReadWork(2, 5, 10, 100, 3, 7).amounts == (1.0, 2.0, 5.0, 10.0, 100.0, 3.0, 7.0)
 
 
 def test_gamma_is_what_a_stored_gigabyte_saves() -> None:
@@ -89,6 +92,28 @@ def test_codecs_are_calibrated_apart() -> None:
     calibration = calibrated(reads_at(1e-3, 1e-9))
     assert calibration.read_cost("raw").n_observations == 64
     assert calibration.read_cost("power").n_observations == 0
+
+
+def test_reads_of_one_back_end_say_nothing_of_another_and_runs_are_the_same_on_both() -> None:
+    seen: list[Observation] = []
+    disk = Calibration([], seen.append, backend="file ext4")
+    for observation in reads_at(1e-3, 1e-9):
+        disk.add(observation)
+    disk.add(Observation("stage", "m\tlayer", (1.0, 10.0), 0.0, 2.0))
+    again, bucket = (Calibration(seen, seen.append, backend=name) for name in ("file ext4", "s3"))
+    assert disk.read_cost("raw") == again.read_cost("raw")
+    assert disk.is_known("read", "raw")
+    assert bucket.read_cost("raw").n_observations == 0
+    assert not bucket.is_known("read", "raw")
+    assert bucket.is_known("stage", "m\tlayer")
+
+
+def test_a_path_is_on_its_file_system_and_object_storage_at_its_endpoint(tmp_path: Path) -> None:
+    assert backend_of(str(tmp_path / "store"), {}) == backend_of(tmp_path.as_uri(), {})
+    assert backend_of(str(tmp_path), {}).startswith("file")
+    local = {"vfs.s3.endpoint_override": "127.0.0.1:5000"}
+    assert (backend_of("s3://b/s", local), backend_of("s3://b/s", {})) == ("s3 127.0.0.1:5000", "s3")
+    assert backend_of("mem://s", local) == "mem"
 
 
 def test_a_read_of_no_time_is_no_observation() -> None:

@@ -6,9 +6,9 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from time import sleep
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import Ridge
@@ -23,9 +23,6 @@ from mistique.sklearn import Pipeline
 from mistique.storage.references import added_blocks, held_blocks, pack_references, unpack_references
 from mistique.store import Store
 from tests.capturing import put_layer
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 COLUMNS = ["sqft_living", "grade", "lat"]
 KEY = "homes/poly@1/train/poly"
@@ -121,6 +118,25 @@ def test_a_failed_write_beside_an_answer_is_a_warning_and_the_answer_is_given(
         answer = ask(store)
     assert np.array_equal(answer.values, expected)
     assert not is_stored(store)
+
+
+def test_a_table_that_is_run_in_portions_is_stored_beside_the_answer_as_it_was_captured(
+    store: Store, homes: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = pd.concat([homes] * 6, ignore_index=True)
+    steps = [("scale", StandardScaler()), ("poly", PolynomialFeatures(3)), ("ridge", Ridge())]
+    pipe = Pipeline(steps).set_capture(store, model="homes/poly", keep="none").fit(many[COLUMNS], many["price"])
+    monkeypatch.setattr(mistique.planner.recompute, "_CELLS_AT_ONCE", 4096)
+    store.pin(KEY)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ask(store).plan.stored.startswith("stored 9000 rows of poly")
+    expected = pipe[:-1].transform(many[COLUMNS])
+    capture, node = store.catalog.find(KEY)
+    question = question_of(store, capture, node, exact=True)
+    plan = choose(question, store.calibration)
+    values, _ = follow(store, capture, question, replace(plan, chosen=plan.candidates[0]))
+    assert np.array_equal(values.to_numpy(), expected)
 
 
 def test_a_pin_stores_at_the_next_answer_and_is_never_evicted(store: Store, fit: Fit) -> None:

@@ -122,7 +122,7 @@ class Choosing:
         """Recomputing it, and all that it is computed from, takes so long that its bytes are worth it."""
         if intermediate.recompute_difference is None:
             return True
-        seconds = intermediate.forward_seconds_per_row
+        seconds = intermediate.pass_seconds_per_row
         seen: set[str] = set()
         waiting = list(intermediate.parents if intermediate.parents is not None else self._open)
         while waiting:
@@ -131,7 +131,7 @@ class Choosing:
                 continue
             seen.add(parent)
             node = self._open[parent].intermediate
-            seconds += node.forward_seconds_per_row
+            seconds += node.pass_seconds_per_row
             waiting += node.parents if node.parents is not None else self._open
         row_nbytes = intermediate.raw_nbytes / max(intermediate.n_rows, 1)
         if not row_nbytes:

@@ -129,7 +129,7 @@ def _rank(store: Rooms, holdings: Holdings, number: int) -> _Rank:
     node = graph[holding.name]
     nbytes = holdings.nbytes_freed_by(number)
     running = ancestors_that_run(graph, node.name, inputs_of(graph))
-    seconds = node.n_rows * sum(graph[name].forward_seconds_per_row for name in running)
+    seconds = node.n_rows * sum(graph[name].pass_seconds_per_row for name in running)
     saved = store.worth.demand(holding.capture, node.name).saved_seconds
     return _Rank(gamma(saved, nbytes), gamma(seconds, nbytes))
 

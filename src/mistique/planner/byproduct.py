@@ -19,7 +19,7 @@ from mistique.planner.plan import Candidate, format_nbytes
 from mistique.planner.predict import read_seconds_if_stored, ready_seconds
 from mistique.planner.question import Question, is_held, whole_steps
 from mistique.planner.roads import recompute_from
-from mistique.schema import SPARSE_ROWS, Intermediate
+from mistique.schema import Intermediate
 from mistique.storage.captures import Capture
 from mistique.storage.usage import Observation
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mistique.store import Store
 
 _NONE = np.empty(0, np.int64)
+# A table is run and stored whole, as it was at its capture: a larger one is no load to take on beside an answer.
+_MAX_TABLE_NBYTES = 2**30
 
 
 def rows_to_store(
@@ -43,9 +45,9 @@ def rows_to_store(
     target, calibration = question.target, store.calibration
     if not store.learns or target.role not in ("stage", "prediction") or not len(missing):
         return _NONE
-    if target.container == SPARSE_ROWS:  # it is run in several portions, and a table is taken whole
+    if target.is_table and target.raw_nbytes > _MAX_TABLE_NBYTES:
         return _NONE
-    if question.version.batch_rows:
+    if question.version.batch_rows and not target.is_table:
         rows = whole_steps(missing, stored_form(target).block_rows, target.n_rows)
         rows = rows[~is_held(target, rows)]
     else:  # a step may tell one row by the others, so only all of them are what was captured

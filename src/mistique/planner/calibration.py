@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from mistique.planner.fit import fitted
 from mistique.storage.usage import Observation
 
 _WINDOW = 64
+# What depends on where the store lies.
+_OF_STORAGE = ("read", "write", "load")
 _Subject = tuple[str, str]
 
 
@@ -24,14 +27,19 @@ class Calibration:
         Made before, oldest first.
     observe : callable
         Receives new ones, to be kept.
+    backend : str, default ""
+        What the store lies on, as `mistique.storage.backend.backend_of` tells it: reads, writes and loads of one back
+        end say nothing of another. A store that was copied from object storage to a disk is measured anew.
 
     Notes
     -----
     The rule: of each subject the last 64 observations, through `mistique.planner.fit.fitted`.
     """
 
-    def __init__(self, observations: Iterable[Observation], observe: Callable[[Observation], None]) -> None:
-        self._observe = observe
+    def __init__(
+        self, observations: Iterable[Observation], observe: Callable[[Observation], None], *, backend: str = ""
+    ) -> None:
+        self._observe, self._backend = observe, backend
         self._seen: dict[_Subject, deque[Observation]] = defaultdict(lambda: deque(maxlen=_WINDOW))
         self._ratios: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_WINDOW))
         self._medians: dict[str, float] = {}
@@ -42,6 +50,7 @@ class Calibration:
 
     def add(self, observation: Observation) -> None:
         """Learn from one more."""
+        observation = replace(observation, subject=self._key(observation.kind, observation.subject)[1])
         self._take(observation)
         self._observe(observation)
 
@@ -55,13 +64,14 @@ class Calibration:
         start : sequence of float
             Seconds of each kind of work, assumed before any was measured.
         """
-        key, assumed = (kind, subject), tuple(start)
-        seen = self._seen.get(key)
-        if not seen:
-            return Cost(assumed, 0)
+        key, assumed = self._key(kind, subject), tuple(start)
         known = self._fits.get(key)
         if known is not None and known[0] == assumed:
             return known[1]
+        # Another mistique may have counted other kinds of work.
+        seen = [observation for observation in self._seen.get(key, ()) if len(observation.work) == len(assumed)]
+        if not seen:
+            return Cost(assumed, 0)
         work = np.array([observation.work for observation in seen])
         seconds = np.array([observation.seconds for observation in seen])
         cost = Cost(tuple(fitted(work, seconds, np.maximum(assumed, 1e-12)).tolist()), len(seen))
@@ -70,7 +80,7 @@ class Calibration:
 
     def is_known(self, kind: str, subject: str) -> bool:
         """Whether anything of it was measured on this host."""
-        return bool(self._seen.get((kind, subject)))
+        return bool(self._seen.get(self._key(kind, subject)))
 
     def read_cost(self, codec: str) -> Cost:
         """The cost of reading what a codec wrote; amounts are those of `ReadWork`."""
@@ -94,6 +104,9 @@ class Calibration:
     def n_runs(self, model: str) -> int:
         """How many runs of a model were seen."""
         return self._n_runs[model]
+
+    def _key(self, kind: str, subject: str) -> _Subject:
+        return (kind, f"{subject}\t{self._backend}") if kind in _OF_STORAGE and self._backend else (kind, subject)
 
     def _take(self, observation: Observation) -> None:
         if observation.seconds <= 0:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Of a machine like ours, a local disk; a few reads replace them.
-READ_START = (4e-4, 1e-4, 3e-5, 3e-9, 5e-10, 3e-3)
+READ_START = (4e-4, 1e-4, 3e-5, 3e-9, 5e-10, 3e-3, 5e-10)
 DERIVE_START = (3e-4, 7e-9)
 WRITE_START = (3e-2, 1.5e-8)
 # Of a network that runs as a graph: to trace one layer.
 TRACE_START = 2e-2
-CONVERT_START = (3e-4, 1e-9, 1e-9)
+# Around a run: once, a column of a table (pandas), a value in, a value out, a text.
+AROUND_START = (3e-4, 3e-5, 1e-9, 1e-9, 2e-8)
 # A step of a pipeline checks what it is given; a layer is dispatched.
 CALL_START = 1e-4
 IMPORT_START = 3.0
@@ -33,6 +34,8 @@ class ReadWork:
         Values that are decoded.
     n_opened : int
         Segments that no one has opened yet in this process.
+    n_given : int
+        Values of the answer: a chunk is decoded whole for a few of its rows.
     """
 
     n_ranges: int
@@ -40,11 +43,12 @@ class ReadWork:
     encoded_nbytes: int
     n_cells: int
     n_opened: int = 0
+    n_given: int = 0
 
     @property
     def amounts(self) -> tuple[float, ...]:
         """In the order of `READ_START`: the read itself is one more."""
-        amounts = self.n_ranges, self.n_units, self.encoded_nbytes, self.n_cells, self.n_opened
+        amounts = self.n_ranges, self.n_units, self.encoded_nbytes, self.n_cells, self.n_opened, self.n_given
         return 1.0, *map(float, amounts)
 
 

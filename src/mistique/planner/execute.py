@@ -56,7 +56,7 @@ def question_of(
         columns=np.arange(intermediate.n_columns) if columns is None else np.unique(columns),
         exact=exact,
         is_imported=models.is_imported(version),
-        is_open=store.segments.is_open,
+        table_of=store.segments.open_table,
         is_set_up=lambda sources: models.is_set_up(version, intermediate.name, sources),
         sets_up=models.sets_up(version),
         cuts=stages.cuts,

@@ -47,7 +47,7 @@ def read_stored(
     store: Store, intermediate: Intermediate, rows: np.ndarray, columns: np.ndarray, *, took: Took
 ) -> tuple[Values, float]:
     """Stored values, verified, and their error bound; what it took is learned."""
-    work = read_work(intermediate, rows, columns, is_open=store.segments.is_open)
+    work = read_work(intermediate, rows, columns, table_of=store.segments.open_table)
     subject = read_subject(intermediate)
     predicted = store.calibration.read_cost(subject).seconds(work.amounts)
     started = time.perf_counter()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mistique.planner.calibration import Calibration
-from mistique.planner.cost import CALL_START, CONVERT_START, IMPORT_START, TRACE_START, Cost, ReadWork
+from mistique.planner.cost import AROUND_START, CALL_START, IMPORT_START, TRACE_START, Cost, ReadWork
 from mistique.planner.question import Question, read_subject, read_work
 from mistique.schema import Intermediate
 
@@ -39,9 +39,9 @@ def run_cost(question: Question, sources: Sequence[str], calibration: Calibratio
     each = [stage_cost(question, name, calibration) for name in running]
     fixed, slope = sum(c.seconds_each[0] for c in each), sum(c.seconds_each[1] for c in each)
     # A run is more than its stages: what they are given is made of what was read, and what they give is taken apart.
-    call, *cells = calibration.cost("convert", question.version.framework, CONVERT_START).seconds_each
-    amounts = convert_amounts(question, sources, 1)[1:]
-    start = fixed + call, slope + sum(a * c for a, c in zip(amounts, cells, strict=True))
+    converting = calibration.cost("around", question.version.framework, AROUND_START)
+    call = converting.seconds(around_amounts(question, sources, 0))
+    start = fixed + call, slope + converting.seconds(around_amounts(question, sources, 1)) - call
     cost = calibration.cost("run", run_subject(question, sources), start)
     if cost.n_observations:
         basis = f"{cost.n_observations} such runs measured"
@@ -64,7 +64,8 @@ def stage_cost(question: Question, name: str, calibration: Calibration) -> Cost:
 
 def stage_start(question: Question, name: str) -> tuple[float, float]:
     """Seconds of a call and of a row, as measured at the capture."""
-    return CALL_START, max(question.graph[name].forward_seconds_per_row, 1e-9)
+    node = question.graph[name]
+    return max(node.forward_seconds_per_call, CALL_START), max(node.forward_seconds_per_row, 1e-9)
 
 
 def run_amounts(question: Question, n_rows: int) -> tuple[float, float]:
@@ -73,10 +74,18 @@ def run_amounts(question: Question, n_rows: int) -> tuple[float, float]:
     return (-(-n_rows // batch) if batch else 1), n_rows
 
 
-def convert_amounts(question: Question, sources: Sequence[str], n_rows: int) -> tuple[float, float, float]:
-    """The work around a run: once, and values that go in and come out."""
-    given = sum(question.graph[name].n_columns for name in sources)
-    return 1.0, float(n_rows * given), float(n_rows * question.target.n_columns)
+def around_amounts(question: Question, sources: Sequence[str], n_rows: int) -> tuple[float, ...]:
+    """The work around a run: once, columns of tables, values that go in and that come out, and texts among them."""
+    given, target = [question.graph[name] for name in sources], question.target
+    n_columns = sum(node.n_columns for node in (*given, target) if node.is_table)
+    n_texts = sum(_n_text_columns(node) for node in (*given, target))
+    n_given = sum(node.n_columns for node in given)
+    return 1.0, float(n_columns), float(n_rows * n_given), float(n_rows * target.n_columns), float(n_rows * n_texts)
+
+
+def _n_text_columns(node: Intermediate) -> int:
+    is_text = [kind.cell == "<U0" for kind in node.types]
+    return sum(is_text) if len(is_text) > 1 else node.n_columns * is_text[0] if is_text else 0
 
 
 def run_subject(question: Question, sources: Sequence[str]) -> str:
@@ -101,7 +110,7 @@ def read_seconds(
     question: Question, node: Intermediate, rows: np.ndarray, columns: np.ndarray, calibration: Calibration
 ) -> tuple[float, int, str]:
     """What reading is predicted to take, the bytes, and what that rests on."""
-    work = read_work(node, rows, columns, is_open=question.is_open)
+    work = read_work(node, rows, columns, table_of=question.table_of)
     cost = calibration.read_cost(read_subject(node))
     basis = f"{cost.n_observations} reads measured" if cost.n_observations else "no read measured yet: a first guess"
     return cost.seconds(work.amounts), work.encoded_nbytes, basis
@@ -115,7 +124,8 @@ def read_seconds_if_stored(question: Question, calibration: Calibration) -> floa
     # Shared chunks are read as well: what it would add to the store says nothing here.
     nbytes = target.raw_nbytes * _ENCODED_SHARE
     n_units = -(-n_rows // target.block_rows) * -(-n_columns // (16 if target.is_table else target.group_columns))
-    work = ReadWork(1 if target.is_table else n_units, n_units, int(nbytes * share), n_rows * n_columns)
+    n_cells = n_rows * n_columns
+    work = ReadWork(1 if target.is_table else n_units, n_units, int(nbytes * share), n_cells, n_given=n_cells)
     return calibration.read_cost(read_subject(target)).seconds(work.amounts)
 
 

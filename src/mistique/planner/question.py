@@ -10,12 +10,17 @@ import numpy as np
 
 from mistique.planner.cost import ReadWork
 from mistique.planner.summary import stored_columns
-from mistique.schema import Index, Intermediate, Version
+from mistique.schema import Index, Intermediate, References, Version
 from mistique.storage.captures import Capture
 from mistique.storage.references import held_blocks
+from mistique.storage.segments import GAP_NBYTES
+from mistique.storage.units import UnitTable
 
 # A text takes as long as so many numbers.
 _TEXT = 10
+# Fewer are added up one by one in half the time.
+_FEW = 64
+TableOf = Callable[[str], UnitTable | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +66,8 @@ class Question:
         Quantized values are no answer.
     is_imported : bool
         The framework that runs the model is in memory.
-    is_open : callable
-        Whether a segment was opened before in this process.
+    table_of : callable, optional
+        The table of a segment that was opened before in this process; None: it was not. Without it, all were.
     is_set_up : callable
         Whether the target was computed from those sources before in this process.
     sets_up : bool
@@ -84,7 +89,7 @@ class Question:
     columns: np.ndarray
     exact: bool
     is_imported: bool = True
-    is_open: Callable[[str], bool] = lambda _: True
+    table_of: TableOf | None = None
     is_set_up: Callable[[tuple[str, ...]], bool] = lambda _: True
     sets_up: bool = False
     cuts: dict[object, tuple[str, ...] | None] = field(default_factory=dict)
@@ -135,48 +140,65 @@ def held_rows(node: Intermediate) -> np.ndarray:
 
 
 def read_work(
-    node: Intermediate, rows: np.ndarray, columns: np.ndarray, *, is_open: Callable[[str], bool] = lambda _: True
+    node: Intermediate, rows: np.ndarray, columns: np.ndarray, *, table_of: TableOf | None = None
 ) -> ReadWork:
-    """What reading some rows and columns of a stored intermediate is made of."""
+    """What reading some rows and columns of a stored intermediate is made of.
+
+    Parameters
+    ----------
+    node : Intermediate
+    rows, columns : ndarray of int64, sorted
+    table_of : callable, optional
+        The table of a segment that is open: its payloads are then counted as they are, and else as the segment's mean.
+    """
     references = node.references
     assert references is not None
     blocks, groups = chunks_of(node, rows, columns)
     stored, held = stored_columns(node, columns if node.is_table else np.empty(0, np.int64))
     per_chunk = min(stored.block_rows, stored.n_rows) * stored.group_columns
-    n_ranges = n_units = 0
+    n_ranges = n_units = n_opened = 0
     nbytes = n_cells = 0.0
-    touched: set[int] = set()
-    # Columns of a table are encoded some together, and one is decoded with the others.
-    seen: set[tuple[int, int]] = set()
-    listed_blocks, listed_groups = blocks.tolist(), groups.tolist()
-    for run in references.runs:
-        n_blocks = _n_within(listed_blocks, run.block, run.n_blocks)
-        low, high = bisect_left(listed_groups, run.group), bisect_left(listed_groups, run.group + run.n_groups)
-        if not n_blocks or low == high:
-            continue
-        touched.add(run.segment)
-        if stored.is_table:
-            within = listed_groups[low:high]
-            units = {(run.segment, run.unit + (group - run.group) * run.group_step) for group in within}
-            n_new = n_blocks * len(units - seen)
-            seen |= units
-            n_ranges += 1 if n_new else 0
+    for number, units in _units_of(references, blocks, groups).items():
+        segment = references.segments[number]
+        table = table_of(segment.id) if table_of is not None else None
+        n_units += len(units)
+        if table is not None and units[-1] < table.n_units:
+            sizes, starts = table.n_bytes[units], table.offsets[units]
+            n_cells += int(table.shapes[units].prod(axis=1).sum())
         else:
-            n_new = n_blocks * (high - low)
-            # Blocks lie one behind the other, the groups of a block side by side.
-            n_ranges += n_blocks * (1 + int((np.diff(groups[low:high]) > 1).sum()))
-        segment = references.segments[run.segment]
-        n_units += n_new
-        nbytes += n_new * segment.encoded_nbytes / segment.n_units
-        n_cells += n_new * per_chunk * (segment.n_chunks / segment.n_units)
+            mean_nbytes = segment.encoded_nbytes / segment.n_units
+            sizes, starts = np.full(len(units), mean_nbytes), units * mean_nbytes
+            n_cells += len(units) * per_chunk * (segment.n_chunks / segment.n_units)
+            n_opened += table_of is not None
+        order = np.argsort(starts, kind="stable")
+        gaps = starts[order[1:]] - (starts + sizes)[order[:-1]]
+        n_ranges += 1 + int((gaps > GAP_NBYTES).sum())
+        nbytes += float(sizes.sum())
     if stored.is_table:
-        asked = set(listed_groups)
-        n_values = sum(found.group in asked for found in references.dictionaries)
-        n_units += n_values
+        asked = set(groups.tolist())
+        n_units += sum(found.group in asked for found in references.dictionaries)
         # A text becomes an object of Python for each row.
         n_cells += sum(_TEXT * len(rows) for c in held.tolist() if stored.type_of(c).cell == "<U0")
-    n_opened = sum(not is_open(references.segments[number].id) for number in touched)
-    return ReadWork(n_ranges, n_units, int(nbytes), int(n_cells), n_opened)
+    return ReadWork(n_ranges, n_units, int(nbytes), int(n_cells), n_opened, len(rows) * len(columns))
+
+
+def _units_of(references: References, blocks: np.ndarray, groups: np.ndarray) -> dict[int, np.ndarray]:
+    """The units of each segment that hold chunks at these blocks and groups, each once whatever it holds."""
+    found: dict[int, list[int]] = {}
+    listed_blocks, listed_groups = blocks.tolist(), groups.tolist()
+    for run in references.runs:
+        low, high = bisect_left(listed_blocks, run.block), bisect_left(listed_blocks, run.block + run.n_blocks)
+        left, right = bisect_left(listed_groups, run.group), bisect_left(listed_groups, run.group + run.n_groups)
+        if low == high or left == right:
+            continue
+        first = run.unit - run.block * run.block_step - run.group * run.group_step
+        steps = groups[left:right] * run.group_step
+        if (high - low) * (right - left) < _FEW:
+            of_run = [first + b * run.block_step + s for b in listed_blocks[low:high] for s in steps.tolist()]
+        else:
+            of_run = (first + blocks[low:high, None] * run.block_step + steps).reshape(-1).tolist()
+        found.setdefault(run.segment, []).extend(of_run)
+    return {segment: np.unique(np.array(units, np.int64)) for segment, units in found.items()}
 
 
 def read_subject(node: Intermediate) -> str:
@@ -197,8 +219,3 @@ def chunks_of(intermediate: Intermediate, rows: np.ndarray, columns: np.ndarray)
 def distinct(numbers: np.ndarray) -> np.ndarray:
     """Sorted numbers without their repetitions: of 10,000, a tenth of the time of `np.unique`."""
     return numbers[np.flatnonzero(np.diff(numbers, prepend=-1))]
-
-
-def _n_within(numbers: list[int], first: int, n: int) -> int:
-    """How many of some sorted numbers are among the `n` from `first` on."""
-    return bisect_left(numbers, first + n) - bisect_left(numbers, first)

@@ -10,7 +10,7 @@ import numpy as np
 
 from mistique.ingest.columns import Described, describe, describe_array
 from mistique.planner.measured import Took, read_stored
-from mistique.planner.predict import ancestors_that_run, convert_amounts, run_amounts, run_subject, stage_start
+from mistique.planner.predict import ancestors_that_run, around_amounts, run_amounts, run_subject, stage_start
 from mistique.planner.question import Question, running_rows
 from mistique.planner.recomputer import SETUP
 from mistique.planner.values import Values, values_of
@@ -84,7 +84,9 @@ def recompute(
     stages: dict[str, float] = {}
     setup_seconds = run_seconds = 0.0
     found: list[Values] = []
-    for low, high in _portions_of(question, sources, running):
+    # A table is stored as it was captured, all rows at once.
+    takes_whole = target.is_table and len(byproduct.rows) > 0
+    for low, high in [(0, len(running))] if takes_whole else _portions_of(question, sources, running):
         part = running[low:high]
         given = {}
         for name in sources:
@@ -122,9 +124,9 @@ def recompute(
             store.calibration.add(Observation("stage", subject, amounts, predicted, stage_seconds))
     subject = run_subject(question, sources)
     store.calibration.add(Observation("run", subject, amounts, 0.0, run_seconds))
-    around = convert_amounts(question, sources, len(running))
+    around = around_amounts(question, sources, len(running))
     convert_seconds = run_seconds - sum(stages.values())
-    store.calibration.add(Observation("convert", version.framework, around, 0.0, convert_seconds))
+    store.calibration.add(Observation("around", version.framework, around, 0.0, convert_seconds))
     if setup_seconds:
         n_stages = len(ancestors_that_run(question.graph, target.name, sources))
         store.calibration.add(Observation("setup", question.model, (float(n_stages),), 0.0, setup_seconds))

@@ -92,7 +92,7 @@ class Worth:
         """
         nbytes = row_nbytes * share_of(node)
         # Of many rows: what a read costs once is spread over them.
-        amounts = 0.0, 0.0, 0.0, nbytes, float(node.n_columns), 0.0
+        amounts = 0.0, 0.0, 0.0, nbytes, float(node.n_columns), 0.0, float(node.n_columns)
         reading = self._calibration.read_cost(read_subject(node)).seconds(amounts)
         return gamma(row_seconds - reading, nbytes)
 

@@ -83,8 +83,8 @@ class Intermediate:
         Largest distance of a finite value from what a summary (`Pool`) keeps in its place, over all rows; infinity
         where there is no bound. Of what was stored after its capture, `recompute_difference` is in it. It adds to the
         error of every answer that is read.
-    forward_seconds_per_row : float
-        Measured at capture, of this stage alone.
+    forward_seconds_per_row, forward_seconds_per_call : float
+        Measured at capture, of this stage alone: what a row takes, and what a run takes whatever its rows.
     recompute_difference : float, optional
         Largest absolute difference between captured and recomputed values, as seen on a sample at capture. 0.0: they
         were bit-equal. None: it cannot be recomputed.
@@ -119,6 +119,7 @@ class Intermediate:
     codec: Mapping[str, Any] = field(default_factory=lambda: {"name": "raw"})
     summary_error: float = 0.0
     forward_seconds_per_row: float = 0.0
+    forward_seconds_per_call: float = 0.0
     recompute_difference: float | None = 0.0
     recompute_note: str = ""
     lineage: str = ""
@@ -132,6 +133,11 @@ class Intermediate:
     def n_columns(self) -> int:
         """Columns of a row, its positions and channels laid flat."""
         return prod(self.shape)
+
+    @property
+    def pass_seconds_per_row(self) -> float:
+        """Measured at capture: of a run of all rows, each row's share."""
+        return self.forward_seconds_per_row + self.forward_seconds_per_call / max(self.n_rows, 1)
 
     @property
     def is_stored(self) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from mistique.schema import INPUT
 from mistique.sklearn.content import is_matrix
 from mistique.sklearn.stages import Stage
+from mistique.sklearn.step_cost import MORE_ROWS, Timed, repeated_rows
 from mistique.sklearn.undisturbed import Attempt, attempt, copy_rows, count_rows, last_rows
 
 SAMPLE_ROWS = 64
@@ -31,13 +32,13 @@ class Checked:
         Largest absolute difference; None: it cannot be recomputed.
     note : str
         Where a difference comes from, or why it cannot be recomputed.
-    seconds_per_row : float, optional
-        As measured over the few rows, the fixed cost of a call included. None: it did not run.
+    few : Timed, optional
+        The run of the few rows. None: it did not run.
     """
 
     difference: float | None
     note: str = ""
-    seconds_per_row: float | None = None
+    few: Timed | None = None
 
 
 class Sample:
@@ -101,6 +102,17 @@ class Sample:
             self._notes[stage.name] = f"{stage.name!r} before it cannot be recomputed: {checked.note}"
         return checked
 
+    def time_more(self, stage: Stage, *, is_quiet: bool = False) -> Timed | None:
+        """A run of the same rows many times over; None: the stage does not take them."""
+        times = MORE_ROWS // max(self._n_rows, 1)
+        given = attempt(lambda: repeated_rows(self._carried[stage.parent].value, self._n_rows, times))
+        if given.value is None:
+            return None
+        private = stage if is_quiet else stage.with_estimator(copy.deepcopy(stage.estimator))
+        started = time.perf_counter()
+        done = attempt(lambda: private.run(given.value))
+        return None if done.error is not None else Timed(self._n_rows * times, time.perf_counter() - started)
+
     def _rows_of(self, name: str) -> Any:
         """The rows as a stage gave them; None: it did not, and there is a note that says why."""
         if name not in self._carried and name in self._passed_over:
@@ -138,11 +150,11 @@ class Sample:
         if head.error is not None or outcome.value is None:
             return Checked(None, f"{label}: {head.why or outcome.why}")
         absolute, relative = outcome.value
-        rows = max(count_rows(again) or 1, 1)
+        few = Timed(self._n_rows, seconds)
         if relative > MAX_RELATIVE_DIFFERENCE:
             note = f"{label}: by {relative:.2g} of the values' size. It fits across folds, or has chance in it"
-            return Checked(None, note, seconds / rows)
-        return Checked(absolute, f"{label}: by at most {absolute:.2g}" if absolute else "", seconds / rows)
+            return Checked(None, note, few)
+        return Checked(absolute, f"{label}: by at most {absolute:.2g}" if absolute else "", few)
 
 
 def largest_difference(one: Any, other: Any) -> tuple[float, float]:

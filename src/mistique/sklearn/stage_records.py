@@ -19,6 +19,7 @@ from mistique.sklearn.artifact import Kept
 from mistique.sklearn.lineage import Lineages, seen
 from mistique.sklearn.sample import Sample
 from mistique.sklearn.stages import Stage, names_after, names_of_columns
+from mistique.sklearn.step_cost import Timed, needs_more, step_cost
 from mistique.sklearn.undisturbed import attempt, count_rows
 from mistique.sklearn.vouched import fit_transform_is_transform
 from mistique.store import Store
@@ -179,9 +180,10 @@ class StageRecords:
             It came with the fit.
         """
         checked = self._sample.check(stage, value, label=label, is_quiet=self.is_quiet(stage))
-        # Both are too high: the first holds the fixed cost of a call over few rows, the second the time of
-        # the fit.
-        per_row = [checked.seconds_per_row, None if seconds is None else seconds / self._n_rows]
+        whole = None if seconds is None else Timed(self._n_rows, seconds)
+        is_unclear = is_fit and needs_more(checked.few, whole, self._n_rows)
+        more = self._sample.time_more(stage, is_quiet=self.is_quiet(stage)) if is_unclear else None
+        call_seconds, row_seconds = step_cost(checked.few, whole, more)
         columns = names_after(stage, self._columns.get(stage.parent), value)
         if stage.role == "prediction" and columns is None and self._has_width_of_target(value):
             columns = self._target_columns
@@ -194,7 +196,8 @@ class StageRecords:
             lineage=lineage,
             columns=given_columns,
             keep=self._keeps(stage),
-            forward_seconds_per_row=min((found for found in per_row if found is not None), default=0.0),
+            forward_seconds_per_row=row_seconds,
+            forward_seconds_per_call=call_seconds,
             recompute_difference=checked.difference,
             recompute_note=checked.note,
             **_facts_of(stage),
@@ -251,6 +254,7 @@ _FRESH: dict[str, Any] = {
     "parents": (),
     "aliases": (),
     "forward_seconds_per_row": 0.0,
+    "forward_seconds_per_call": 0.0,
     "recompute_difference": 0.0,
     "recompute_note": "",
 }

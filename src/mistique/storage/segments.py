@@ -32,7 +32,7 @@ R = TypeVar("R")
 
 _MAX_OPEN = 64
 # A gap that is read along costs less than another range does.
-_GAP_NBYTES = 16 * 1024
+GAP_NBYTES = 16 * 1024
 _BATCH_NBYTES = 16 * 1024 * 1024
 
 
@@ -83,9 +83,10 @@ class SegmentReader:
         """
         return self._handle(segment).table
 
-    def is_open(self, segment_id: str) -> bool:
-        """Whether a segment need not be opened to be read."""
-        return segment_id in self._open
+    def open_table(self, segment_id: str) -> UnitTable | None:
+        """The table of the units of a segment that is open; None: it must be opened to be read."""
+        handle = self._open.get(segment_id)
+        return None if handle is None else handle.table
 
     def contents(self, segment: Segment) -> np.ndarray:
         """Digests of the values of all chunks, shape (n_chunks, 2), uint64; verified."""
@@ -159,7 +160,7 @@ class SegmentReader:
         starts = table.offsets[units]
         ends = starts + table.n_bytes[units]
         is_first = np.ones(len(units), bool)
-        is_first[1:] = starts[1:] - ends[:-1] > _GAP_NBYTES
+        is_first[1:] = starts[1:] - ends[:-1] > GAP_NBYTES
         range_of = np.cumsum(is_first) - 1
         range_starts = starts[is_first]
         range_ends = ends[np.append(np.flatnonzero(is_first)[1:], len(units)) - 1]

@@ -21,6 +21,7 @@ from mistique.planner.question import StageGraph
 from mistique.planner.recomputer import Trust
 from mistique.planner.worth import DEFAULT_GAMMA_MIN, Worth
 from mistique.storage.artifacts import Artifacts
+from mistique.storage.backend import backend_of
 from mistique.storage.captures import Capture as Committed
 from mistique.storage.catalog import Catalog
 from mistique.storage.digest_index import DigestIndex, Place
@@ -159,7 +160,8 @@ class Rooms:
         self._check()
         if self._known is None:
             observations, demands = self._usage.load()
-            calibration = Calibration(observations, self._usage.observe)
+            backend = backend_of(self.uri, self._options.config)
+            calibration = Calibration(observations, self._usage.observe, backend=backend)
             self._known = calibration, Worth(demands, calibration, self._usage.ask)
         return self._known
 
