@@ -175,15 +175,13 @@ def read_work(
         n_ranges += 1 + int((gaps > GAP_NBYTES).sum())
         nbytes += float(sizes.sum())
     if stored.is_table:
-        asked = set(groups.tolist())
-        n_units += sum(found.group in asked for found in references.dictionaries)
         # A text becomes an object of Python for each row.
         n_cells += sum(_TEXT * len(rows) for c in held.tolist() if stored.type_of(c).cell == "<U0")
     return ReadWork(n_ranges, n_units, int(nbytes), int(n_cells), n_opened, len(rows) * len(columns))
 
 
 def _units_of(references: References, blocks: np.ndarray, groups: np.ndarray) -> dict[int, np.ndarray]:
-    """The units of each segment that hold chunks at these blocks and groups, each once whatever it holds."""
+    """The units of each segment that hold chunks at these blocks and groups, and their dictionaries, each once."""
     found: dict[int, list[int]] = {}
     listed_blocks, listed_groups = blocks.tolist(), groups.tolist()
     for run in references.runs:
@@ -198,6 +196,10 @@ def _units_of(references: References, blocks: np.ndarray, groups: np.ndarray) ->
         else:
             of_run = (first + blocks[low:high, None] * run.block_step + steps).reshape(-1).tolist()
         found.setdefault(run.segment, []).extend(of_run)
+    asked = set(listed_groups) if references.dictionaries else set()
+    for values in references.dictionaries:
+        if values.group in asked:
+            found.setdefault(values.segment, []).append(values.unit)
     return {segment: np.unique(np.array(units, np.int64)) for segment, units in found.items()}
 
 
