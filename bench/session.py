@@ -1,7 +1,7 @@
 """A session of questions, as a person digs, of a store that begins empty: what is lost by not knowing them beforehand.
 
-Against always recomputing, storing everything first, and the best in hindsight. Parts: homes (five of its pipelines), cnn,
-thresholds (several of gamma, over homes).
+Against always recomputing, storing everything first, and the best in hindsight. Parts: homes (five of its pipelines),
+cnn, thresholds (several of gamma, over homes).
 """
 
 from __future__ import annotations
