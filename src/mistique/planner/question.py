@@ -168,13 +168,13 @@ def read_work(
         segment = references.segments[number]
         table = table_of(segment.id) if table_of is not None else None
         n_units += len(units)
-        if table is not None and units[-1] < table.n_units:
+        if table is not None and 0 <= units[0] <= units[-1] < table.n_units:
             sizes, starts = table.n_bytes[units], table.offsets[units]
             n_cells += int((table.shapes[units].prod(axis=1) * _weights(table)[units]).sum())
         else:
-            mean_nbytes = segment.encoded_nbytes / segment.n_units
+            mean_nbytes = segment.encoded_nbytes / max(segment.n_units, 1)
             sizes, starts = np.full(len(units), mean_nbytes), units * mean_nbytes
-            n_cells += len(units) * per_chunk * (segment.n_chunks / segment.n_units)
+            n_cells += len(units) * per_chunk * (segment.n_chunks / max(segment.n_units, 1))
             n_opened += table_of is not None
         order = np.argsort(starts, kind="stable")
         gaps = starts[order[1:]] - (starts + sizes)[order[:-1]]

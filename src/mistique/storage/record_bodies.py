@@ -14,6 +14,8 @@ SEAL_FIELD = "seal"
 ADDED_TO, USES = "capture", "uses"
 # More than anybody has: what a record claims is allocated when all of it is asked for.
 MAX_ROWS = 2**40
+# More units than a segment has, more blocks than rows make: what is reckoned of them fits into 64 bits.
+_MAX_PLACE = 2**30
 
 
 def to_json(value: object) -> bytes:
@@ -78,6 +80,11 @@ def index_of(body: dict[str, Any]) -> Index:
 
 def references_of(body: dict[str, Any]) -> References:
     """The references that an attachment holds."""
+    for lying in (*body["runs"], *body["dictionaries"]):
+        expect(int, *lying.values())
+        is_far = max(map(abs, lying.values())) >= _MAX_PLACE
+        if is_far or not 0 <= lying["segment"] < len(body["segments"]):
+            raise ValueError(f"chunks at {lying}")
     return References(
         tuple(segment_from(segment) for segment in body["segments"]),
         tuple(Run(**run) for run in body["runs"]),
