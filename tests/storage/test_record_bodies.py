@@ -1,4 +1,4 @@
-"""References come from a record that a stranger may have written: what cannot be is refused before anything is reckoned."""
+"""References come from a record that a stranger may have written: what cannot be is refused before it is used."""
 
 from __future__ import annotations
 
