@@ -1,6 +1,7 @@
 """Damages a store at random and asks it everything: a process of its own, because it may crash.
 
-Usage: ``python -m tests.storage.hostile STORE SEED N``. Prints what came out wrong; ends with 0 if nothing did.
+Usage: ``python -m tests.storage.hostile FOLDER SEED N``, of an empty folder. Prints what came out wrong; ends with 0 if
+nothing did.
 """
 
 from __future__ import annotations
@@ -17,16 +18,38 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
+import pandas as pd
+
 import mistique
 from mistique.errors import MistiqueError
 from mistique.queries.listing import listing
+from mistique.storage.artifacts import Artifact
 from mistique.storage.record_bodies import to_json
 from mistique.storage.record_cells import Record
 from mistique.storage.segments import SegmentReader
+from tests.capturing import capturing
 from tests.storage.flip_bytes import ask
 
+N_ROWS = 40
 ABSURD = (-1, 0, 1, 255, 2**31, 2**53, 2**62, -(2**62), 1e308, None, True, "", "x" * 1000, [], {}, [[]])
 OUTSIDE = ("../../../outside", "/outside", "s3://elsewhere/x", "file:///outside", "%2e%2e%2foutside", "\0", "..")
+
+
+def make_store(path: Path) -> Path:
+    """A tiny store with a table, a layer, a quantized layer and a model, at two epochs."""
+    labels = [f"r{i}" for i in range(N_ROWS)]
+    table = pd.DataFrame({"n": np.arange(N_ROWS, dtype=float), "t": pd.array(["a", "bb", None, ""] * 10, dtype="str")})
+    layer = np.random.default_rng(0).normal(size=(N_ROWS, 70)).astype(np.float32)
+    with mistique.open(path) as store:
+        for epoch in (1, 2):
+            with capturing(store, run_id="0" * 32, epoch=epoch) as capture:
+                capture.set_labels(labels)
+                capture.add("table", table)
+                capture.append("layer", layer + epoch)
+                capture.append("coded", layer, codec="power")
+                capture.keep_model(Artifact("pickle", b"payload" * 10))
+    return path
 
 
 def files_of(path: Path) -> list[Path]:
@@ -208,4 +231,4 @@ def main(path: Path, seed: str, n: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(min(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])), 100))
+    sys.exit(min(main(make_store(Path(sys.argv[1]) / "s.mistique"), sys.argv[2], int(sys.argv[3])), 100))

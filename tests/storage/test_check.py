@@ -224,7 +224,12 @@ def test_damage_to_what_is_only_advice_costs_no_intermediate(path: Path, part: s
 def test_of_a_compacted_catalog_only_the_tile_that_is_damaged_is_lost(path: Path) -> None:
     with mistique.open(path) as store:
         for i in range(4):
-            store.drop(put(store, np.arange(50.0) + i, model=f"lab/{i}"))
+            # As many records as make some tiles.
+            with capturing(store, model=f"lab/{i}") as capture:
+                for number in range(50):
+                    capture.add(f"stage {number}", np.arange(5.0) + i)
+            (taken,) = store.catalog.find_versions(f"lab/{i}@1")
+            store.catalog.drop(taken, *taken.intermediates)
         store.compact(grace_seconds=0)
         store.compact(grace_seconds=0)
         before = ask(store)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -10,35 +9,20 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import mistique
 from mistique.errors import ChunkCorruptError, MistiqueError
-from mistique.storage.artifacts import Artifact
 from mistique.store import Store
-from tests.capturing import capturing, put, put_layer, references_of
+from tests.capturing import put, put_layer, references_of
 from tests.storage.flip_bytes import ask
-
-N_ROWS = 40
+from tests.storage.hostile import N_ROWS, make_store
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny store with a table, a layer, a quantized layer and a model, at two epochs."""
-    path = tmp_path_factory.mktemp("damage") / "s.mistique"
-    labels = [f"r{i}" for i in range(N_ROWS)]
-    table = pd.DataFrame({"n": np.arange(N_ROWS, dtype=float), "t": pd.array(["a", "bb", None, ""] * 10, dtype="str")})
-    layer = np.random.default_rng(0).normal(size=(N_ROWS, 70)).astype(np.float32)
-    with mistique.open(path) as store:
-        for epoch in (1, 2):
-            with capturing(store, run_id="0" * 32, epoch=epoch) as capture:
-                capture.set_labels(labels)
-                capture.add("table", table)
-                capture.append("layer", layer + epoch)
-                capture.append("coded", layer, codec="power")
-                capture.keep_model(Artifact("pickle", b"payload" * 10))
-    return path
+    """A tiny store, at two epochs."""
+    return make_store(tmp_path_factory.mktemp("damage") / "s.mistique")
 
 
 @pytest.fixture
@@ -101,9 +85,8 @@ def test_a_capture_beside_a_damaged_segment_stores_its_chunks_again(store: Store
 
 
 @pytest.mark.slow
-def test_a_store_damaged_at_random_gives_the_right_answer_or_an_error_of_ours(damaged: Path) -> None:
-    n = os.environ.get("MISTIQUE_N_DAMAGES", "40")
-    command = [sys.executable, "-X", "faulthandler", "-m", "tests.storage.hostile", str(damaged), "seed", n]
+def test_a_store_damaged_at_random_gives_the_right_answer_or_an_error_of_ours(tmp_path: Path) -> None:
+    command = [sys.executable, "-X", "faulthandler", "-m", "tests.storage.hostile", str(tmp_path), "seed", "40"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import mistique
+from mistique.errors import ChunkCorruptError
 from mistique.ingest import layers, tables
 from mistique.storage.digests import content_key, is_sealed, seal
 from mistique.storage.move_records import SegmentMove, move_record
@@ -242,3 +243,21 @@ def test_a_seal_is_of_its_purpose_its_parts_and_its_key() -> None:
     assert not any(is_sealed(other, "record", b"ab", b"c") for other in (None, 3, "", "é", found[:-1]))
     with as_another_user():
         assert not is_sealed(found, "record", b"ab", b"c")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("shape", [0]), ("shape", ["7"]), ("codec", -1), ("codec", {"name": 1}), ("derivation", []), ("n_rows", True)],
+)
+def test_fields_of_a_record_that_are_not_what_they_should_be_are_refused(
+    store: Store, field: str, value: object
+) -> None:
+    key = put(store, np.arange(3.0))
+    capture, node = store.catalog.find(key)
+    order = capture.orders[node.name]
+    log = store.catalog._log
+    body = {**json.loads(log.record(order).body), field: value}
+    head = next(record for _, record in log.records() if record.kind == "capture")
+    log.append([head, Record("intermediate", to_json(body), log.attachments([order])[0])])
+    with mistique.open(store.uri, mode="r") as again, pytest.raises(ChunkCorruptError, match="intermediate"):
+        again.catalog.captures()

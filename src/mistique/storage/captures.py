@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -68,91 +68,106 @@ class Capture:
         return [i for i in chain if any("/" not in name for name in (i.name, *i.aliases))]
 
 
-def captures_of(facts: list[tuple[Order, Fact]], is_void: Callable[[Order, Fact], bool]) -> dict[CaptureId, Capture]:
+def captures_of(
+    facts: Mapping[CaptureId, Sequence[tuple[Order, Fact]]],
+    saying: Saying,
+    is_void: Callable[[Order, Fact], bool],
+    known: Mapping[CaptureId, Capture] | None = None,
+) -> dict[CaptureId, Capture]:
     """The newest capture of each version and dataset, in the order of runs and epochs.
 
     Parameters
     ----------
-    facts : list of (Order, Fact)
-        Oldest first.
+    facts : mapping of CaptureId to sequence of (Order, Fact)
+        Of each capture oldest first.
+    saying : Saying
+        What was said of versions.
     is_void : callable
         Whether a capture counts for nothing. The numbers of others do not change with it.
+    known : mapping of CaptureId to Capture, optional
+        What the facts of some captures added up to before, if nothing has changed of these since.
     """
-    saying = saying_of(facts)
+    known = known or {}
     run_numbers: dict[str, dict[RunId, int]] = {}
-    heads: dict[CaptureId, tuple[Order, Version]] = {}
-    void: set[tuple[str, CaptureId]] = set()
-    counting: list[tuple[Order, Fact]] = []
-    for order, fact in facts:
-        by = order.writer, fact.of
-        if fact.version is not None:
-            runs = run_numbers.setdefault(saying.name_of(fact.of[:2]), {})
-            runs.setdefault(fact.of[:2], len(runs) + 1)
-            if is_void(order, fact):
-                void.add(by)
-            else:
-                void.discard(by)
-                heads[fact.of] = order, fact.version
-        if by not in void or fact.is_later:
-            counting.append((order, fact))
-    parts: dict[CaptureId, dict[str, tuple[Order, Intermediate]]] = {of: {} for of in heads}
-    stored: dict[CaptureId, set[str]] = {of: set() for of in heads}
-    pinned: dict[CaptureId, set[str]] = {of: set() for of in heads}
-    indexes: dict[CaptureId, dict[str, tuple[Order, Fact]]] = {of: {} for of in heads}
-    for order, fact in counting:
-        # What came before the newest capture belongs to one that it replaced; so does what another writer says of it.
-        if fact.of not in heads or order < heads[fact.of][0]:
-            continue
-        head = heads[fact.of][0]
-        is_part = order.writer == head.writer if fact.added_to is None else fact.added_to == head
-        if fact.added_to is not None and is_void(order, fact):
-            continue
-        if fact.intermediate is not None and is_part:
-            parts[fact.of][fact.intermediate.name] = order, fact.intermediate
-            if fact.is_stored:
-                stored[fact.of].add(fact.intermediate.name)
-        stored[fact.of].discard(fact.dropped)
-        pinned[fact.of].add(fact.pinned)
-        pinned[fact.of].discard(fact.unpinned)
-        if fact.index is not None and is_part:
-            indexes[fact.of][fact.index.name] = order, fact
-        indexes[fact.of].pop(fact.no_index, None)
+    for _, of in sorted((order, of) for of, said in facts.items() for order, fact in said if fact.version):
+        runs = run_numbers.setdefault(saying.name_of(of[:2]), {})
+        runs.setdefault(of[:2], len(runs) + 1)
+    built = {of: known[of] if of in known else _capture_of(of, said, is_void) for of, said in facts.items()}
 
-    def age(of: CaptureId) -> tuple[Any, ...]:
-        order, version = heads[of]
-        return run_numbers[saying.name_of(of[:2])][of[:2]], version.epoch or 0, order
+    def age(capture: Capture) -> tuple[Any, ...]:
+        return run_numbers[saying.name_of(capture.id[:2])][capture.id[:2]], capture.version.epoch or 0, capture.order
 
     captures = {}
-    for of in sorted(heads, key=age):
-        order, version = heads[of]
-        if saying.is_deleted(of[:3], of[3], order):
+    for capture in sorted((capture for capture in built.values() if capture is not None), key=age):
+        of = capture.id
+        if saying.is_deleted(of[:3], of[3], capture.order):
             continue
-        name = saying.name_of(of[:2])
+        name, epoch = saying.name_of(of[:2]), capture.version.epoch
         run = run_numbers[name][of[:2]]
-        captures[of] = Capture(
-            replace(version, model=name),
-            of[3],
-            f"{run}" if version.epoch is None else f"{run}.{version.epoch}",
-            {name: intermediate for name, (_, intermediate) in parts[of].items()},
-            {name: order for name, (order, _) in parts[of].items()},
-            frozenset(stored[of]),
-            heads[of][0],
-            of,
-            saying.about(of[:3]),
-            frozenset(pinned[of] - {""}),
-            {
-                name: (order, fact.index)
-                for name, (order, fact) in indexes[of].items()
-                # Of what is stored now, not of what was before.
-                if fact.index and name in stored[of] and parts[of][name][0] == fact.made_from
-            },
-        )
+        number, about = f"{run}" if epoch is None else f"{run}.{epoch}", saying.about(of[:3])
+        if (capture.version.model, capture.number, capture.about) != (name, number, about):
+            capture = replace(capture, version=replace(capture.version, model=name), number=number, about=about)
+        captures[of] = capture
     return captures
 
 
-def saying_of(facts: list[tuple[Order, Fact]]) -> Saying:
-    """What was said of all versions."""
-    return Saying((order, fact.said) for order, fact in facts if fact.said is not None)
+def _capture_of(
+    of: CaptureId, facts: Sequence[tuple[Order, Fact]], is_void: Callable[[Order, Fact], bool]
+) -> Capture | None:
+    """What the facts of one capture add up to, by the name that it was captured under; None: to nothing."""
+    head: tuple[Order, Version] | None = None
+    void: set[str] = set()
+    counting: list[tuple[Order, Fact]] = []
+    for order, fact in facts:
+        if fact.version is not None:
+            if is_void(order, fact):
+                void.add(order.writer)
+            else:
+                void.discard(order.writer)
+                head = order, fact.version
+        if order.writer not in void or fact.is_later:
+            counting.append((order, fact))
+    if head is None:
+        return None
+    parts: dict[str, tuple[Order, Intermediate]] = {}
+    indexes: dict[str, tuple[Order, Fact]] = {}
+    stored: set[str] = set()
+    pinned: set[str] = set()
+    for order, fact in counting:
+        # What came before the newest capture belongs to one that it replaced; so does what another writer says of it.
+        if order < head[0]:
+            continue
+        is_part = order.writer == head[0].writer if fact.added_to is None else fact.added_to == head[0]
+        if fact.added_to is not None and is_void(order, fact):
+            continue
+        if fact.intermediate is not None and is_part:
+            parts[fact.intermediate.name] = order, fact.intermediate
+            if fact.is_stored:
+                stored.add(fact.intermediate.name)
+        stored.discard(fact.dropped)
+        pinned.add(fact.pinned)
+        pinned.discard(fact.unpinned)
+        if fact.index is not None and is_part:
+            indexes[fact.index.name] = order, fact
+        indexes.pop(fact.no_index, None)
+    return Capture(
+        head[1],
+        of[3],
+        "",
+        {name: intermediate for name, (_, intermediate) in parts.items()},
+        {name: order for name, (order, _) in parts.items()},
+        frozenset(stored),
+        head[0],
+        of,
+        About(),
+        frozenset(pinned - {""}),
+        {
+            name: (order, fact.index)
+            for name, (order, fact) in indexes.items()
+            # Of what is stored now, not of what was before.
+            if fact.index and name in stored and parts[name][0] == fact.made_from
+        },
+    )
 
 
 def by_lineage(captures: Iterable[Capture]) -> dict[str, list[tuple[Capture, str]]]:

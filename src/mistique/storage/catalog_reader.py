@@ -11,7 +11,7 @@ from threading import RLock
 
 from mistique.errors import ChunkCorruptError, IntermediateNotFoundError, StoreError
 from mistique.schema import LATEST, Index, Intermediate, Key, References
-from mistique.storage.captures import Capture, by_lineage, captures_of, saying_of
+from mistique.storage.captures import Capture, by_lineage, captures_of
 from mistique.storage.digests import is_sealed
 from mistique.storage.facts import CaptureId, Fact, fact_of
 from mistique.storage.move_records import MOVED, REMOVED, REMOVING
@@ -19,7 +19,7 @@ from mistique.storage.moves import Moves
 from mistique.storage.record_bodies import SEAL_FIELD, references_of, to_json
 from mistique.storage.record_cells import Order
 from mistique.storage.records import RecordLog
-from mistique.storage.version_records import RunId
+from mistique.storage.version_records import RunId, Said, Saying
 
 # What a seal of a record is of.
 RECORD_SEAL = "record"
@@ -33,11 +33,16 @@ class CatalogReader:
         self._facts: dict[Order, Fact] = {}
         self._captures: dict[CaptureId, Capture] = {}
         self._of_model: dict[str, list[Capture]] = {}
-        self._of_lineage: dict[str, list[tuple[Capture, str]]] = {}
+        self._of_capture: dict[CaptureId, list[tuple[Order, Fact]]] = defaultdict(list)
+        self._touched: set[CaptureId] = set()
+        self._said: list[tuple[Order, Said]] = []
+        self._saying = Saying([])
+        self._of_lineage: dict[str, list[tuple[Capture, str]]] | None = None
         self._references: dict[Order, References] = {}
         self._sealed: dict[Order, bool] = {}
         self._translated: dict[Order, References] = {}
         self._moves = Moves(lambda order: log.attachments([order])[0])
+        self._n_moves = 0  # that `_captures` are by
         self._is_loaded = False
         self._lock = RLock()
 
@@ -52,25 +57,40 @@ class CatalogReader:
             self._refresh()
 
     def _refresh(self) -> None:
-        if self._log.refresh() or not self._is_loaded:
-            for order, record in self._log.records():
-                if order not in self._facts:
-                    try:
-                        self._facts[order] = fact_of(record)
-                        if record.kind in (MOVED, REMOVING, REMOVED):
-                            self._moves.add(order, record)
-                            self._translated.clear()
-                    except (KeyError, TypeError, ValueError) as error:
-                        where = f"record {order.counter} of the catalog"
-                        raise ChunkCorruptError(where=where, expected=f"a {record.kind}", got=str(error)) from error
-            self._captures = captures_of(
-                self._sorted_facts(), lambda order, fact: self._moves.is_void(order, fact.uses)
-            )
-            self._of_lineage = by_lineage(self._captures.values())
-            self._of_model = defaultdict(list)
-            for capture in self._captures.values():
-                self._of_model[capture.version.model].append(capture)
-            self._is_loaded = True
+        if not self._log.refresh() and self._is_loaded:
+            return
+        self._is_loaded = False  # until all of it was understood
+        for order, record in self._log.records(beside=self._facts):
+            try:
+                fact = self._facts[order] = fact_of(record)
+                if record.kind in (MOVED, REMOVING, REMOVED):
+                    self._moves.add(order, record)
+                    self._translated.clear()
+                elif fact.said is not None:
+                    self._said.append((order, fact.said))
+                else:
+                    self._of_capture[fact.of].append((order, fact))
+                    self._touched.add(fact.of)
+            except (KeyError, TypeError, ValueError) as error:
+                where = f"record {order.counter} of the catalog"
+                raise ChunkCorruptError(where=where, expected=f"a {record.kind}", got=str(error)) from error
+        for of in self._touched:
+            self._of_capture[of].sort(key=lambda item: item[0])
+        self._saying = Saying(sorted(self._said, key=lambda item: item[0]))
+        # What a compaction removed may make any capture void.
+        is_same = self._moves.n_records == self._n_moves
+        known = {of: found for of, found in self._captures.items() if of not in self._touched} if is_same else {}
+        self._captures = captures_of(self._of_capture, self._saying, self._is_void, known)
+        self._n_moves = self._moves.n_records
+        self._touched.clear()
+        self._of_lineage = None
+        self._of_model = defaultdict(list)
+        for capture in self._captures.values():
+            self._of_model[capture.version.model].append(capture)
+        self._is_loaded = True
+
+    def _is_void(self, order: Order, fact: Fact) -> bool:
+        return self._moves.is_void(order, fact.uses)
 
     def captures(self) -> list[Capture]:
         """Every capture, oldest run first."""
@@ -138,7 +158,7 @@ class CatalogReader:
         only moves that it sealed are followed.
         """
         self.refresh()
-        for capture, name in reversed(self._of_lineage.get(lineage, [])):
+        for capture, name in reversed(self._with_lineage(lineage)):
             if name in capture.stored and is_wanted(capture.intermediates[name]):
                 written = self._raw_references(capture)[name]
                 if not self._sealed[capture.orders[name]]:
@@ -155,7 +175,7 @@ class CatalogReader:
         By a record that this user's key sealed, as in `held`.
         """
         self.refresh()
-        for capture, name in reversed(self._of_lineage.get(lineage, [])):
+        for capture, name in reversed(self._with_lineage(lineage)):
             intermediate, order = capture.intermediates[name], capture.orders[name]
             is_left_out = not self._facts[order].is_stored and intermediate.derivation is not None
             if is_left_out and self._is_sealed(order, b""):
@@ -184,8 +204,7 @@ class CatalogReader:
         self.refresh()
         pending = self._moves.pending
         unsettled = captures_of(
-            self._sorted_facts(),
-            lambda order, fact: self._moves.is_void(order, fact.uses) or bool(pending & fact.uses),
+            self._of_capture, self._saying, lambda order, fact: self._is_void(order, fact) or bool(pending & fact.uses)
         )
         captures = [*self._captures.values(), *unsettled.values()]
         found: dict[Order, References] = {}
@@ -213,10 +232,9 @@ class CatalogReader:
     def runs_of(self, model: str) -> list[RunId]:
         """Every run that was captured as a model of that name, those that are deleted included."""
         self.refresh()
-        facts = self._sorted_facts()
-        saying = saying_of(facts)
-        runs = {fact.of[:2]: None for _, fact in facts if fact.version is not None}
-        return [run for run in runs if saying.name_of(run) == model]
+        heads = ((order, of[:2]) for of, facts in self._of_capture.items() for order, fact in facts if fact.version)
+        runs = dict.fromkeys(run for _, run in sorted(heads))
+        return [run for run in runs if self._saying.name_of(run) == model]
 
     def _of_version(self, key: Key) -> list[Capture]:
         """The captures of a version, or of a run of them, by number, ``latest`` or tag."""
@@ -231,8 +249,10 @@ class CatalogReader:
             raise IntermediateNotFoundError(what="version", name=f"{key.model}@{key.version}", known=known)
         return found
 
-    def _sorted_facts(self) -> list[tuple[Order, Fact]]:
-        return sorted(self._facts.items(), key=lambda item: item[0])
+    def _with_lineage(self, lineage: str) -> list[tuple[Capture, str]]:
+        if self._of_lineage is None:
+            self._of_lineage = by_lineage(self._captures.values())
+        return self._of_lineage.get(lineage, [])
 
     def _raw_references(self, capture: Capture, names: Iterable[str] | None = None) -> dict[str, References]:
         names = capture.stored if names is None else names

@@ -79,10 +79,11 @@ class DigestIndex:
         if not new:
             return
         if len(new) > 8 or not self._fragments or not all(stamps):
-            halves = [self._read_halves(None)]
+            self._halves = np.unique(self._read_halves(None))
         else:
-            halves = [self._halves, *(self._read_halves(stamp) for stamp in stamps)]
-        self._halves = np.unique(np.concatenate(halves))
+            fresh = np.unique(np.concatenate([self._read_halves(stamp) for stamp in stamps]))
+            # Put between those that are known: a store of many chunks is not sorted again for each capture.
+            self._halves = np.insert(self._halves, np.searchsorted(self._halves, fresh), fresh)
         self._fragments = present
 
     @property

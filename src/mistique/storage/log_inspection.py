@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 import numpy as np
 import tiledb
@@ -85,9 +85,9 @@ class InspectedLog:
         """Nothing is new: it was read once."""
         return False
 
-    def records(self) -> list[tuple[Order, Record]]:
-        """Those that can be read, oldest first; their attachments are apart."""
-        return sorted(self._records.items(), key=lambda item: item[0])
+    def records(self, *, beside: Container[Order] = ()) -> list[tuple[Order, Record]]:
+        """Those that can be read but some, oldest first; their attachments are apart."""
+        return sorted((item for item in self._records.items() if item[0] not in beside), key=lambda item: item[0])
 
     def record(self, order: Order) -> Record:
         """One of them."""

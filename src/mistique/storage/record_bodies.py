@@ -49,7 +49,12 @@ def intermediate_of(body: dict[str, Any]) -> Intermediate:
     expect(str, *found.aliases, *(found.columns or ()), *(found.parents or ()))
     expect(str, *(text for kind in found.types for text in (kind.dtype, kind.cell)))
     expect(int, found.n_rows, *found.shape, found.raw_nbytes, found.stored_nbytes)
-    if min(found.n_rows, *found.shape, 0) < 0 or max(found.n_rows, *found.shape, 0) > MAX_ROWS:
+    expect(bool, found.is_by_column, *(kind.is_nullable for kind in found.types))
+    expect(dict, found.codec, *(() if found.derivation is None else (found.derivation,)))
+    expect(str, found.codec.get("name"), *(() if found.derivation is None else (found.derivation.get("op"),)))
+    for seconds_or_error in (found.forward_seconds_per_row, found.summary_error, found.recompute_difference or 0.0):
+        expect(float, float(seconds_or_error) if type(seconds_or_error) is int else seconds_or_error)
+    if found.n_rows < 0 or min(found.shape, default=1) < 1 or max(found.n_rows, *found.shape) > MAX_ROWS:
         raise ValueError(f"{found.n_rows} rows of shape {found.shape}")
     return found
 

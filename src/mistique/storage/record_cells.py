@@ -20,6 +20,8 @@ from mistique.storage.digests import digest_bytes, digest_text
 CELL_NBYTES = 64
 CELL = np.dtype(f"S{CELL_NBYTES}")
 HEADS, ATTACHMENTS = 0, 1
+# Larger tiles make a catalog smaller and quicker to read whole; smaller ones, to read the attachments of one capture.
+_TILE_CELLS = 1024
 _MAX_BATCH, _MAX_POSITION = 2**62, 2**40
 _CHECK_NBYTES = 32
 # counter, writer, kind, bytes of the body, bytes of the attachment, digest of all that and the body
@@ -68,7 +70,7 @@ def schema_of_records() -> tiledb.ArraySchema:
         tiledb.Dim("position", domain=(0, _MAX_POSITION - 1), tile=_MAX_POSITION, dtype=np.uint64, filters=steps),
     )
     attr = tiledb.Attr("bytes", dtype=CELL, filters=zstd)
-    return tiledb.ArraySchema(domain=domain, attrs=[attr], sparse=True, capacity=128)
+    return tiledb.ArraySchema(domain=domain, attrs=[attr], sparse=True, capacity=_TILE_CELLS)
 
 
 def cells_of(records: Sequence[tuple[Order, Record]]) -> tuple[tuple[np.ndarray, ...], np.ndarray, list[Place]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from threading import RLock
 from typing import TypeVar
@@ -57,6 +57,7 @@ class RecordLog:
         self._records: dict[Order, Record] = {}
         self._places: dict[Order, Place] = {}
         self._fragments: frozenset[str] = frozenset()
+        self._own_stamps: set[tuple[int, int]] = set()
 
     def refresh(self) -> bool:
         """Read what is new; true if there was anything."""
@@ -70,15 +71,18 @@ class RecordLog:
             return False
         if not self._fragments:
             refuse_unsound(self._uri)
-        for order, record, place in self._retry(lambda: self._read_new(new)):
+        # What this log wrote itself it knows: TileDB would look through the larger fragments for it, too.
+        unknown = frozenset(name for name in new if fragment_timestamps(name) not in self._own_stamps)
+        for order, record, place in self._retry(lambda: self._read_new(unknown)) if unknown else ():
             self._records[order], self._places[order] = record, place
         self._fragments = present
         return True
 
-    def records(self) -> list[tuple[Order, Record]]:
-        """All records known, oldest first."""
+    def records(self, *, beside: Container[Order] = ()) -> list[tuple[Order, Record]]:
+        """All records known but some, oldest first."""
         with self._lock:
-            return sorted(self._records.items(), key=lambda item: item[0])
+            found = [item for item in self._records.items() if item[0] not in beside]
+        return sorted(found, key=lambda item: item[0])
 
     def record(self, order: Order) -> Record:
         """One record that is known, without its attachment."""
@@ -121,7 +125,10 @@ class RecordLog:
         self.refresh()
         first = max((order.counter for order in self._records), default=0) + 1
         orders = [Order(first + i, self._writer) for i in range(len(records))]
-        write_records(self._uri, self._ctx, list(zip(orders, records, strict=True)))
+        stamp, places = write_records(self._uri, self._ctx, list(zip(orders, records, strict=True)))
+        self._own_stamps.add((stamp, stamp))
+        for order, record, place in zip(orders, records, places, strict=True):
+            self._records[order], self._places[order] = Record(record.kind, record.body), place
         # They are written: that they cannot be read back now is the trouble of whoever reads next.
         with suppress(StoreError):
             self.refresh()
@@ -185,8 +192,10 @@ class RecordLog:
         raise AssertionError("unreachable")
 
 
-def write_records(uri: str, ctx: tiledb.Ctx, records: Sequence[tuple[Order, Record]]) -> None:
-    """Write records at their places, all or none of them."""
-    coordinates, cells, _ = cells_of(records)
-    with translated(uri, "write records to"), tiledb.open(uri, "w", ctx=ctx, timestamp=random_timestamp()) as array:
+def write_records(uri: str, ctx: tiledb.Ctx, records: Sequence[tuple[Order, Record]]) -> tuple[int, list[Place]]:
+    """Write records at their places, all or none; the timestamp of their fragment, and where attachments lie."""
+    coordinates, cells, places = cells_of(records)
+    stamp = random_timestamp()
+    with translated(uri, "write records to"), tiledb.open(uri, "w", ctx=ctx, timestamp=stamp) as array:
         array[coordinates] = cells
+    return stamp, places

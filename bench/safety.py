@@ -1,0 +1,72 @@
+"""Stores damaged 2,000 times, writers killed 200 times, and 50 starts of threads and processes in each way.
+
+Each part runs in portions, every one a process of its own, which may die: that is what is counted. ``--by "nice"`` puts
+a command before each of them.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bench import harness
+from tests.integration.kills import SHARES
+from tests.integration.starts import WAYS
+
+_N_DAMAGES, _N_KILLS, _N_STARTS = 2_000, 200, 50
+_BY: list[str] = []
+_SECONDS = 1_800
+
+
+def _portion(report: harness.Report, module: str, before: list[str], after: list[str]) -> bool:
+    """Whether a portion, a module that is given a fresh folder, came to its end without a complaint."""
+    with tempfile.TemporaryDirectory(prefix="mistique-safety-") as folder:
+        command = [*_BY, sys.executable, "-X", "faulthandler", "-m", module, *before, folder, *after]
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False, timeout=_SECONDS
+        )
+    if done.returncode:
+        complaint = f"{' '.join([*before, *after])}: ended with {done.returncode}: {done.stdout[-500:]}"
+        report.notes.append(complaint + done.stderr[-1500:])
+        print(complaint, file=sys.stderr)
+    return not done.returncode
+
+
+def damages(report: harness.Report, scratch: harness.Scratch) -> None:
+    """Random damage, then every question."""
+    n, size = (40, 20) if report.is_quick else (_N_DAMAGES, 50)
+    bad = sum(not _portion(report, "tests.storage.hostile", [], [f"seed-{i}", str(size)]) for i in range(n // size))
+    report.add(f"portions of {size} damages with a wrong value, an error not ours or a dead process", bad, bar=0)
+    report.facts["damages"] = n
+
+
+def kills(report: harness.Report, scratch: harness.Scratch) -> None:
+    """SIGKILL at random moments of a fit, a grid search with workers, a training and a compaction."""
+    n, size = (8, 1) if report.is_quick else (_N_KILLS, 5)
+    n_done = bad = 0
+    for kind, share in SHARES.items():
+        for i in range(round(n * share / size)):
+            bad += not _portion(report, "tests.integration.kills", [kind], [f"{kind} {i}", str(size)])
+            n_done += size
+    report.add("portions in which something reported was lost or something half was seen", bad, bar=0)
+    report.facts["kills"] = n_done
+
+
+def starts(report: harness.Report, scratch: harness.Scratch) -> None:
+    """Threads and processes after a store was opened."""
+    n = 2 if report.is_quick else _N_STARTS
+    for way in WAYS:
+        bad = not _portion(report, "tests.integration.starts", [way], [str(n)])
+        report.add(f"{way}: hung, lost a write or answered wrong", int(bad), bar=0)
+    report.facts["starts of each kind"] = n
+
+
+if __name__ == "__main__":
+    if "--by" in sys.argv:
+        at = sys.argv.index("--by")
+        _BY = shlex.split(sys.argv[at + 1])
+        del sys.argv[at : at + 2]
+    sys.exit(harness.run("safety", __doc__, {"damages": damages, "kills": kills, "starts": starts}))
