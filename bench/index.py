@@ -98,9 +98,7 @@ def measure_exact(report: Report, scratch: Scratch) -> None:
                 capture.append("dense", rows.astype(np.float32))
         key = "layer@1/rows/dense"
         questions = _questions(store, key, is_map=False)
-        before = {
-            what: interleaved({what: Road(lambda _, ask=ask: ask(key))}, n_rounds=3) for what, ask in questions.items()
-        }
+        before = interleaved({what: Road(lambda _, ask=ask: ask(key)) for what, ask in questions.items()}, n_rounds=3)
         expected = {what: ask(key) for what, ask in questions.items()}
         made = mistique.index(store, key)
         report.add("exact layer: index over float32 bytes", made.share, unit="", bar=_INDEX_BAR)
