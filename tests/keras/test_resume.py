@@ -100,3 +100,20 @@ def test_layers_added_between_fits_are_captured_in_the_next(store: Store, batch_
     model.compile("adam", "mse", run_eagerly=True)
     model.fit(X, Y, epochs=1, verbose=0, callbacks=[watch])
     assert watch.captured == ["m@3.1"]
+
+
+def test_what_changed_between_two_epochs_is_told_layer_by_layer(store: Store, rows: np.ndarray) -> None:
+    base = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, name="frozen")], name="base")
+    base.trainable = False
+    net = keras.Sequential(
+        [keras.Input((4,)), base, keras.layers.Dense(3, name="h"), keras.layers.Dense(1, name="out")]
+    )
+    net.compile("adam", "mse")
+    slower = keras.callbacks.LearningRateScheduler(lambda epoch: 0.1 / 2**epoch)
+    watch = MistiqueCallback(store, rows, model="m", on_error="raise")
+    net.fit(rows, rows.sum(axis=1), epochs=2, verbose=0, callbacks=[slower, watch])
+    found = mistique.diff(store, "m@1.1", other="m@1.2")
+    assert found.states == {"base/frozen": "same", "h": "changed", "out": "changed"}
+    assert found.stages["base/frozen"] == "same"
+    assert found.params == {"learning_rate": ("0.1", "0.05")}
+    assert found.environment == {}

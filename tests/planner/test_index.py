@@ -325,6 +325,21 @@ def test_questions_of_few_columns_make_an_index_once_it_pays(store: Store) -> No
         np.testing.assert_array_equal(answer.values, expected.values)
 
 
+def test_a_store_may_index_layers_as_they_are_captured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mistique.planner.index_byproduct, "_MIN_FLOAT32_NBYTES", 100_000)
+    with mistique.open(tmp_path / "captured.mistique", indexes="captured") as store:
+        for name, width, codec in (("dense", 64, Power()), ("exact", 64, Raw()), ("small", 4, Power())):
+            put_layer(store, activations(2000, (width,)), name=name, dataset=name, codec=codec)
+            put(store, np.arange(200_000.0), dataset=f"{name} beside")
+        forms = {c.dataset: [index.form for _, index in c.indexes.values()] for c in store.catalog.captures()}
+        assert forms.pop("dense") == ["codes"]
+        assert forms.pop("exact") in (["bounds"], ["cells"])
+        assert not any(forms.values())
+        assert "index" in [c.road for c in mistique.explain(store, "lab/model@latest/dense/dense").candidates]
+    with pytest.raises(ValueError, match='indexes: expected "asked" or "captured"'):
+        mistique.open(tmp_path / "captured.mistique", indexes="always")
+
+
 @pytest.mark.parametrize("how", ["a reader", "no share", "not yet", "too large", "all columns"])
 def test_nothing_is_indexed_by_itself_where_that_is_not_wanted(store: Store, how: str) -> None:
     key = put_layer(store, activations(9000, (512,)), codec=Power(bits=6))

@@ -44,6 +44,16 @@ def test_the_estimate_equals_its_other_form_over_columns(store: Store, mean: flo
     assert oracle.hsic_1(x, y) == pytest.approx(expected[0][1])
 
 
+@pytest.mark.filterwarnings("ignore:Distance covariance is not guaranteed:UserWarning")
+def test_of_one_batch_it_is_the_unbiased_distance_correlation_of_dcor(store: Store) -> None:
+    dcor = pytest.importorskip("dcor")
+    # Distances squared are products of rows but for terms that U-centring takes off (Sejdinovic et al. 2013).
+    x, y, prefix = two_layers(store)
+    found = mistique.cka(store, f"{prefix}x", other=f"{prefix}y", batch_rows=10**6).similarity
+    expected = dcor.u_distance_correlation_sqr(x.astype(np.float64), y.astype(np.float64), exponent=2)
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
 @pytest.mark.parametrize("batch_rows", [4, 31, 64, 256, 10**6])
 @pytest.mark.parametrize("cells_at_once", [1, 10**9])
 def test_a_layer_is_like_itself(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.cross_decomposition import CCA
+from sklearn.decomposition import PCA
 
 import mistique
 from mistique.errors import QueryError
@@ -40,6 +42,18 @@ def test_correlations_equal_those_of_the_oracle(
     assert len(answer.values) == len(expected)
     np.testing.assert_allclose(answer.values, expected, atol=1e-7)
     assert answer.coefficient == pytest.approx(expected.sum() / min(answer.n_directions))
+
+
+def test_correlations_equal_those_of_scikit_learn(store: Store) -> None:
+    x, y = related(1500)
+    answer = mistique.svcca(store, put_layer(store, x), other=put_layer(store, y, model="lab/y"), variance=0.9)
+    n_directions = answer.n_directions
+    reduced = [PCA(n, whiten=True).fit_transform(part) for n, part in zip(n_directions, (x, y), strict=True)]
+    assert n_directions == tuple(PCA(0.9).fit(part).n_components_ for part in (x, y))
+    n = min(n_directions)
+    scores = CCA(n, scale=False, max_iter=5000, tol=1e-10).fit(*reduced).transform(*reduced)
+    expected = [np.corrcoef(a, b)[0, 1] for a, b in zip(scores[0].T, scores[1].T, strict=True)]
+    np.testing.assert_allclose(answer.values, expected, atol=1e-4)
 
 
 def test_a_linear_map_of_a_layer_is_the_same_to_it(store: Store) -> None:

@@ -11,7 +11,8 @@ import sklearn.pipeline
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.decomposition import PCA
-from sklearn.ensemble import RandomForestClassifier, StackingRegressor, VotingRegressor
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import RandomForestClassifier, StackingRegressor, VotingClassifier, VotingRegressor
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge, SGDRegressor
@@ -211,20 +212,36 @@ def several() -> list[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    "model",
+    ("model", "members"),
     [
-        TransformedTargetRegressor(Ridge(), func=np.log1p, inverse_func=np.expm1),
-        StackingRegressor(several()),
-        VotingRegressor(several()),
+        (TransformedTargetRegressor(Ridge(), func=np.log1p, inverse_func=np.expm1), ["regressor"]),
+        (StackingRegressor(several()), ["a", "b/pca", "b"]),
+        (VotingRegressor(several()), ["a", "b/pca", "b"]),
     ],
-    ids=lambda model: type(model).__name__,
+    ids=lambda given: type(given).__name__,
 )
-def test_a_model_made_of_others_as_the_last_step_is_the_prediction(
-    store: Store, homes: pd.DataFrame, model: Any
+def test_the_models_that_a_model_is_made_of_are_stages_and_recomputed(
+    store: Store, homes: pd.DataFrame, model: Any, members: list[str]
 ) -> None:
     pipe = fitted(store, homes[NUMBERS], homes["price"], ("scale", StandardScaler()), ("model", model))
-    assert names(store) == ["scale", "prediction"]
+    assert names(store) == ["scale", *(f"model/{name}" for name in members), "prediction"]
     assert np.array_equal(values(store, "model"), pipe.predict(homes[NUMBERS]))
+    scaled = pipe[0].transform(homes[NUMBERS])
+    for name in {"regressor", "a", "b"}.intersection(members):
+        one = pipe["model"].regressor_ if name == "regressor" else pipe["model"].named_estimators_[name]
+        assert np.array_equal(values(store, f"model/{name}"), one.predict(scaled))
+        store.drop(f"{KEY}model/{name}")
+        assert np.allclose(values(store, f"model/{name}"), one.predict(scaled), rtol=1e-12)
+
+
+def test_members_of_a_vote_say_probabilities_and_their_own_steps_are_stages(store: Store, homes: pd.DataFrame) -> None:
+    steps = Pipeline([("scale", StandardScaler()), ("logit", LogisticRegression())])
+    vote = VotingClassifier([("steps", steps), ("none", "drop"), ("dummy", DummyClassifier())], voting="soft")
+    pipe = fitted(store, homes[NUMBERS], homes["grade"] > 8, ("same", "passthrough"), ("vote", vote))
+    inner = ["vote/steps/scale", "vote/steps", "vote/dummy"]
+    assert names(store) == ["same", *inner, "predict_proba", "prediction"]
+    mean = (values(store, "vote/steps") + values(store, "vote/dummy")) / 2
+    assert np.allclose(mean, pipe.predict_proba(homes[NUMBERS]))
 
 
 def test_words_are_the_columns_of_what_a_text_vectorizer_gives_and_of_what_is_made_of_it(store: Store) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.pipeline
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
@@ -20,10 +22,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import mistique
 from mistique.sklearn import Pipeline, capture
+from mistique.sklearn.content import content_digest
 from mistique.store import Store
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NUMBERS = ["sqft_living", "grade", "lat"]
 
@@ -160,6 +160,67 @@ def test_a_file_written_as_one_type_is_read_as_another_and_its_rows_are_shuffled
         assert found.values.dtype == dtype
         assert np.array_equal(found.values, values)
         assert found.rows.tolist() == order.tolist()
+
+
+class Unprinted(pd.DataFrame):
+    """A frame that nobody may turn into text."""
+
+    @property
+    def _constructor(self) -> Any:
+        return Unprinted
+
+    def __repr__(self) -> str:
+        raise AssertionError("the data were printed")
+
+
+def test_to_hash_the_input_costs_more_than_the_work_and_prints_it(store: Store, homes: pd.DataFrame) -> None:
+    # joblib 683, 343, 822, 1370. That the digest keeps up with memory is `bench.kernels`.
+    wide = np.random.default_rng(0).normal(size=(200_000, 20))
+    content_digest(wide[:9])
+    tracemalloc.start()
+    try:
+        assert content_digest(wide)
+        assert tracemalloc.get_traced_memory()[1] < wide.nbytes / 50
+    finally:
+        tracemalloc.stop()
+    rows = Unprinted(homes[NUMBERS])
+    pipe = Pipeline([("scale", StandardScaler()), ("ridge", Ridge())]).set_capture(store, model="homes/x")
+    pipe.fit(rows, homes["price"])
+    assert np.array_equal(mistique.get(store, "homes/x@1/train/input").values, homes[NUMBERS].to_numpy())
+
+
+FITS = """
+import sys
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
+import mistique
+from mistique.data import load_homes
+from mistique.sklearn import Pipeline
+X = load_homes()[["sqft_living", "grade", "lat"]][:1500]
+store = mistique.open(sys.argv[1])
+pipe = Pipeline([("scale", StandardScaler()), ("ridge", Ridge())]).set_capture(store, model="homes/x", on_error="raise")
+sys.stdin.readline()
+pipe.fit(X, X["grade"])
+"""
+
+
+@pytest.mark.slow
+def test_parallel_callers_corrupt_the_cache_or_miss_it_for_ever(store: Store, homes: pd.DataFrame) -> None:
+    # joblib 490, 1046, 73.
+    command = [sys.executable, "-c", FITS, store.uri]
+    running = [subprocess.Popen(command, stdin=subprocess.PIPE, text=True) for _ in range(4)]
+    for process in running:
+        process.communicate("go\n", timeout=120)
+    assert [process.returncode for process in running] == [0] * 4
+    expected = StandardScaler().fit_transform(homes[NUMBERS])
+    for version in range(1, 5):
+        assert np.array_equal(mistique.get(store, f"homes/x@{version}/train/scale").values, expected)
+    store.compact(grace_seconds=0)
+    store.gc(grace_seconds=0)
+    segments = [p for p in Path(store.uri, "segments").iterdir() if len(p.name) == 32]
+    assert len(segments) == 1
+    for version in range(1, 5):
+        assert np.array_equal(mistique.get(store, f"homes/x@{version}/train/scale").values, expected)
 
 
 @pytest.mark.parametrize("library", ["xgboost", "lightgbm"])

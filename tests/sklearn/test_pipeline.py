@@ -240,6 +240,7 @@ def test_classes_are_captured_as_they_are_predicted(store: Store, homes: pd.Data
         ({"model": "a/b", "keep": "some"}, 'keep="all", keep="none" or keep="auto"'),
         ({"model": "a/b", "on_error": "shrug"}, "on_error"),
         ({}, "expected the name of a model"),
+        ({"model": "a/b", "dataset": "a/b"}, "without a slash"),
     ],
 )
 def test_settings_that_mean_nothing_are_told(store: Store, settings: dict[str, Any], said: str) -> None:

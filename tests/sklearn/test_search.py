@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,3 +81,16 @@ def test_what_changed_between_two_candidates_is_told(store: Store, homes: pd.Dat
     assert found.params == {"ridge__alpha": ("1.0", "1000.0")}
     assert found.stages == {"input": "same", "target": "same", "scale": "same", "prediction": "changed"}
     assert found.states == {"scale": "same", "prediction": "changed"}
+
+
+def test_a_process_that_is_given_the_pipeline_again_and_again_opens_its_store_once(
+    store: Store, homes: pd.DataFrame
+) -> None:
+    sent = pickle.dumps(ridge(store))
+    first, second = (pickle.loads(sent).fit(homes[NUMBERS], homes["price"]) for _ in range(2))
+    assert first._capture_settings.store is second._capture_settings.store is not store
+    first._capture_settings.store.close()
+    pickle.loads(sent).fit(homes[NUMBERS], homes["price"])
+    assert len(store.models()) == 3
+    other = pickle.loads(pickle.dumps(ridge(store)))
+    assert other._capture_settings.store is not second._capture_settings.store

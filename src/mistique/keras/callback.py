@@ -9,6 +9,7 @@ import keras
 
 from mistique.codecs import Codec, Policy
 from mistique.errors import CaptureError, CaptureWarning, MistiqueError
+from mistique.ingest.run_around import run_around
 from mistique.keras.batches import Batches
 from mistique.keras.capture import Request, capture_net
 from mistique.keras.choice import Layers
@@ -24,7 +25,9 @@ class MistiqueCallback(keras.callbacks.Callback):
     """Stores what every layer makes of `x`, after each epoch of a ``fit``.
 
     Epochs of one ``fit`` are one run: ``model@2.1``, ``model@2.2``, ... A ``fit`` that goes on with the weights of an
-    earlier run's last epoch (``initial_epoch``, ``BackupAndRestore``) goes on with that run, in whatever process.
+    earlier run's last epoch (``initial_epoch``, ``BackupAndRestore``) goes on with that run, in whatever process. A
+    network that is the last step of a `mistique.sklearn.Pipeline`, captured under the same model name, belongs to the
+    version of the pipeline.
     Training ends in the same weights and history, bit for bit, with and without it.
 
     Parameters
@@ -141,12 +144,13 @@ class MistiqueCallback(keras.callbacks.Callback):
             self._failed(error, "epochs of this fit")
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Go on with the run that this training was interrupted in, if the store has it; else begin one."""
+        """Go on with the run around this, or that this training was interrupted in, if there is one; else begin one."""
         # Not at the beginning of the training: `BackupAndRestore`, later in the list, may put the weights back there.
         if self._has_begun:
             return
         self._has_begun = True
-        if epoch > 0 and self._batches is not None:
+        self._run_id = run_around(self._request.store.uri, self._request.model)
+        if self._run_id is None and epoch > 0 and self._batches is not None:
             request, weights = self._request, weights_digest(self.model)
             try:
                 self._run_id = run_to_continue(request.store, request.model, epoch=epoch, weights=weights)

@@ -18,9 +18,10 @@ from mistique.keras.filing import Filing
 from mistique.keras.gradients import check_gradients
 from mistique.keras.network import Network
 from mistique.keras.rows import Rows
+from mistique.keras.tensors import to_numpy
 from mistique.keras.tracing import PASS
 from mistique.keras.versions import WEIGHTS, has_versions, remember, same_version, weights_digest
-from mistique.keras.weights import DATASET, named_weights
+from mistique.keras.weights import DATASET, named_weights, states_of
 
 if TYPE_CHECKING:
     from mistique.ingest.capture import Capture
@@ -189,7 +190,9 @@ def capture_net(
         codec=request.codec,
         on_error=request.on_error,
         environment={**environment(), PASS: network.kind, WEIGHTS: weights, _MODE: "inference"},
+        params=_params_of(network.net),
     )
+    taken.describe_version(states=states_of(network.net))
     try:
         with taken:
             filing = Filing(network, taken, keep=KEEP[request.keep], has_gradients=request.has_gradients)
@@ -226,6 +229,20 @@ def _capture_weights(net: keras.Model, request: Request, *, run_id: str, epoch: 
         for name, detail, values in named_weights(net):
             facts = {"role": "weight", "parents": (), "detail": detail}
             taken.append(name, values[None], recompute_difference=None, recompute_note=note, **facts)
+
+
+def _params_of(net: keras.Model) -> dict[str, str]:
+    """How the network is being trained, as text; empty: it was not compiled."""
+    optimizer, loss = getattr(net, "optimizer", None), getattr(net, "loss", None)
+    if optimizer is None:
+        return {}
+    found = {"optimizer": type(optimizer).__name__}
+    with contextlib.suppress(AttributeError, TypeError, ValueError):  # an optimizer of one's own may have none
+        rate = optimizer.learning_rate
+        found["learning_rate"] = f"{float(to_numpy(getattr(rate, 'value', rate))):.6g}"
+    if loss is not None:
+        found["loss"] = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+    return found
 
 
 def environment() -> dict[str, str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Any
 
 import keras
 import numpy as np
 
+from mistique.keras.content import content_digest
 from mistique.keras.forward import children_of, name_within
 from mistique.keras.tensors import to_numpy
 from mistique.schema import join_path
@@ -25,10 +27,27 @@ def named_weights(net: keras.Model) -> Iterator[tuple[str, str, np.ndarray]]:
     >>> [(name, values.shape) for name, _, values in named_weights(net)]
     [('hidden/kernel', (2, 3)), ('hidden/bias', (3,))]
     """
-    yield from _of(net, (), set())
+    for _, name, detail, values in _of(net, (), set()):
+        yield name, detail, values
 
 
-def _of(layer: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str, str, np.ndarray]]:
+def states_of(net: keras.Model) -> dict[str, str]:
+    """A digest of the weights of each layer that has some, by the path of the layer: what `mistique.diff` compares.
+
+    Examples
+    --------
+    >>> net = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="hidden"), keras.layers.Flatten()])
+    >>> list(states_of(net))
+    ['hidden']
+    """
+    digests: dict[str, Any] = {}
+    for path, _, _, values in _of(net, (), set()):
+        digests.setdefault(path, blake2b(digest_size=16)).update(f"{content_digest(values)};".encode())
+    return {path: digest.hexdigest() for path, digest in digests.items()}
+
+
+def _of(layer: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str, str, str, np.ndarray]]:
+    """Path of the layer, and of each weight its name, the class of its layer and its values."""
     for child in children_of(layer):
         if isinstance(child, keras.Layer) and id(child) not in seen:
             seen.add(id(child))
@@ -42,4 +61,5 @@ def _of(layer: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str
         _, _, within = f"/{weight.path}".rpartition(f"/{layer.name}/")
         name = join_path(*path, *(within or weight.name).split("/"))
         taken[name] = taken.get(name, -1) + 1
-        yield f"{name}:{taken[name]}" if taken[name] else name, type(layer).__name__, to_numpy(weight.value)
+        name = f"{name}:{taken[name]}" if taken[name] else name
+        yield join_path(*path), name, type(layer).__name__, to_numpy(weight.value)

@@ -45,7 +45,7 @@ def pack_bounds(columns: np.ndarray) -> np.ndarray:
         listed.append(values[at])
     sizes = [len(bounds) for bounds in tables]
     numbers = np.concatenate([*(bounds.reshape(-1) for bounds in tables), *listed])
-    packed = zstd.compress(np.ascontiguousarray(numbers))
+    packed = zstd.compress(numbers.astype(f"<f{columns.itemsize}"))
     head = struct.pack(f"<BII{len(sizes)}B", columns.itemsize, numbers.size, len(packed), *sizes)
     return joined(head, packed, encode_codes(codes))
 

@@ -83,6 +83,25 @@ def index_beside(store: Store, capture: Capture, question: Question, plan: Plan)
     return f"indexed {target.name} ({format_nbytes(index.encoded_nbytes)})"
 
 
+def index_captured(store: Store, capture: Capture) -> None:
+    """Index the layers of a capture that was just made, within the same limits; a failure is a warning."""
+    if not store.makes_indexes:
+        return
+    graph = store.graph(capture)
+    for name in capture.stored:
+        node = graph.nodes[name]
+        if why_not_indexed(node) or name in graph.indexes or float32_nbytes(node) < _MIN_FLOAT32_NBYTES:
+            continue
+        if not store.has_room(store.index_share * float32_nbytes(node), 0.0, f"{capture.prefix}/{name}"):
+            continue
+        try:
+            build_index(store, capture, node, max_share=store.index_share)
+        except IndexTooLargeError:
+            store.column_reads.given_up.add(capture.orders[name])
+        except MistiqueError as error:
+            warnings.warn(f"{name} was captured but not indexed: {error}", CaptureWarning, stacklevel=5)
+
+
 def build_index(store: Store, capture: Capture, node: Intermediate, *, max_share: float) -> Index:
     """Build it and make it seen; what it took is learned."""
     started = time.perf_counter()

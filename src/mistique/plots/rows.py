@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from matplotlib.transforms import ScaledTranslation
 
 from mistique.plots.axes import axes_of, title
 from mistique.queries import RowDiff
@@ -42,7 +43,9 @@ def draw_row_diff(answer: RowDiff, ax: Any = None) -> Any:
         ax.set_ylabel("unit")
     ax.grid(axis="y", color="0.9")
     ax.set_axisbelow(True)
-    ax.legend(fontsize=8, frameon=False, ncols=2, loc="upper right", bbox_to_anchor=(1, -0.08))
+    # Below the name of the axis, however high the axes are.
+    below = ax.transAxes + ScaledTranslation(0, -0.4, ax.figure.dpi_scale_trans)
+    ax.legend(fontsize=8, frameon=False, ncols=2, loc="upper right", bbox_to_anchor=(1, 0), bbox_transform=below)
     of = answer.key if answer.other == answer.key else f"{answer.key} and {answer.other}"
     more = f" (the {len(shown)} of {len(answer.rows):,} that differ most)" if len(answer.rows) > len(shown) else ""
     title(ax, f"Columns in which {answer.columns[0]} and {answer.columns[1]} differ{more}", of)

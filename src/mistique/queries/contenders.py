@@ -34,15 +34,17 @@ class Contenders:
     ----------
     positions : ndarray of shape (n_contenders,), int64
     numbers : ndarray of shape (n_contenders, n_positions, n_units) or (n_contenders, n_columns), float64
-        Their values, exact.
+        Their values.
+    max_abs_error : float
+        Of these; 0.0 unless rows were recomputed in other batches than were captured.
     plan_taken : Plan
     """
 
     positions: np.ndarray
     numbers: np.ndarray
+    max_abs_error: float
     plan_taken: Plan
-    max_abs_error = 0.0
-    places = None
+    places = None  # numbers are of all positions
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield self.positions, self.numbers
@@ -87,7 +89,7 @@ def contenders(
     numbers = lower[positions]
     is_open = (numbers < upper[positions]).reshape(len(positions), -1).any(axis=1)
     to_read = positions[is_open]
-    whole = choose(question, store.calibration)
+    whole, error = choose(question, store.calibration), 0.0
     if len(to_read):
         of_some = question_of(store, capture, intermediate, rows=to_read, columns=columns)
         some = choose(of_some, store.calibration).chosen.predicted_seconds
@@ -96,6 +98,7 @@ def contenders(
         values, plan = execute(store, capture, intermediate, rows=to_read, columns=columns)
         numbers[is_open] = numbers_of(values).reshape(len(to_read), *numbers.shape[1:])
         nbytes += plan.read_nbytes or 0
+        error = plan.max_abs_error or 0.0
     seconds = time.perf_counter() - started
     basis = f"bounds leave {len(positions):,} of {n_rows:,} rows in the running, of which {len(to_read):,} were read"
     chosen = Candidate(INDEX, (intermediate.name,), True, basis, seconds, nbytes)
@@ -106,8 +109,8 @@ def contenders(
         chosen=chosen,
         reason=reason,
         seconds=seconds,
-        max_abs_error=0.0,
+        max_abs_error=error,
         took={"read": seconds},
         read_nbytes=nbytes,
     )
-    return Contenders(positions, numbers, taken)
+    return Contenders(positions, numbers, error, taken)

@@ -144,6 +144,10 @@ def models_of(catalog: Catalog, model: str | None = None) -> Models:
     return Models(tuple(sorted(listed, key=lambda one: order[one.version.model])))
 
 
+# What `states` tells for each layer.
+_BY_LAYER = ("keras_weights",)
+
+
 def diff(store: Store, version: str, *, other: str) -> Difference:
     """How another version differs from one: in parameters, values of stages, weights by layer, libraries.
 
@@ -189,7 +193,7 @@ def diff(store: Store, version: str, *, other: str) -> Difference:
         params=_changed(a.params, b.params),
         stages=_stages(*sides),
         states=_compared({k: (v,) for k, v in a.states.items()}, {k: (v,) for k, v in b.states.items()}),
-        environment=_changed(a.environment, b.environment),
+        environment=_changed(*({k: v for k, v in side.environment.items() if k not in _BY_LAYER} for side in (a, b))),
     )
 
 

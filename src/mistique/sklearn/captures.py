@@ -11,7 +11,8 @@ from mistique.ingest.capture import Capture
 from mistique.schema import INPUT
 from mistique.sklearn.artifact import keep
 from mistique.sklearn.rows import changes_rows, labels_after, labels_of
-from mistique.sklearn.stage_records import CaptureSettings, StageRecords
+from mistique.sklearn.settings import CaptureSettings
+from mistique.sklearn.stage_records import StageRecords
 from mistique.sklearn.stages import Stage, as_pipeline
 from mistique.sklearn.undisturbed import attempt, count_rows
 

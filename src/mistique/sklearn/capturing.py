@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_memory
 
 from mistique.codecs import Codec, Policy, resolve_codec
 from mistique.sklearn.recording import FitRecording, recording_of
-from mistique.sklearn.stage_records import CapturedRun, CaptureSettings
+from mistique.sklearn.settings import CapturedRun, CaptureSettings
 from mistique.store import Store
 
 

@@ -17,7 +17,8 @@ from mistique.errors import CaptureError, CaptureWarning, ModelMismatchError
 from mistique.sklearn.captures import Captures
 from mistique.sklearn.running import Running
 from mistique.sklearn.search import settings_of
-from mistique.sklearn.stage_records import FEW_ROWS_DIFFER, CapturedRun, CaptureSettings
+from mistique.sklearn.settings import CapturedRun, CaptureSettings
+from mistique.sklearn.stage_records import FEW_ROWS_DIFFER
 from mistique.sklearn.stages import Stage, as_pipeline, stages_of, steps_of
 from mistique.sklearn.undisturbed import Attempt, attempt, count_rows
 from mistique.store import Store

@@ -13,7 +13,7 @@ from mistique.errors import ModelMismatchError, UntrustedArtifactError
 from mistique.planner.recomputer import Recomputer, Trust
 from mistique.schema import Intermediate
 from mistique.sklearn.artifact import load_cloudpickle, load_skops, untrusted_types
-from mistique.sklearn.stage_records import environment
+from mistique.sklearn.settings import environment
 from mistique.sklearn.stages import Stage, stages_of
 from mistique.sklearn.undisturbed import Attempt, attempt, copy_rows
 from mistique.storage.artifacts import Artifact

@@ -12,10 +12,12 @@ from typing import Any
 from sklearn.pipeline import Pipeline
 
 from mistique.errors import CaptureError, CaptureWarning
+from mistique.ingest.run_around import as_run_around
 from mistique.sklearn.captures import Captures
 from mistique.sklearn.running import Running
 from mistique.sklearn.search import settings_of, surrounding
-from mistique.sklearn.stage_records import FEW_ROWS_DIFFER, CapturedRun, CaptureSettings, StageRecords
+from mistique.sklearn.settings import CapturedRun, CaptureSettings
+from mistique.sklearn.stage_records import FEW_ROWS_DIFFER, StageRecords
 from mistique.sklearn.stages import Stage, inside, scores_of, steps_of
 from mistique.sklearn.undisturbed import Attempt, attempt, copy_rows
 from mistique.sklearn.watching import ReportingMemory, Seen, is_caching, watched
@@ -58,7 +60,7 @@ class FitRecording:
         self._before: Any = None
         self._before_last: Attempt[Any] = Attempt(None)
         self._memory: Any = None
-        self._watching = ExitStack()
+        self._watching, self._within = ExitStack(), ExitStack()
         self._token: Token[FitRecording | None] | None = None
         self.run: CapturedRun | None = None
 
@@ -77,6 +79,8 @@ class FitRecording:
                 fit_is_plain=self._is_plain and self.pipeline.memory is None,
                 positions=around.train,
             )
+            store = self._settings.store
+            self._within.enter_context(as_run_around(store.uri, self._settings.model, self._captures.run_id))
 
         self._guarded(start)
 
@@ -266,6 +270,7 @@ class FitRecording:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._watching.close()
+        self._within.close()
         if self._token is not None:
             _running.reset(self._token)
         if error is not None:

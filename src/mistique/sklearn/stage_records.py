@@ -2,90 +2,22 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import joblib
-import numpy as np
-import sklearn
 
-from mistique.errors import CaptureError
 from mistique.ingest.capture import KEEP, Capture
 from mistique.schema import INPUT, TARGET
 from mistique.sklearn.artifact import Kept
 from mistique.sklearn.lineage import Lineages, seen
 from mistique.sklearn.sample import Sample
+from mistique.sklearn.settings import CaptureSettings
 from mistique.sklearn.stages import Stage, names_after, names_of_columns
 from mistique.sklearn.step_cost import Timed, needs_more, step_cost
 from mistique.sklearn.undisturbed import attempt, count_rows
 from mistique.sklearn.vouched import fit_transform_is_transform
-from mistique.store import Store
 
 FEW_ROWS_DIFFER = "{} differs here between all rows and a few"
-
-
-@dataclass(frozen=True, slots=True)
-class CaptureSettings:
-    """Where and how a pipeline captures itself. Checked when made; shared by reference between clones."""
-
-    store: Store
-    model: str
-    dataset: str = "train"
-    keep: str = "all"
-    codec: Any = "auto"
-    on_error: str = "warn"
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.store, Store):
-            raise CaptureError(f"expected a store, as mistique.open(...) gives; got {self.store!r}")
-        if not self.model or not isinstance(self.model, str):
-            raise CaptureError(
-                f'expected the name of a model in the store, for example model="homes/ridge"; got {self.model!r}'
-            )
-        if self.keep not in KEEP:
-            raise CaptureError(f'expected keep="all", keep="none" or keep="auto", got {self.keep!r}')
-        if self.on_error not in ("warn", "raise"):
-            raise CaptureError(f'expected on_error="warn" or on_error="raise", got {self.on_error!r}')
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> CaptureSettings:
-        return self
-
-    def start(
-        self,
-        run_id: str | None = None,
-        *,
-        dataset: str,
-        params: Mapping[str, str] | None = None,
-        source: Mapping[str, str] | None = None,
-    ) -> Capture:
-        """A capture with these settings: of a new run, or of another dataset of an old one."""
-        return self.store.capture(
-            model=self.model,
-            dataset=dataset,
-            framework="sklearn",
-            run_id=run_id,
-            codec=self.codec,
-            on_error=self.on_error,
-            environment=environment(),
-            params=params,
-            source=source,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class CapturedRun:
-    """The version under which a fitted model was captured, wherever its pickle goes."""
-
-    uri: str
-    model: str
-    run_id: str
-
-
-def environment() -> Mapping[str, str]:
-    """Versions that a model may depend on."""
-    return {"python": platform.python_version(), "scikit-learn": sklearn.__version__, "numpy": np.__version__}
 
 
 class StageRecords:

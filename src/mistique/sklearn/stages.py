@@ -10,6 +10,7 @@ from sklearn.pipeline import Pipeline
 
 from mistique.schema import INPUT, PREDICTION, RESERVED_NAMES, join_path
 from mistique.sklearn.branches import Branch, branches_of
+from mistique.sklearn.members import members_of, says
 from mistique.sklearn.undisturbed import attempt
 
 _SCORES = ("predict_proba", "decision_function")
@@ -144,11 +145,26 @@ def steps_of(pipeline: Pipeline) -> tuple[Stage, ...]:
 def inside(stage: Stage) -> tuple[Stage, ...]:
     """The stages inside of a fitted composite, each after its parent; the composite itself is not among them.
 
-    The last step of a nested pipeline is left out where that is the composite: it gives the same.
+    The last step of a nested pipeline is left out where that is the composite: it gives the same. Members of a stack or
+    a vote begin, as it does, with what goes into it.
     """
     found: list[Stage] = []
     if isinstance(stage.estimator, Pipeline):
         found += _steps_inside(stage)[:-1] if stage.method else []
+    elif stage.method in ("predict", *_SCORES):
+        path = stage.aliases[0] if stage.role == "prediction" else stage.name
+        for name, member in members_of(stage.estimator).items():
+            within = Stage(
+                f"{path}/{join_path(name)}",
+                (),
+                stage.parent,
+                "stage",
+                type(member).__name__,
+                member,
+                says(member),
+                stage.branches,
+            )
+            found += [*inside(within), within]
     elif stage.method == "transform":
         for branch in branches_of(stage.estimator):
             name = f"{stage.name}/{join_path(branch.name)}"

@@ -52,6 +52,7 @@ class Rooms:
         gamma_min: float = DEFAULT_GAMMA_MIN,
         max_nbytes: int | None = None,
         index_share: float = DEFAULT_INDEX_SHARE,
+        indexes: str = "asked",
     ) -> None:
         if mode not in ("a", "r"):
             raise ValueError(f'mode: expected "a" to read and write or "r" to look only, got {mode!r}')
@@ -61,8 +62,10 @@ class Rooms:
             raise ValueError(f"max_nbytes: expected a number of bytes above 0, or None, got {max_nbytes!r}")
         if not index_share >= 0:
             raise ValueError(f"index_share: expected a share of the float32 bytes, at least 0, got {index_share!r}")
+        if indexes not in ("asked", "captured"):
+            raise ValueError(f'indexes: expected "asked" or "captured", got {indexes!r}')
         self.uri, self.mode, self.trust = uri, mode, trust
-        self.index_share = index_share
+        self.index_share, self.indexes = index_share, indexes
         self.gamma_min, self.max_nbytes = gamma_min, max_nbytes
         self._options, self._max_buffer_nbytes = options, max_buffer_nbytes
         self._placement = Placement(placement)

@@ -12,6 +12,7 @@ import numpy as np
 from mistique.codecs import stored_form
 from mistique.errors import StoreError
 from mistique.ingest.buffer import Buffered, SegmentBuffer
+from mistique.planner.index_byproduct import index_captured
 from mistique.schema import Intermediate, Version
 from mistique.storage.artifacts import Artifact
 from mistique.storage.captures import Capture as Committed
@@ -64,7 +65,7 @@ class StoreSink:
     def commit(
         self, version: Version, dataset: str, intermediates: Sequence[Intermediate], buffered: Buffered
     ) -> Committed:
-        """The catalog first, then what makes its chunks known; then the budget is held."""
+        """The catalog first, then what makes its chunks known; then the budget is held, and indexes are made in it."""
         store = self._store
         store._check()
         committed = store._catalog.commit(version, dataset, intermediates)
@@ -72,6 +73,8 @@ class StoreSink:
         store.observe(Observation("captured", f"{version.model} {version.run_id}", (1.0,), 0.0, 1e-6))
         self.remember(buffered)
         store._hold_budget()
+        if store.indexes == "captured":
+            index_captured(store, committed)
         return committed
 
     def remember(self, buffered: Buffered) -> None:

@@ -46,6 +46,7 @@ class Store(Versions, Upkeep):
     gamma_min : float
     max_nbytes : int, optional
     index_share : float
+    indexes : {"asked", "captured"}
     """
 
     def capture(
@@ -136,6 +137,7 @@ class Store(Versions, Upkeep):
             "gamma_min": self.gamma_min,
             "max_nbytes": self.max_nbytes,
             "index_share": self.index_share,
+            "indexes": self.indexes,
             "key": self._options.key,
         }
         # Not the options: they may hold credentials. A worker takes them from its environment, as TileDB does. Of a key
@@ -164,6 +166,7 @@ def open(
     gamma_min: float = DEFAULT_GAMMA_MIN,
     max_nbytes: int | None = None,
     index_share: float = DEFAULT_INDEX_SHARE,
+    indexes: str = "asked",
     key: KeySource | None = None,
 ) -> Store:
     """A store at a URI, made when there is none.
@@ -194,6 +197,8 @@ def open(
     index_share : float, default 0.2
         A layer of which a few units are asked for often gets an index that takes no more than this share of its values
         as float32; 0: none but those that `mistique.index` makes.
+    indexes : {"asked", "captured"}, default "asked"
+        When: once questions took as long as making one, or with every capture, before the first question.
     key : str, path or callable, optional
         Where the key comes from of a store that is encrypted at rest (AES-256-GCM): ``"env:NAME"``, ``"file:PATH"``, a
         path, or a function that returns it; 16 random bytes at least. It is never stored, pickled or printed. A new
@@ -235,4 +240,5 @@ def open(
         gamma_min=gamma_min,
         max_nbytes=max_nbytes,
         index_share=index_share,
+        indexes=indexes,
     )

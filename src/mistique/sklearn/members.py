@@ -1,0 +1,34 @@
+"""The models that a model is made of: those of a stack or a vote, and the one behind a transformed target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
+
+_MADE_OF_SEVERAL = (StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor)
+
+
+def members_of(model: Any) -> dict[str, Any]:
+    """The fitted models that go into what a fitted model predicts from the same rows, by name; empty: it is one model.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> vote = VotingRegressor([("near", Ridge()), ("far", "drop"), ("flat", Ridge(9.0))])
+    >>> members_of(vote.fit([[1.0], [2.0]], [1.0, 2.0]))
+    {'near': Ridge(), 'flat': Ridge(alpha=9.0)}
+    """
+    if isinstance(model, TransformedTargetRegressor):
+        return {"regressor": model.regressor_}
+    if not isinstance(model, _MADE_OF_SEVERAL):
+        return {}
+    return {name: one for name, one in model.named_estimators_.items() if not isinstance(one, str)}
+
+
+def says(model: Any) -> str:
+    """The method by which a member says most: probabilities, distances from the boundary, or what it predicts."""
+    if isinstance(getattr(model, "classes_", None), list):
+        return "predict"  # of several targets: a list of arrays otherwise
+    return next((method for method in ("predict_proba", "decision_function") if hasattr(model, method)), "predict")

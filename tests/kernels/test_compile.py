@@ -1,0 +1,61 @@
+"""Compiled code where its cache cannot be written, or is written by several processes at once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mistique
+from mistique.storage.digests import digest_bytes, digest_text
+
+CONTENT = bytes(range(256)) * 40
+SCRIPT = """
+from mistique.storage import digests
+print(digests.__file__, digests.digest_text(digests.digest_bytes(bytes(range(256)) * 40)))
+"""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A copy of the package, with nothing compiled beside it."""
+    source = Path(mistique.__file__).parent
+    shutil.copytree(source, tmp_path / "mistique", ignore=shutil.ignore_patterns("__pycache__", "*.npz"))
+    return tmp_path
+
+
+def started(folder: Path, **environment: str) -> subprocess.Popen[str]:
+    known = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    return subprocess.Popen(
+        [sys.executable, "-B", "-c", SCRIPT],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env={**known, "PYTHONPATH": str(folder), **environment},
+    )
+
+
+def test_kernels_work_where_no_cache_can_be_written(installed: Path) -> None:
+    # numba 10128: in a read-only install `cache=True` fails at import. A file in the place of a folder stops root too.
+    for module in installed.rglob("__init__.py"):
+        (module.parent / "__pycache__").write_text("")
+    process = started(installed, HOME="/dev/null", XDG_CACHE_HOME="/dev/null", MISTIQUE_CONFIG_DIR="/dev/null/config")
+    said, failed = process.communicate(timeout=300)
+    assert process.returncode == 0, failed[-2000:]
+    assert said.split() == [str(installed / "mistique/storage/digests.py"), digest_text(digest_bytes(CONTENT))]
+
+
+def test_processes_that_fill_one_cache_at_once_are_all_right(installed: Path, tmp_path: Path) -> None:
+    # numba 4908, 5566, 4032: two that compile at once, and one that crashes later.
+    for _ in range(2):
+        processes = [started(installed, NUMBA_CACHE_DIR=str(tmp_path / "cache")) for _ in range(2)]
+        said = [process.communicate(timeout=300)[0].split()[-1:] for process in processes]
+        assert said == [[digest_text(digest_bytes(CONTENT))]] * 2
+        assert any((tmp_path / "cache").rglob("*.nbc"))
