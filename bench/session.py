@@ -1,7 +1,7 @@
 """A session of questions, as a person digs, of a store that begins empty: what is lost by not knowing them beforehand.
 
-Against always recomputing, storing everything first, and the best in hindsight. Parts: homes, cnn, thresholds (several
-of gamma, over five of the pipelines of homes).
+Against always recomputing, storing everything first, and the best in hindsight. Parts: homes (five of its pipelines),
+cnn, thresholds (several of gamma, over homes).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Question:
 
 
 def measure_homes(report: Report, scratch: Scratch) -> None:
-    _measure_homes(report, scratch, n_templates=2 if report.is_quick else 10)
+    _measure_homes(report, scratch, n_templates=2 if report.is_quick else 5)
 
 
 def measure_thresholds(report: Report, scratch: Scratch) -> None:

@@ -51,6 +51,10 @@ class ReadWork:
         amounts = self.n_ranges, self.n_units, self.encoded_nbytes, self.n_cells, self.n_opened, self.n_given
         return 1.0, *map(float, amounts)
 
+    def share(self, part: float) -> tuple[float, ...]:
+        """The amounts of a part of it, in one read."""
+        return 1.0, *(part * amount for amount in self.amounts[1:])
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:

@@ -60,6 +60,7 @@ def question_of(
         is_set_up=lambda sources: models.is_set_up(version, intermediate.name, sources),
         sets_up=models.sets_up(version),
         cuts=stages.cuts,
+        works=stages.works,
         index=stages.indexes.get(intermediate.name),
         of_largest=of_largest,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import inf
 
 import numpy as np
@@ -15,7 +16,15 @@ from mistique.planner.index_layout import BOUNDS, MAXIMA
 from mistique.planner.index_read import index_work
 from mistique.planner.plan import INDEX, INDEX_OF_LARGEST, Candidate
 from mistique.planner.predict import read_seconds, ready_seconds, run_amounts, run_cost, stage_cost
-from mistique.planner.question import Question, are_held, is_held, running_rows
+from mistique.planner.question import (
+    Question,
+    are_held,
+    distinct,
+    is_held,
+    read_subject,
+    running_rows,
+    whole_work,
+)
 from mistique.schema import INPUT, Intermediate
 
 _STAGES = ("stage", "prediction")
@@ -211,6 +220,10 @@ def _cheapest(question: Question, rows: np.ndarray, calibration: Calibration) ->
         return question.cuts[known]
     amounts = run_amounts(question, len(rows))
 
+    @lru_cache
+    def n_blocks(block_rows: int) -> int:
+        return len(distinct(rows // block_rows))
+
     def parents(name: str) -> Sequence[str]:
         return (graph[name].parents or ()) if name in graph else ()
 
@@ -222,7 +235,8 @@ def _cheapest(question: Question, rows: np.ndarray, calibration: Calibration) ->
         node = graph.get(name)
         if node is None or not _is_usable(node):
             return inf
-        return read_seconds(question, node, rows, np.arange(node.n_columns), calibration)[0]
+        share = min(n_blocks(node.block_rows) / max(node.n_blocks, 1), 1.0)
+        return calibration.read_cost(read_subject(node)).seconds(whole_work(question, node).share(share))
 
     cut = cheapest_cut(question.target.name, parents=parents, run_seconds=run_seconds, read_seconds=seconds_to_read)
     question.cuts[known] = None if cut is None else cut[1]

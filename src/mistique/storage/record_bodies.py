@@ -14,6 +14,8 @@ SEAL_FIELD = "seal"
 ADDED_TO, USES = "capture", "uses"
 # More than anybody has: what a record claims is allocated when all of it is asked for.
 MAX_ROWS = 2**40
+# More units than a segment has, more blocks than rows make: what is reckoned of them fits into 64 bits.
+_MAX_PLACE = 2**30
 
 
 def to_json(value: object) -> bytes:
@@ -50,7 +52,8 @@ def intermediate_of(body: dict[str, Any]) -> Intermediate:
     expect(bool, found.is_by_column, *(kind.is_nullable for kind in found.types))
     expect(dict, found.codec, *(() if found.derivation is None else (found.derivation,)))
     expect(str, found.codec.get("name"), *(() if found.derivation is None else (found.derivation.get("op"),)))
-    for seconds_or_error in (found.forward_seconds_per_row, found.summary_error, found.recompute_difference or 0.0):
+    seconds = found.forward_seconds_per_row, found.forward_seconds_per_call
+    for seconds_or_error in (*seconds, found.summary_error, found.recompute_difference or 0.0):
         expect(float, float(seconds_or_error) if type(seconds_or_error) is int else seconds_or_error)
     if found.n_rows < 0 or min(found.shape, default=1) < 1 or max(found.n_rows, *found.shape) > MAX_ROWS:
         raise ValueError(f"{found.n_rows} rows of shape {found.shape}")
@@ -83,6 +86,11 @@ def index_of(body: dict[str, Any]) -> Index:
 
 def references_of(body: dict[str, Any]) -> References:
     """The references that an attachment holds."""
+    for lying in (*body["runs"], *body["dictionaries"]):
+        expect(int, *lying.values())
+        is_far = max(map(abs, lying.values())) >= _MAX_PLACE
+        if is_far or not 0 <= lying["segment"] < len(body["segments"]):
+            raise ValueError(f"chunks at {lying}")
     return References(
         tuple(segment_from(segment) for segment in body["segments"]),
         tuple(Run(**run) for run in body["runs"]),

@@ -1,0 +1,77 @@
+"""What a read is predicted to touch is what it touches, once the segments it lies in are open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mistique
+from mistique.planner.question import read_work
+from mistique.planner.reading import read
+from mistique.schema import Intermediate, Segment
+from mistique.store import Store
+from tests.capturing import put, put_layer
+
+N_ROWS = 9000
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with mistique.open(tmp_path_factory.mktemp("work") / "s.mistique") as store:
+        yield store
+
+
+@pytest.fixture(scope="module", params=["layer", "table"])
+def node(request: pytest.FixtureRequest, shared: Store) -> Intermediate:
+    rng = np.random.default_rng(0)
+    if request.param == "layer":
+        key = put_layer(shared, rng.normal(size=(N_ROWS, 9, 24)).astype(np.float32), model="lab/net")
+    else:
+        # Columns that compress well and badly: a mean of them would say nothing of one.
+        columns = [rng.normal(size=N_ROWS), np.arange(N_ROWS) // 100, rng.integers(0, 3, N_ROWS)] * 4
+        key = put(shared, np.stack(columns, axis=1).astype(np.float64), model="lab/table")
+    capture, found = shared.catalog.find(key)
+    return shared.graph(capture).nodes[found.name]
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_payloads_and_their_bytes_are_counted_as_they_are_read(
+    shared: Store, node: Intermediate, data: st.DataObject
+) -> None:
+    rows = np.unique(data.draw(st.lists(st.integers(0, N_ROWS - 1), min_size=1, max_size=8)))
+    columns = np.unique(data.draw(st.lists(st.integers(0, node.n_columns - 1), min_size=1, max_size=8)))
+    read(shared.segments, node, rows, columns)
+    taken: list[int] = []
+    payloads = shared.segments.payloads
+
+    def counted(segment: Segment, units: np.ndarray) -> Iterator[Any]:
+        for found, contents in payloads(segment, units):
+            taken.extend(map(len, contents))
+            yield found, contents
+
+    shared.segments.payloads = counted  # type: ignore[method-assign]
+    try:
+        read(shared.segments, node, rows, columns)
+    finally:
+        del shared.segments.payloads
+    work = read_work(node, rows, columns, table_of=shared.segments.open_table)
+    assert (work.n_units, work.encoded_nbytes, work.n_opened) == (len(taken), sum(taken), 0)
+    assert 1 <= work.n_ranges <= work.n_units
+    assert work.n_given == len(rows) * len(columns)
+
+
+def test_a_segment_that_is_not_open_counts_as_its_mean_and_as_one_to_open(shared: Store, node: Intermediate) -> None:
+    rows, columns = np.arange(N_ROWS), np.arange(node.n_columns)
+    closed = read_work(node, rows, columns, table_of=lambda _: None)
+    read(shared.segments, node, rows, columns)
+    opened = read_work(node, rows, columns, table_of=shared.segments.open_table)
+    assert closed.n_opened == 1
+    assert opened.n_opened == 0
+    assert closed.n_units == opened.n_units
+    assert opened.encoded_nbytes <= closed.encoded_nbytes < 2 * opened.encoded_nbytes
