@@ -50,3 +50,26 @@ def test_on_a_full_disk_training_goes_on_with_one_warning_and_earlier_captures_s
         again.gc(grace_seconds=0)
         again.gc(grace_seconds=0)
         assert mistique.get(again, put(again, values + 1)).values.tobytes() == (values + 1).tobytes()
+
+
+def test_a_file_system_that_is_read_only_costs_the_capture_and_answers_questions(small_disk: Path) -> None:
+    def remount(how: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{how}", str(small_disk)], check=True)
+
+    values = np.arange(3000.0)
+    with mistique.open(small_disk / "s.mistique") as store:
+        kept = put(store, values)
+    remount("ro")
+    try:
+        with mistique.open(small_disk / "s.mistique") as store:
+            assert mistique.get(store, kept).values.tobytes() == values.tobytes()
+            with pytest.warns(CaptureWarning) as caught, capturing(store, on_error="warn") as capture:
+                capture.add("x", values + 1)
+            assert (len(caught), capture.committed) == (1, None)
+            with pytest.raises(StoreError), capturing(store) as capture:
+                capture.add("x", values + 1)
+    finally:
+        remount("rw")
+    with mistique.open(small_disk / "s.mistique") as store:
+        assert [c.version.model for c in store.catalog.captures()] == ["lab/model"]
+        assert mistique.get(store, put(store, values + 2)).values[0] == 2
