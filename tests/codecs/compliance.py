@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mistique.codecs import Codec, CodedCodec, codec_from_config
+from mistique.codecs import Codec, CodedCodec, ColumnsCodec, codec_from_config
 from mistique.errors import ChunkCorruptError
 from mistique.schema import ColumnType
 
@@ -208,6 +208,17 @@ class CodecCompliance:
         ]
         assert self.codec.applies_to(column_type("float32"))
         assert [self.codec.applies_to(kind) for kind in others] == [not self.codec.is_lossy] * len(others)
+
+    def test_some_columns_are_what_they_are_among_all(self) -> None:
+        if not isinstance(self.codec, ColumnsCodec):
+            return
+        for dtype in FLOATS:
+            kind, values = column_type(dtype), as_cells(big_chunk(dtype, (24, 400)))
+            payload = self.codec.encode(values, kind)
+            whole = self.codec.decode(payload, values.shape, kind)
+            for columns in ([0], [2, 3, 17], [23], list(range(24))):
+                found = self.codec.decode_columns(payload, values.shape, kind, columns=np.array(columns))
+                assert found.tobytes() == whole[columns].tobytes()
 
 
 def int_or_float(number: np.float64) -> int | float:

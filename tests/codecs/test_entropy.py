@@ -89,3 +89,12 @@ def test_every_way_to_cut_it_short_is_noticed() -> None:
     for end in {*range(0, len(coded), 97), len(coded) - 1, len(coded) - 2}:
         with pytest.raises(ChunkCorruptError):
             decoded(coded[:end], codes.shape)
+
+
+@pytest.mark.parametrize("shape", [(70, 67), (64, 1024), (5, 9)])
+@pytest.mark.parametrize("share", [0.02, 0.5, 1.0])
+def test_the_first_columns_are_decoded_alone(shape: tuple[int, int], share: float) -> None:
+    codes = (np.random.default_rng(7).random(shape) ** 3 * 31).astype(np.uint8)
+    n_columns = max(int(shape[0] * share), 1)
+    reader = PayloadReader(np.frombuffer(encode_codes(codes), np.uint8))
+    assert (decode_codes(reader, shape, n_columns=n_columns) == codes[:n_columns]).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from mistique.errors import ChunkCorruptError
 from mistique.schema import Segment
 from mistique.storage.segment_writer import SegmentWriter
 from mistique.storage.segments import SegmentReader
-from mistique.storage.units import Unit, UnitKind, UnitTable, compressed, expanded
+from mistique.storage.units import LaidUnit, Unit, UnitKind, UnitTable, compressed, expanded
 from mistique.store import Store
 
 KIND = UnitKind('{"name": "raw"}', "<f4", "<f4", is_table=False)
@@ -46,6 +47,17 @@ def test_payloads_come_back_whatever_was_written_together(store: Store, flush_af
         u: p.tobytes() for units, part in reader.payloads(segment, wanted) for u, p in zip(units, part, strict=True)
     }
     assert found == {unit: payloads[unit] for unit in wanted}
+
+
+def test_a_payload_is_let_go_of_once_it_is_written(store: Store) -> None:
+    writer = store._make_writer()
+    unit = _unit(bytes(1000))
+    is_held = weakref.ref(unit.payload)
+    writer.append(unit)
+    del unit
+    assert is_held() is not None
+    writer.flush()
+    assert is_held() is None
 
 
 def test_a_small_segment_takes_little_more_than_its_bytes(store: Store) -> None:
@@ -89,7 +101,7 @@ def test_what_was_discarded_leaves_no_array(store: Store) -> None:
 def test_a_table_of_units_comes_back(parts: list[tuple[bytes, bool, int, int]]) -> None:
     units = [_unit(payload, TABLE_KIND if is_table else KIND, (c, r)) for payload, is_table, c, r in parts]
     offsets = np.cumsum([0] + [unit.payload.nbytes for unit in units])[:-1].tolist()
-    table = UnitTable.of(units, offsets)
+    table = UnitTable.of([LaidUnit.of(unit, offset) for unit, offset in zip(units, offsets, strict=True)])
     found = UnitTable.from_bytes(table.to_bytes(), n_units=len(units))
     assert found.n_chunks == sum(c if is_table else 1 for _, is_table, c, _ in parts)
     assert [found.kinds[int(k)] for k in found.kind_of] == [unit.kind for unit in units]
@@ -99,7 +111,7 @@ def test_a_table_of_units_comes_back(parts: list[tuple[bytes, bool, int, int]]) 
 
 @pytest.mark.parametrize("n_units", [0, 1, 3])
 def test_a_table_of_another_length_is_refused(n_units: int) -> None:
-    table = UnitTable.of([_unit(b"abc"), _unit(b"de")], [0, 8])
+    table = UnitTable.of([LaidUnit.of(_unit(b"abc"), 0), LaidUnit.of(_unit(b"de"), 8)])
     with pytest.raises((ValueError, TypeError)):
         UnitTable.from_bytes(table.to_bytes(), n_units=n_units)
 

@@ -1,7 +1,7 @@
 """Codecs: how the cells of a column chunk are kept. One quantizer a file; each states its error bound."""
 
 from mistique.codecs.auto import Auto
-from mistique.codecs.codec import Codec, CodedCodec, Policy, Summary, codec_from_config, resolve_codec
+from mistique.codecs.codec import Codec, CodedCodec, ColumnsCodec, Policy, Summary, codec_from_config, resolve_codec
 from mistique.codecs.kbit import KBit
 from mistique.codecs.low_precision import LowPrecision
 from mistique.codecs.pool import Pool
@@ -15,6 +15,7 @@ __all__ = [
     "Auto",
     "Codec",
     "CodedCodec",
+    "ColumnsCodec",
     "KBit",
     "LowPrecision",
     "Policy",

@@ -96,6 +96,16 @@ class BlockCodec(Codec, Protocol):
 
 
 @runtime_checkable
+class ColumnsCodec(Codec, Protocol):
+    """A codec that gives some columns of a chunk for less than all of them."""
+
+    def decode_columns(
+        self, payload: np.ndarray, shape: tuple[int, int], column_type: ColumnType, *, columns: np.ndarray
+    ) -> np.ndarray:
+        """Values (n_columns, n_rows) of the columns with these numbers, at least one, ascending; else as `decode`."""
+
+
+@runtime_checkable
 class CodedCodec(Codec, Protocol):
     """A codec whose payload is a code of one byte for each value, and a head that says what the codes stand for.
 

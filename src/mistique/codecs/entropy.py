@@ -45,23 +45,32 @@ def encode_codes(codes: np.ndarray) -> bytes:
     return _encode_tans(codes, largest + 1)
 
 
-def decode_codes(reader: PayloadReader, shape: tuple[int, int]) -> np.ndarray:
+def decode_codes(reader: PayloadReader, shape: tuple[int, int], *, n_columns: int | None = None) -> np.ndarray:
     """The codes that `encode_codes` was given, from all that a reader has left.
+
+    Parameters
+    ----------
+    reader : PayloadReader
+    shape : tuple of int
+        Of what was encoded.
+    n_columns : int, optional
+        How many of its columns are wanted: those behind them are not decoded.
 
     Raises
     ------
     ChunkCorruptError
         They are not codes of that shape.
     """
+    n_wanted = shape[0] if n_columns is None else n_columns
     (method,) = reader.unpack("<B")
     if method == _CONSTANT:
         (code,) = reader.unpack("<B")
         reader.end()
-        return np.full(shape, code, np.uint8)
+        return np.full((n_wanted, shape[1]), code, np.uint8)
     if method == _ZSTD:
-        return zstd.decompress(reader.rest(), shape[0] * shape[1]).reshape(shape)
+        return zstd.decompress(reader.rest(), shape[0] * shape[1]).reshape(shape)[:n_wanted]
     if method == _TANS:
-        return _decode_tans(reader, shape)
+        return _decode_tans(reader, shape, n_wanted)
     raise damaged("an entropy stage of 0 to 2", method)
 
 
@@ -90,7 +99,7 @@ def _encode_tans(codes: np.ndarray, n_symbols: int) -> bytes:
     return b"".join([bytes([_TANS]), head.tobytes(), length.tobytes(), table, body.tobytes()])
 
 
-def _decode_tans(reader: PayloadReader, shape: tuple[int, int]) -> np.ndarray:
+def _decode_tans(reader: PayloadReader, shape: tuple[int, int], n_wanted: int) -> np.ndarray:
     lag, n_thresholds, n_symbols, n_table = reader.unpack("<4H")
     if not (lag >= 1 and n_thresholds < _MAX_CONTEXTS and 1 <= n_symbols <= 256):
         raise damaged("tables of up to 8 contexts", (lag, n_thresholds, n_symbols))
@@ -112,8 +121,10 @@ def _decode_tans(reader: PayloadReader, shape: tuple[int, int]) -> np.ndarray:
     tables = scratch("tables", len(frequencies) << table_bits, np.uint32)
     tans.decoding_tables(frequencies, table_bits, tables.reshape(len(frequencies), -1))
     contexts = (_classes(thresholds) << table_bits).astype(np.uint16)
-    codes = np.empty(shape, np.uint8)
-    if not tans.decode_tans(words, 64 * n_guard + n_bits, lag, contexts, table_bits, tables, codes):
+    codes = np.empty((n_wanted, shape[1]), np.uint8)
+    n_left = tans.decode_tans(words, 64 * n_guard + n_bits, lag, contexts, table_bits, tables, codes)
+    # The end can be looked at only where it is reached; what is read is held against its digest before.
+    if n_left < 0 or (n_left and n_wanted == shape[0]):
         raise damaged("codes that end with the payload", "others")
     return codes
 

@@ -144,6 +144,19 @@ class KBit:
         table = np.frombuffer(reader.take(8 * n_codes).tobytes(), "<f8")
         return look_up_cells(decode_codes(reader, shape), table, column_type)
 
+    def decode_columns(
+        self, payload: np.ndarray, shape: tuple[int, int], column_type: ColumnType, *, columns: np.ndarray
+    ) -> np.ndarray:
+        """Values of some columns: codes are decoded up to the last of them."""
+        reader = PayloadReader(payload)
+        kind, n_codes, _, _ = self._header(reader)
+        if kind == _KEPT:
+            values: np.ndarray = Raw().decode(reader.rest(), shape, column_type)[columns]
+            return values
+        table = np.frombuffer(reader.take(8 * n_codes).tobytes(), "<f8")
+        codes = decode_codes(reader, shape, n_columns=int(columns[-1]) + 1)[columns]
+        return look_up_cells(codes, table, column_type)
+
     def codes_of(self, payload: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, bytes] | None:
         """Codes and representatives of a chunk; None for one that is kept exactly."""
         reader = PayloadReader(payload)

@@ -182,6 +182,19 @@ class Power:
         tables = np.array([self._table(scale) for scale in scales])
         return look_up_cells(codes.reshape(len(scales), -1), tables, column_type).reshape(shape)
 
+    def decode_columns(
+        self, payload: np.ndarray, shape: tuple[int, int], column_type: ColumnType, *, columns: np.ndarray
+    ) -> np.ndarray:
+        """Values of some columns: codes are decoded up to the last of them."""
+        reader = PayloadReader(payload)
+        scales = self._scales(reader)
+        codes = decode_codes(reader, shape, n_columns=int(columns[-1]) + 1)[columns]
+        if shape[0] % len(scales):
+            raise damaged(f"units of a chunk of {shape[0]} columns", len(scales))
+        of_column = columns * len(scales) // shape[0]
+        tables = np.array([self._table(scales[unit]) for unit in of_column.tolist()])
+        return look_up_cells(codes, tables, column_type)
+
     def codes_of(self, payload: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, bytes] | None:
         """Codes and header of a chunk."""
         reader = PayloadReader(payload)

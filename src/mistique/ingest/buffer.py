@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
@@ -82,7 +83,8 @@ class SegmentBuffer:
         self._max_nbytes = max_nbytes
         self._workers = Workers(max_nbytes)
         self._shared, self._shared_lock = make_writer(), Lock()
-        self._tables = TableColumns(self._shared, dedup, self._workers, placement, key)
+        self._tables = TableColumns(self._shared, self._shared_lock, dedup, self._workers, placement, key)
+        self._settling: Future[None] | None = None
         self._layers: dict[str, LayerBlocks] = {}
         self._own: dict[Digest, tuple[SegmentWriter, int]] = {}
         self._own_lock = Lock()
@@ -97,6 +99,11 @@ class SegmentBuffer:
         self._tables.put(intermediate.name, group, cells, kind=kind, codec=codec, block_rows=intermediate.block_rows)
         if self._tables.pending_nbytes > self._max_nbytes // 2:
             self._encode_tables()
+
+    def settle(self) -> None:
+        """Encode the columns taken so far beside what the model does next; few more are to come."""
+        self._wait()
+        self._settling = self._workers.start(self._tables_into_segment)
 
     def put_block(self, intermediate: Intermediate, block: int, rows: Sequence[np.ndarray], codec: Codec) -> None:
         """Take one block of a layer, as pieces of shape (n_rows, ...), which nobody may change any more."""
@@ -186,8 +193,18 @@ class SegmentBuffer:
         return 0 if is_shared else added
 
     def _encode_tables(self) -> None:
+        self._wait()
+        self._tables_into_segment()
+
+    def _wait(self) -> None:
+        """Until nothing settles any more; what that raised is raised here."""
+        settling, self._settling = self._settling, None
+        if settling is not None:
+            settling.result()
+
+    def _tables_into_segment(self) -> None:
+        self._tables.encode()
         with self._shared_lock:
-            self._tables.encode()
             if self._shared.pending_nbytes > _FLUSH_NBYTES:
                 self._shared.flush()
 

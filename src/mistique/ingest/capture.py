@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from itertools import chain
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from mistique.codecs import Codec, Policy, Pool, Raw, Summary, codec_from_config, resolve_codec, stored_form
+from mistique.codecs import codec_from_config, stored_form
 from mistique.errors import (
     CaptureError,
     CaptureLostError,
@@ -20,74 +21,17 @@ from mistique.errors import (
     StoreClosedError,
     StoreError,
 )
-from mistique.ingest.buffer import Buffered, SegmentBuffer
+from mistique.ingest.buffer import SegmentBuffer
+from mistique.ingest.cells import with_masks
+from mistique.ingest.choosing import Asked, Choosing
 from mistique.ingest.columns import Described, describe, describe_array, describe_labels
+from mistique.ingest.committing import lost_parents, rows_that_differ, stored
+from mistique.ingest.opened import Opened
+from mistique.ingest.sink import Sink
 from mistique.ingest.sparse_rows import SparseColumns, as_texts
-from mistique.ingest.summarizing import summarized
-from mistique.schema import ROW_LABEL, ColumnType, Intermediate, Version
+from mistique.ingest.texts import SeenTexts
+from mistique.schema import ROW_LABEL, Intermediate, Version
 from mistique.storage.artifacts import Artifact
-from mistique.storage.captures import Capture as Committed
-
-_RAW = Raw()
-_MASK = ColumnType("uint8", "|u1")
-Asked = str | Codec | Policy
-# What a user says is stored of stages and layers, and what is said of each: "auto" is decided one by one.
-KEEP: Mapping[str, bool | str] = {"all": True, "none": False, "auto": "auto"}
-
-
-class Sink(Protocol):
-    """What a capture needs of a store."""
-
-    def check(self) -> None:
-        """Raise `StoreClosedError` if the store was closed, or a fork carried it into another process."""
-
-    def held(self, lineage: str, is_wanted: Callable[[Intermediate], bool]) -> Intermediate | None:
-        """An intermediate of that lineage that the store holds and that is wanted, with its references."""
-
-    def derived(self, lineage: str) -> Intermediate | None:
-        """An intermediate of that lineage that was not stored as it follows from another."""
-
-    def pays(self, intermediate: Intermediate, *, row_seconds: float, row_nbytes: float) -> bool:
-        """Whether storing it is predicted to pay, if running the model for a row of it takes so long."""
-
-    def buffer(self) -> SegmentBuffer:
-        """A buffer whose segments lie in the store."""
-
-    def keep(self, artifact: Artifact) -> str:
-        """Put an artifact; its digest."""
-
-    def commit(
-        self, version: Version, dataset: str, intermediates: Sequence[Intermediate], buffered: Buffered
-    ) -> Committed:
-        """Make the capture seen."""
-
-
-@dataclass
-class _Open:
-    """An intermediate while its rows come in."""
-
-    intermediate: Intermediate
-    codec: Codec
-    keep: bool
-    is_derived: bool = False
-    waiting: list[np.ndarray] = field(default_factory=list)
-    n_waiting: int = 0
-    n_blocks: int = 0
-
-    @property
-    def is_answered(self) -> bool:
-        """Without the model: its values are kept, held already, or follow from such."""
-        return self.keep or self.is_derived or self.intermediate.is_stored
-
-    def codec_for(self, column_type: ColumnType) -> Codec:
-        """What encodes such columns: its codec, after a pool that of the pooled values; raw if it cannot."""
-        codec = self.codec.values_codec if isinstance(self.codec, Pool) else self.codec
-        return codec if codec.applies_to(column_type) else _RAW
-
-    def wait(self, cells: np.ndarray) -> None:
-        """Keep rows until they fill a block; nobody may change them any more."""
-        self.waiting.append(cells)
-        self.n_waiting += len(cells)
 
 
 class Capture:
@@ -111,9 +55,11 @@ class Capture:
         if on_error not in ("warn", "raise"):
             raise CaptureError(f'on_error: expected "warn" or "raise", got {on_error!r}')
         self._sink, self._version, self._dataset = sink, version, dataset
-        self._codec, self._on_error = resolve_codec(codec), on_error
-        self._open: dict[str, _Open] = {}
+        self._on_error = on_error
+        self._open: dict[str, Opened] = {}
+        self._choosing = Choosing(sink, codec, self._open)
         self._left_out: set[str] = set()
+        self._texts = SeenTexts()
         self._failure: MistiqueError | None = None
         self._buffer: SegmentBuffer | None = None
         self.committed: str | None = None
@@ -152,7 +98,7 @@ class Capture:
         if self._gave_up(name):
             return
         with self._storing(name):
-            described = describe(value, what=f"{facts.get('role', 'stage')} {name!r}")
+            described = describe(value, what=f"{facts.get('role', 'stage')} {name!r}", texts=self._texts)
             if described.columns is None and columns is not None and len(columns) == described.shape[-1]:
                 described = replace(described, columns=tuple(map(str, columns)))
             self._declare(name, described, **facts)
@@ -180,8 +126,8 @@ class Capture:
             )
             if opened.keep and described.n_rows:
                 assert isinstance(described.parts, np.ndarray)
-                opened.wait(self._as_stored(opened, described.parts, values))
-                self._put_waiting(opened, whole_blocks=True)
+                opened.wait(opened.as_stored(described.parts, values))
+                self._put_waiting(opened, is_whole=True)
 
     def reuse(self, name: str, *, lineage: str, codec: Asked | None = None, **facts: Any) -> bool:
         """Record an intermediate that the store already holds under this lineage: nothing of it is run or read.
@@ -203,20 +149,11 @@ class Capture:
         if self._gave_up(name):
             return False
         with self._storing(name):
-            role = facts.get("role", "stage")
-            held = self._sink.held(lineage, lambda found: self._is_wanted(found, role, codec))
-            is_derived = False
-            if held is None and self._leaves_out(role, codec):
-                held = self._sink.derived(lineage)
-                is_derived = held is not None and self._follows({"parents": held.parents, **facts})
-                held = held if is_derived else None
-            if held is None:
-                return False
-            self._check_new(name)
-            intermediate = replace(held, name=name, **facts)
-            kept_by = codec_from_config(held.codec)
-            self._open[name] = _Open(intermediate, kept_by, keep=False, is_derived=is_derived)
-            return True
+            held = self._choosing.held(name, lineage, codec=codec, facts=facts)
+            if held is not None:
+                self._check_new(name)
+                self._open[name] = held
+            return held is not None
         return False
 
     def carry_on(self, intermediate: Intermediate) -> None:
@@ -224,7 +161,12 @@ class Capture:
         with self._storing(intermediate.name):
             self._check_new(intermediate.name)
             codec = codec_from_config(intermediate.codec)
-            self._open[intermediate.name] = _Open(intermediate, codec, keep=False)
+            self._open[intermediate.name] = Opened(intermediate, codec, keep=False)
+
+    def settle(self) -> None:
+        """Say that all but a little was taken: that is encoded beside what the model does next."""
+        if self._buffer is not None and self._failure is None:
+            self._buffer.settle()
 
     def takes(self, name: str) -> bool:
         """Whether it stores the values of an intermediate that was declared; if not, `annotate` its rows instead."""
@@ -285,20 +227,15 @@ class Capture:
             self._sink.check()
             if self._failure is not None:
                 raise self._failure
-            self._check_rows()
-            self._check_derived()
+            other_rows = rows_that_differ(self._open, model=self._version.model, dataset=self._dataset)
+            lost = lost_parents(self._open, self._choosing, has_model=self._version.artifact is not None)
+            for name, fault in chain(other_rows, lost):
+                with self._storing(name):
+                    raise fault
             for opened in self._open.values():
-                self._put_waiting(opened, whole_blocks=False)
+                self._put_waiting(opened, is_whole=False)
             buffered = self._segments().finish()
-            intermediates = [
-                replace(
-                    opened.intermediate,
-                    references=buffered.references.get(name, opened.intermediate.references),
-                    stored_nbytes=buffered.new_nbytes.get(name, 0) if name in buffered.references else 0,
-                )
-                for name, opened in self._open.items()
-            ]
-            done = self._sink.commit(self._version, self._dataset, intermediates, buffered)
+            done = self._sink.commit(self._version, self._dataset, stored(self._open, buffered), buffered)
             self.committed = f"{done.version.model}@{done.number}"
         except MistiqueError as error:
             if isinstance(error, CaptureLostError):
@@ -332,168 +269,34 @@ class Capture:
     def _gave_up(self, name: str) -> bool:
         return self._failure is not None or name in self._left_out
 
-    def _declare(
-        self,
-        name: str,
-        described: Described,
-        *,
-        keep: bool | str = True,
-        codec: Asked | None = None,
-        **facts: Any,
-    ) -> None:
+    def _declare(self, name: str, described: Described, **facts: Any) -> None:
         self._check_new(name)
-        role = facts.get("role", "stage")
-        is_table = described.container != "array" or len(described.types) > 1
-        chosen = self._codec_for(role, codec, described.types, described.shape, is_table=is_table)
-        has_rule = facts.get("derivation") is not None
-        is_derived = has_rule and self._leaves_out(role, codec) and self._follows(facts)
-        intermediate = Intermediate(
-            name=name,
-            n_rows=described.n_rows,
-            shape=described.shape,
-            types=described.types,
-            columns=described.columns,
-            container=described.container,
-            codec=chosen.config(),
-            is_by_column=described.is_by_column,
-            raw_nbytes=described.raw_nbytes,
-            **{"role": role, **facts},
-        )
-        is_kept = role != "stage" or (self._pays(intermediate) if keep == "auto" else bool(keep))
-        self._open[name] = _Open(intermediate, chosen, is_kept and not is_derived, is_derived)
-
-    def _pays(self, intermediate: Intermediate) -> bool:
-        """Recomputing it, and all that it is computed from, takes so long that its bytes are worth it."""
-        if intermediate.recompute_difference is None:
-            return True
-        seconds = intermediate.pass_seconds_per_row
-        seen: set[str] = set()
-        waiting = list(intermediate.parents if intermediate.parents is not None else self._open)
-        while waiting:
-            parent = waiting.pop()
-            if parent in seen or parent not in self._open:
-                continue
-            seen.add(parent)
-            node = self._open[parent].intermediate
-            seconds += node.pass_seconds_per_row
-            waiting += node.parents if node.parents is not None else self._open
-        row_nbytes = intermediate.raw_nbytes / max(intermediate.n_rows, 1)
-        if not row_nbytes:
-            row_nbytes = intermediate.n_columns * np.dtype(intermediate.types[0].cell).itemsize
-        return self._sink.pays(intermediate, row_seconds=seconds, row_nbytes=row_nbytes)
+        self._open[name] = self._choosing.opened(name, described, **facts)
 
     def _check_new(self, name: str) -> None:
         if name in self._open:
             raise CaptureError(f"two intermediates are named {name!r}; give each stage or layer a name of its own")
 
-    def _codec_for(
-        self, role: str, codec: Asked | None, types: Sequence[ColumnType], shape: tuple[int, ...], *, is_table: bool
-    ) -> Codec:
-        asked = self._asked(role, codec)
-        chosen = asked.codec_for(types, shape=shape, is_table=is_table) if isinstance(asked, Policy) else asked
-        if isinstance(chosen, Summary):
-            chosen = chosen.for_shape(shape)
-        # Where it takes no column at all everything is exact, and is recorded as that.
-        return chosen if any(map(chosen.applies_to, types)) else _RAW
-
-    def _asked(self, role: str, codec: Asked | None) -> Codec | Policy:
-        return _RAW if role != "stage" else self._codec if codec is None else resolve_codec(codec)
-
-    def _is_wanted(self, held: Intermediate, role: str, codec: Asked | None) -> bool:
-        """It is kept by the codec that it would get now; or exactly, where a policy chooses."""
-        asked = self._asked(role, codec)
-        now = self._codec_for(role, codec, held.types, held.shape, is_table=held.is_table)
-        exact = [c for c in asked.codecs if not c.is_lossy] if isinstance(asked, Policy) else []
-        return any(dict(held.codec) == wanted.config() for wanted in (now, *exact))
-
-    def _leaves_out(self, role: str, codec: Asked | None) -> bool:
-        asked = self._asked(role, codec)
-        return isinstance(asked, Policy) and asked.leaves_out_derived
-
-    def _follows(self, facts: Mapping[str, Any]) -> bool:
-        """Its one parent is answered without the model, by values and not by a summary of them.
-
-        Parents are taken before what is computed from them.
-        """
-        parents = facts.get("parents")
-        return (
-            parents is not None
-            and len(parents) == 1
-            and parents[0] in self._open
-            and self._open[parents[0]].is_answered
-            and not isinstance(self._open[parents[0]].codec, Summary)
-        )
-
-    def _put_blocks(self, opened: _Open, described: Described) -> None:
+    def _put_blocks(self, opened: Opened, described: Described) -> None:
         if not opened.keep:
             return
         if isinstance(described.parts, np.ndarray):
-            opened.wait(self._as_stored(opened, described.parts, described.parts))
-            self._put_waiting(opened, whole_blocks=False)
+            opened.wait(opened.as_stored(described.parts, described.parts))
+            self._put_waiting(opened, is_whole=False)
             return
         node, buffer = stored_form(opened.intermediate), self._segments()
         parts = as_texts(described.parts.matrix) if isinstance(described.parts, SparseColumns) else described.parts
-        for group, part in enumerate(parts):
-            buffer.put_column(node, group, part.cells, part.type, opened.codec_for(part.type))
-        masks = [part.valid for part in parts if part.valid is not None]
-        for group, valid in enumerate(masks, start=node.n_groups):
-            buffer.put_column(node, group, valid.view(np.uint8), _MASK, _RAW)
+        for group, column in enumerate(with_masks(parts)):
+            buffer.put_column(node, group, column.cells, column.type, opened.codec_for(column.type))
 
-    def _as_stored(self, opened: _Open, cells: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """The next rows as they are cut into blocks: pooled, or as they are; a copy of what the caller could change."""
-        if not isinstance(opened.codec, Pool):
-            return _unchanging(cells, values)
-        node = opened.intermediate
-        pooled, error = summarized(opened.codec, cells, node.types[0])
-        opened.intermediate = replace(node, summary_error=max(node.summary_error, error))
-        return pooled
-
-    def _put_waiting(self, opened: _Open, *, whole_blocks: bool) -> None:
+    def _put_waiting(self, opened: Opened, *, is_whole: bool) -> None:
         """Hand on the rows that make up whole blocks; at the end, those of the last one too."""
         node = stored_form(opened.intermediate)
-        while opened.n_waiting >= (node.block_rows if whole_blocks else 1):
-            rows: list[np.ndarray] = []
-            missing = node.block_rows
-            while missing and opened.waiting:
-                piece = opened.waiting.pop(0)
-                rows.append(piece[:missing])
-                if len(piece) > missing:
-                    opened.waiting.insert(0, piece[missing:])
-                missing -= len(rows[-1])
-            opened.n_waiting -= node.block_rows - missing
-            self._segments().put_block(node, opened.n_blocks, rows, opened.codec_for(node.types[0]))
-            opened.n_blocks += 1
+        for block, rows in opened.blocks(is_whole=is_whole):
+            self._segments().put_block(node, block, rows, opened.codec_for(node.types[0]))
 
     def _segments(self) -> SegmentBuffer:
         self._sink.check()
         if self._buffer is None:
             self._buffer = self._sink.buffer()
         return self._buffer
-
-    def _check_rows(self) -> None:
-        """Every intermediate has the rows of the input; one that has not is left out."""
-        counts = {name: opened.intermediate.n_rows for name, opened in self._open.items()}
-        if not counts:
-            raise CaptureError(f"nothing of {self._version.model} was captured over dataset {self._dataset!r}")
-        n_rows = next((n for name, n in counts.items() if name != ROW_LABEL), counts.get(ROW_LABEL, 0))
-        for name, found in counts.items():
-            with self._storing(name):
-                if found != n_rows:
-                    raise CaptureError(f"{name!r} has {found} rows, expected {n_rows} as in the input")
-
-    def _check_derived(self) -> None:
-        """What follows from what was left out after all is run again; what cannot be is left out too."""
-        for name, opened in list(self._open.items()):
-            if not opened.is_derived or self._follows({"parents": opened.intermediate.parents}):
-                continue
-            opened.is_derived = False
-            with self._storing(name):
-                if self._version.artifact is None or opened.intermediate.recompute_difference is None:
-                    (parent,) = opened.intermediate.parents or ("",)
-                    raise CaptureError(f"it follows from {parent!r}, which was not stored, and cannot be recomputed")
-
-
-def _unchanging(parts: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """`parts`, of the memory of `values` or not: as it is if nobody can change it, else a copy."""
-    is_own = not np.shares_memory(parts, values) if values.flags.writeable else True
-    return parts if is_own else parts.copy()

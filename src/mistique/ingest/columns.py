@@ -14,11 +14,11 @@ from mistique.errors import CaptureError, NotEncodableError
 from mistique.ingest.cells import Column
 from mistique.ingest.polars_frames import as_pandas, is_polars
 from mistique.ingest.sparse_rows import MAX_COLUMNS, SparseColumns
+from mistique.ingest.texts import CONVERT, SeenTexts, arrow_memory, check_text, text_column
 from mistique.schema import SPARSE_ROWS, ColumnType
 
 # Wider sparse output is stored row by row: a chunk for each column would be nearly empty.
 MAX_SPARSE_COLUMNS = 4096
-_CONVERT = "Convert it to numbers, text, a category or a datetime before this step, or leave the step out"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +56,7 @@ class Described:
         return cells[0].strides == (cells[0].itemsize,) and step == cells[0].nbytes
 
 
-def describe(value: Any, *, what: str) -> Described:
+def describe(value: Any, *, what: str, texts: SeenTexts | None = None) -> Described:
     """Take a table apart: a frame or series of pandas or polars, a 1-D or 2-D array, sparse, a list of numbers.
 
     Parameters
@@ -64,6 +64,8 @@ def describe(value: Any, *, what: str) -> Described:
     value : object
     what : str
         Named in errors: ``stage 'scale'``.
+    texts : SeenTexts, optional
+        Columns that need not be taken apart again.
 
     Raises
     ------
@@ -79,7 +81,7 @@ def describe(value: Any, *, what: str) -> Described:
     elif hasattr(value, "tocsr"):
         described = _describe_sparse(value, what)
     elif hasattr(value, "iloc") and hasattr(value, "columns"):
-        described = _describe_frame(value, what)
+        described = _describe_frame(value, what, texts)
     elif hasattr(value, "iloc"):
         part = column_of(value, what=f"{what}, column {value.name!r}")
         name = None if value.name is None else (str(value.name),)
@@ -127,7 +129,7 @@ def _describe_sparse(value: Any, what: str) -> Described:
     return Described("sparse", n_rows, (n_columns,), None, parts, (parts[0].type,), _nbytes(parts))
 
 
-def _describe_frame(value: Any, what: str) -> Described:
+def _describe_frame(value: Any, what: str, texts: SeenTexts | None = None) -> Described:
     columns = tuple(map(str, value.columns))
     dtypes = value.dtypes.tolist()
     first = dtypes[0] if dtypes else None
@@ -135,7 +137,7 @@ def _describe_frame(value: Any, what: str) -> Described:
         # All columns at once: pandas takes 100 microseconds to hand over one.
         parts = _columns_of(value.to_numpy(), what)
     else:
-        parts = [column_of(column, what=f"{what}, column {name!r}") for name, column in value.items()]
+        parts = [column_of(column, what=f"{what}, column {name!r}", texts=texts) for name, column in value.items()]
     types = tuple(part.type for part in parts)
     return Described("frame", len(value), (len(parts),), columns, parts, types, _nbytes(parts))
 
@@ -168,15 +170,15 @@ def _nbytes(parts: list[Column]) -> int:
     total = 0
     for part in parts:
         if part.type.cell == "<U0":
-            total += len("".join(part.cells.tolist()).encode())
+            total += part.text_nbytes
         else:
             total += part.cells.nbytes
         total += 0 if part.valid is None else part.valid.nbytes
     return total
 
 
-def column_of(values: Any, *, what: str) -> Column:
-    """The cells of one column: a 1-D array or a pandas series.
+def column_of(values: Any, *, what: str, texts: SeenTexts | None = None) -> Column:
+    """The cells of one column: a 1-D array or a pandas series; of text that was seen, the same ones again.
 
     Raises
     ------
@@ -187,11 +189,10 @@ def column_of(values: Any, *, what: str) -> Column:
     if isinstance(dtype, np.dtype):
         array = np.asarray(values)
         if dtype.kind == "O":
-            return _text(array, str(dtype), what)
+            return text_column(array, str(dtype), what)
         if dtype.kind == "U":
             cells = array.astype(object)
-            _check_text(cells, what)
-            return Column(cells, None, ColumnType(dtype.str, "<U0"))
+            return Column(cells, None, ColumnType(dtype.str, "<U0"), check_text(cells, what))
         cells, column_type = _numeric_cells(array, what)
         return Column(np.ascontiguousarray(cells), None, column_type)
     if hasattr(values, "cat"):
@@ -207,49 +208,25 @@ def column_of(values: Any, *, what: str) -> Column:
         utc = values.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
         return Column(utc, None, ColumnType(str(dtype), utc.dtype.str))
     if dtype.name in ("str", "string"):
+        memory = None if texts is None else arrow_memory(values)
+        seen = None if texts is None or memory is None else texts.get(memory)
+        if seen is not None:
+            return seen
         is_null = values.isna().to_numpy()
         # Filled by pandas: to look at each cell took ten times the time.
         cells = (values.fillna("") if is_null.any() else values).to_numpy(object)
-        _check_text(cells, what)
-        return Column(cells, ~is_null if is_null.any() else None, ColumnType(dtype.name, "<U0", bool(is_null.any())))
+        kind = ColumnType(dtype.name, "<U0", bool(is_null.any()))
+        column = Column(cells, ~is_null if kind.is_nullable else None, kind, check_text(cells, what))
+        if texts is not None and memory is not None:
+            texts.keep(memory, values, column)
+        return column
     numpy_dtype = getattr(dtype, "numpy_dtype", None)
     if isinstance(numpy_dtype, np.dtype) and numpy_dtype.kind in "iufb":  # Int64, Float32, boolean
         is_null = values.isna().to_numpy()
         cells, column_type = _numeric_cells(values.fillna(numpy_dtype.type(0)).to_numpy(numpy_dtype), what)
         kind = ColumnType(dtype.name, column_type.cell, True)
         return Column(np.ascontiguousarray(cells), ~is_null, kind)
-    raise NotEncodableError(what=what, found=f"dtype {dtype}", hint=_CONVERT)
-
-
-def _text(values: np.ndarray, dtype: str, what: str) -> Column:
-    """Text with nulls: None, NaN and pandas' NA are null, the empty text is not."""
-    listed = values.tolist()
-    if set(map(type, listed)) == {str}:
-        _check_text(values, what)
-        return Column(values, None, ColumnType(dtype, "<U0"))
-    is_text = np.fromiter((isinstance(value, str) for value in listed), bool, len(listed))
-    if not is_text.all():
-        for value in values[~is_text]:
-            is_nan = isinstance(value, float) and value != value
-            if not (value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")):
-                found = f"values of {type(value).__module__}.{type(value).__qualname__}"
-                raise NotEncodableError(what=what, found=found, hint=_CONVERT)
-    cells = np.where(is_text, values, "")
-    _check_text(cells, what)
-    return Column(cells, is_text if not is_text.all() else None, ColumnType(dtype, "<U0", not is_text.all()))
-
-
-def _check_text(cells: np.ndarray, what: str) -> None:
-    """Refuse text that would not come back: UTF-8 has no lone surrogates, and TileDB keeps "" as one NUL."""
-    try:
-        is_lost = "\0" in cells.tolist()
-        "".join(cells.tolist()).encode()
-    except UnicodeEncodeError as error:
-        raise NotEncodableError(
-            what=what, found="text that is not Unicode (a lone surrogate)", hint=_CONVERT
-        ) from error
-    if is_lost:
-        raise NotEncodableError(what=what, found="the text of one NUL character", hint=_CONVERT)
+    raise NotEncodableError(what=what, found=f"dtype {dtype}", hint=CONVERT)
 
 
 def _numeric_cells(values: np.ndarray, what: str) -> tuple[np.ndarray, ColumnType]:
@@ -269,7 +246,7 @@ def _numeric_cells(values: np.ndarray, what: str) -> tuple[np.ndarray, ColumnTyp
     if dtype == np.float16 or dtype.name.startswith(("bfloat16", "float8")):
         bits = values.view(np.uint16 if dtype.itemsize == 2 else np.uint8)
         return bits, ColumnType(dtype.name, bits.dtype.str)
-    raise NotEncodableError(what=what, found=f"dtype {dtype}", hint=_CONVERT)
+    raise NotEncodableError(what=what, found=f"dtype {dtype}", hint=CONVERT)
 
 
 def describe_labels(index: Any) -> Described | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from threading import Lock
 
 import numpy as np
 
 from mistique.codecs import Codec
-from mistique.dedup.dictionary import numbered
+from mistique.dedup.dictionary import Numbered, numbered
 from mistique.dedup.exact import ExactDedup
 from mistique.dedup.placement import Placement
 from mistique.ingest.workers import Workers
@@ -49,6 +51,7 @@ class _New:
     codec: Codec
     block_rows: int
     blocks: list[int] = field(default_factory=list)
+    taken: Future[Numbered | None] | None = None
 
 
 class TableColumns:
@@ -57,6 +60,8 @@ class TableColumns:
     Parameters
     ----------
     writer : SegmentWriter
+    lock : Lock
+        Of the writer.
     dedup : ExactDedup
     workers : Workers
     placement : Placement
@@ -65,11 +70,18 @@ class TableColumns:
     """
 
     def __init__(
-        self, writer: SegmentWriter, dedup: ExactDedup, workers: Workers, placement: Placement, key: bytes
+        self,
+        writer: SegmentWriter,
+        lock: Lock,
+        dedup: ExactDedup,
+        workers: Workers,
+        placement: Placement,
+        key: bytes,
     ) -> None:
-        self.writer = writer
+        self.writer, self._lock = writer, lock
         self._dedup, self._workers, self._placement, self._key = dedup, workers, placement, key
         self._columns: dict[bytes, TableColumn] = {}
+        self._contents: dict[tuple[int, bytes, int], tuple[np.ndarray, np.ndarray]] = {}
         self._pending: list[_New] = []
         self._own: dict[Digest, Where] = {}
         self._grids: dict[str, dict[int, TableColumn]] = defaultdict(dict)
@@ -79,7 +91,7 @@ class TableColumns:
     def put(self, owner: str, group: int, cells: np.ndarray, *, kind: UnitKind, codec: Codec, block_rows: int) -> None:
         """Take one column, shape (n_rows,): copied if it is new, so that a later stage may change it in place."""
         given, cells = cells, np.ascontiguousarray(cells)
-        contents = column_contents(cells, block_rows, kind.context, self._key)
+        contents = self._contents_of(cells, block_rows, kind)
         name = contents.tobytes()
         column = self._columns.get(name)
         if column is None:
@@ -90,23 +102,40 @@ class TableColumns:
                 column.dictionary = TableColumn([known.dictionary]) if known.dictionary else None
             else:
                 own = cells.copy() if np.shares_memory(cells, given) else cells
-                self._pending.append(_New(column, owner, own, contents, kind, codec, block_rows))
+                new = _New(column, owner, own, contents, kind, codec, block_rows)
+                if not codec.is_lossy and own.dtype.kind != "O":  # text would hold the GIL
+                    new.taken = self._workers.start(numbered, own)
+                self._pending.append(new)
                 self.pending_nbytes += cells.nbytes
         self._grids[owner][group] = column
+
+    def _contents_of(self, cells: np.ndarray, block_rows: int, kind: UnitKind) -> np.ndarray:
+        """The digests of a column's chunks; of texts that many stages pass on (`SeenTexts`), made once."""
+        if cells.dtype.kind != "O":
+            return column_contents(cells, block_rows, kind.context, self._key)
+        name = id(cells), kind.context(1, len(cells)), block_rows
+        if name not in self._contents:
+            # The cells are held, so that no others get their number.
+            self._contents[name] = cells, column_contents(cells, block_rows, kind.context, self._key)
+        return self._contents[name][1]
 
     def forget(self, owner: str) -> None:
         """Leave out an intermediate: what others share with it stays."""
         self._grids.pop(owner, None)
 
     def encode(self) -> None:
-        """Put the new chunks of all pending columns into the segment."""
-        self._find_places(self._pending)
-        pending = self._taken_apart(self._pending)
+        """Put the new chunks of all pending columns into the segment; beside `put`, but not beside another `encode`."""
+        pending, self._pending = self._pending, []
+        self.pending_nbytes = 0
+        self._find_places(pending)
+        pending = self._taken_apart(pending)
         self._claim(pending)
         packs = [pack for alike in self._alike(pending) for pack in alike]
         for units in self._workers.map(_encoded, packs):
             for unit, columns, block in units:
-                number = self.writer.append(unit)
+                # Held for an append alone: the threads that encode may be those that wait for it.
+                with self._lock:
+                    number = self.writer.append(unit)
                 for place, new in enumerate(columns):
                     self._own[_digest(new.contents[block])] = self.writer, number, place
                     self.new_nbytes[new.owner] += unit.payload.nbytes / len(columns)
@@ -114,8 +143,6 @@ class TableColumns:
             for block, where in enumerate(new.column.places):
                 if where is None:
                     new.column.places[block] = self._own[_digest(new.contents[block])]
-        self._pending.clear()
-        self.pending_nbytes = 0
 
     def grids(self) -> Iterator[tuple[str, list[TableColumn]]]:
         """The columns of each intermediate, in order."""
@@ -155,7 +182,9 @@ class TableColumns:
         unknown = [new for new in news if not any(new.column.places) and not new.codec.is_lossy]
         parts: list[_New] = []
         bases: set[bytes] = set()
-        for new, taken in zip(unknown, self._workers.map(lambda new: numbered(new.cells), unknown), strict=True):
+        for new in unknown:
+            taken = numbered(new.cells) if new.taken is None else new.taken.result()
+            new.taken = None
             if taken is None:
                 result.append(new)
                 continue

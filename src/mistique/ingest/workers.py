@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Condition
-from typing import Any
+from typing import Any, TypeVar
 
+R = TypeVar("R")
 _MAX_THREADS = 4
 
 
@@ -59,18 +60,18 @@ class Workers:
             self._raise()
             self._nbytes += n_bytes
             self._n_tasks += 1
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS), "mistique")
-        self._pool.submit(self._run, task, n_bytes)
+        self._threads().submit(self._run, task, n_bytes)
 
     def map(self, function: Callable[[Any], Any], items: list[Any]) -> list[Any]:
         """Results for all items, in order; for work that the caller waits for."""
         if len(items) < 2:
             return [function(item) for item in items]
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS), "mistique")
-        futures: list[Future[Any]] = [self._pool.submit(function, item) for item in items]
+        futures = [self.start(function, item) for item in items]
         return [future.result() for future in futures]
+
+    def start(self, function: Callable[..., R], *items: Any) -> Future[R]:
+        """A result that is worked out meanwhile, and that the caller asks for; its memory is the caller's to bound."""
+        return self._threads().submit(function, *items)
 
     def release(self, n_bytes: int) -> None:
         """Say that so many bytes were written."""
@@ -97,6 +98,12 @@ class Workers:
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
+
+    def _threads(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            # Two at least: one may wait for what it gave to the other.
+            self._pool = ThreadPoolExecutor(max(2, min(os.cpu_count() or 1, _MAX_THREADS)), "mistique")
+        return self._pool
 
     def _raise(self) -> None:
         if self._error is not None:

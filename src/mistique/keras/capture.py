@@ -11,7 +11,7 @@ import keras
 
 from mistique.codecs import Codec, Policy
 from mistique.errors import CaptureError
-from mistique.ingest.capture import KEEP
+from mistique.ingest.choosing import KEEP
 from mistique.keras.batches import Batches
 from mistique.keras.choice import Choice, Layers
 from mistique.keras.filing import Filing

@@ -209,7 +209,7 @@ def _pop(window: np.int64, left: np.int64, entry: np.uint32) -> tuple[np.int64, 
     return state, left, np.uint8(entry & np.uint32(0xFF))
 
 
-@kernel("boolean(uint64[::1], int64, int64, Array(uint16, 1, 'C', readonly=True), int64, uint32[::1], uint8[:, ::1])")
+@kernel("int64(uint64[::1], int64, int64, Array(uint16, 1, 'C', readonly=True), int64, uint32[::1], uint8[:, ::1])")
 def decode_tans(
     words: np.ndarray,
     n_bits: int,
@@ -218,8 +218,13 @@ def decode_tans(
     table_bits: int,
     tables: np.ndarray,
     codes: np.ndarray,
-) -> bool:
-    """Codes of bits, into `codes`; whether the bits were all used and end as they began.
+) -> np.int64:
+    """Codes of bits, into `codes`: of all columns, or of the first ones.
+
+    Returns
+    -------
+    int
+        0: the bits were all used and end as they began. More: some are left. Less: there were too few.
 
     Parameters
     ----------
@@ -250,7 +255,7 @@ def decode_tans(
     sums = np.empty(n, np.uint16)
     for column in range(codes.shape[0]):
         if at < first_bit:
-            return False
+            return np.int64(-1)
         neighbour_sums(codes, column, lag, 1, sums)
         for i in range(n):
             sums[i] = contexts[sums[i]]
@@ -268,4 +273,5 @@ def decode_tans(
             window = _window(at, words)
             a, left, row[i] = _pop(window, _WINDOW, tables[np.uint64(sums[i]) + np.uint64(a)])
             at -= _WINDOW - left
-    return bool(at == first_bit and (a | b | c | d) == 0)
+    # Whatever is left of the bits, or of a state, is not zero.
+    return (at - first_bit) | (a | b | c | d) if at >= first_bit else np.int64(-1)

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from threading import Lock
+from types import MappingProxyType
 
 import numpy as np
 
-from mistique.codecs import Codec, codec_from_config
+from mistique.codecs import Codec, ColumnsCodec, codec_from_config
 from mistique.errors import ChunkCorruptError
 from mistique.ingest.cells import Column
 from mistique.kernels.transpose import turn
+from mistique.planner.chunk_check import DICTIONARY, Chunk, cell_of, check_chunk
 from mistique.planner.question import chunks_of
 from mistique.planner.summary import read_whole_shape
 from mistique.planner.values import Values, array_places
 from mistique.schema import Intermediate, Run
 from mistique.storage.options import damage_as_error
 from mistique.storage.segments import SegmentReader
-from mistique.storage.units import UnitKind, UnitTable
+from mistique.storage.units import UnitTable
 
-_DICTIONARY = -1  # stands for a block: the distinct values of a group whose chunks number them
-_NUMBERS = ("|u1", "<u2", "<u4")
 # What puts the values of one chunk, shape (n_columns, n_rows), at a block and group where they belong.
 Put = Callable[[int, int, np.ndarray], None]
 
@@ -59,11 +59,11 @@ def _read_table(
     numbered = {dictionary.group for dictionary in references.dictionaries}
     values: dict[int, np.ndarray] = {}
     # Columns of one type lie side by side: an answer of them needs no copy.
-    kinds = {_cell(intermediate, group) for group in columns.tolist()}
+    kinds = {cell_of(intermediate, group) for group in columns.tolist()}
     together = np.empty((len(columns), len(rows)), kinds.pop()) if len(kinds) == 1 and kinds != {"<U0"} else None
     place_of = {group: i for i, group in enumerate(columns.tolist())} if together is not None else {}
     for group in groups.tolist():
-        cell = _cell(intermediate, group)
+        cell = cell_of(intermediate, group)
         if together is not None and group in place_of and group not in numbered:
             cells[group] = together[place_of[group]]
         else:
@@ -71,7 +71,7 @@ def _read_table(
     wanted = _wanted_rows(intermediate, rows, blocks)
 
     def put(block: int, group: int, chunk: np.ndarray) -> None:
-        if block == _DICTIONARY:
+        if block == DICTIONARY:
             values[group] = chunk[0]
         else:
             place, in_block = wanted[block]
@@ -108,15 +108,20 @@ def _read_array(
     out = np.empty((len(rows), len(columns)), cell)
     blocks, groups = chunks_of(intermediate, rows, columns)
     wanted = _wanted_rows(intermediate, rows, blocks)
+    span_of: dict[int, tuple[int, int]] = {}  # which of the columns asked lie in a group
+    some_of: dict[int, np.ndarray] = {}  # and which of its own these are, where they are not all
     width = intermediate.group_columns
+    for group in groups.tolist():
+        top, bottom = np.searchsorted(columns, [group * width, (group + 1) * width]).tolist()
+        span_of[group] = top, bottom
+        if bottom - top < min(width, intermediate.n_columns - group * width):
+            some_of[group] = columns[top:bottom] - group * width
     assembling: dict[int, _Assembling] = {}
     lock = Lock()
 
     def put(block: int, group: int, chunk: np.ndarray) -> None:
         place, in_block = wanted[block]
-        top, bottom = np.searchsorted(columns, [group * width, (group + 1) * width])
-        if bottom - top < len(chunk):
-            chunk = chunk[columns[top:bottom] - group * width]
+        top, bottom = span_of[group]
         with lock:
             whole = assembling.get(block)
             if whole is None:
@@ -131,7 +136,7 @@ def _read_array(
         if is_whole:
             turn(whole.columns.view(bits), 0, out[place].view(bits))
 
-    worst = _each_chunk(segments, intermediate, blocks, groups, put)
+    worst = _each_chunk(segments, intermediate, blocks, groups, put, some_of)
     return Values(intermediate, columns, out.reshape(len(rows), *shape)), worst
 
 
@@ -158,20 +163,21 @@ def _wanted_rows(
     return wanted
 
 
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    block: int
-    group: int
-    place: int
-
-
 def _each_chunk(
-    segments: SegmentReader, intermediate: Intermediate, blocks: np.ndarray, groups: np.ndarray, put: Put
+    segments: SegmentReader,
+    intermediate: Intermediate,
+    blocks: np.ndarray,
+    groups: np.ndarray,
+    put: Put,
+    some_of: Mapping[int, np.ndarray] = MappingProxyType({}),
 ) -> float:
-    """Decode every chunk at these blocks and groups and hand it to `put`, from several threads; the error bound."""
+    """Decode every chunk at these blocks and groups and hand it to `put`, from several threads; the error bound.
+
+    Of a group in `some_of` the columns with these numbers alone.
+    """
     references = intermediate.references
     assert references is not None
-    by_segment: dict[int, dict[int, list[_Chunk]]] = {}
+    by_segment: dict[int, dict[int, list[Chunk]]] = {}
     n_found = 0
     for run in references.runs:
         n_found += _collect(run, blocks, groups, by_segment.setdefault(run.segment, {}))
@@ -184,7 +190,7 @@ def _each_chunk(
     asked = set(groups.tolist())
     for values in references.dictionaries:
         if values.group in asked:
-            chunk = _Chunk(_DICTIONARY, values.group, values.place)
+            chunk = Chunk(DICTIONARY, values.group, values.place)
             by_segment.setdefault(values.segment, {}).setdefault(values.unit, []).append(chunk)
     numbered = {values.group for values in references.dictionaries}
     worst = 0.0
@@ -198,12 +204,12 @@ def _each_chunk(
             work = list(zip(units.tolist(), payloads, strict=True))
             # The batch before is decoded while this one was read; more would only fill memory.
             worst = max([worst, *(future.result() for future in waiting)])
-            decode = partial(_decode, intermediate, numbered, table, segment.id, chunks, put)
+            decode = partial(_decode, intermediate, numbered, table, segment.id, chunks, some_of, put)
             waiting = segments.spread(decode, work)
     return max([worst, *(future.result() for future in waiting)])
 
 
-def _collect(run: Run, blocks: np.ndarray, groups: np.ndarray, chunks: dict[int, list[_Chunk]]) -> int:
+def _collect(run: Run, blocks: np.ndarray, groups: np.ndarray, chunks: dict[int, list[Chunk]]) -> int:
     """Note which unit of a run holds which chunk; the number of chunks."""
     in_blocks = blocks[(blocks >= run.block) & (blocks < run.block + run.n_blocks)]
     in_groups = groups[(groups >= run.group) & (groups < run.group + run.n_groups)]
@@ -211,7 +217,7 @@ def _collect(run: Run, blocks: np.ndarray, groups: np.ndarray, chunks: dict[int,
         first = run.unit + (block - run.block) * run.block_step
         for group in in_groups.tolist():
             j = group - run.group
-            chunk = _Chunk(block, group, run.place + j * run.place_step)
+            chunk = Chunk(block, group, run.place + j * run.place_step)
             chunks.setdefault(first + j * run.group_step, []).append(chunk)
     return len(in_blocks) * len(in_groups)
 
@@ -221,7 +227,8 @@ def _decode(
     numbered: set[int],
     table: UnitTable,
     segment_id: str,
-    chunks: dict[int, list[_Chunk]],
+    chunks: dict[int, list[Chunk]],
+    some_of: Mapping[int, np.ndarray],
     put: Put,
     part: list[tuple[int, np.ndarray]],
 ) -> float:
@@ -232,46 +239,26 @@ def _decode(
         codec = _codec(kind.codec)
         for chunk in chunks[unit]:
             where = f"segment {segment_id}, unit {unit}"
-            _check(intermediate, chunk, kind, shape, is_numbers=chunk.group in numbered, where=where)
+            check_chunk(intermediate, chunk, kind, shape, is_numbers=chunk.group in numbered, where=where)
+        # Chunks of equal values are one unit, of which others may be asked for other columns.
+        some = some_of.get(chunks[unit][0].group) if len(chunks[unit]) == 1 else None
+        is_cut = some is not None and isinstance(codec, ColumnsCodec)
         try:
-            values = codec.decode(payload, shape, kind.type)
+            if some is not None and isinstance(codec, ColumnsCodec):
+                values = codec.decode_columns(payload, shape, kind.type, columns=some)
+            else:
+                values = codec.decode(payload, shape, kind.type)
             worst = max(worst, codec.max_abs_error(payload, kind.type))
         except (ValueError, OverflowError) as error:
             where = f"segment {segment_id}, unit {unit}"
             raise ChunkCorruptError(where=where, expected=f"a payload of {kind.codec}", got=str(error)) from error
         for chunk in chunks[unit]:
-            put(chunk.block, chunk.group, values[chunk.place : chunk.place + 1] if kind.is_table else values)
+            if kind.is_table:
+                put(chunk.block, chunk.group, values[chunk.place : chunk.place + 1])
+            else:
+                some = None if is_cut else some_of.get(chunk.group)
+                put(chunk.block, chunk.group, values if some is None else values[some])
     return worst
-
-
-def _check(
-    node: Intermediate, chunk: _Chunk, kind: UnitKind, shape: tuple[int, int], *, is_numbers: bool, where: str
-) -> None:
-    """A unit must be what the intermediate says of it: both may come from a stranger."""
-    cells: tuple[str, ...] = (_cell(node, chunk.group),)
-    rows = min(node.block_rows, node.n_rows - chunk.block * node.block_rows)
-    if chunk.block == _DICTIONARY:
-        rows = shape[1]
-    elif is_numbers:
-        cells = _NUMBERS
-    if node.is_table:
-        fits = kind.is_table and 0 <= chunk.place < shape[0]
-    else:
-        width = min(node.group_columns, node.n_columns - chunk.group * node.group_columns)
-        fits = not kind.is_table and chunk.place == 0 and shape[0] == width
-    if not fits or shape[1] != rows or kind.cell not in cells:
-        raise ChunkCorruptError(
-            where=where,
-            expected=f"block {chunk.block}, group {chunk.group} of {node.name!r}, {rows} rows of {' or '.join(cells)}",
-            got=f"shape {shape} of {kind.cell}",
-        )
-
-
-def _cell(intermediate: Intermediate, group: int) -> str:
-    """The cell type of a group; masks follow the values."""
-    if not intermediate.is_table:
-        return intermediate.types[0].cell
-    return "|u1" if group >= intermediate.n_groups else intermediate.type_of(group).cell
 
 
 @lru_cache(maxsize=256)

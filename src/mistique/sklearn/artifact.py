@@ -53,15 +53,16 @@ def keep(model: Any) -> Kept:
     written = attempt(lambda: _dumped(model))
     if written.value is not None:
         (payload, packages), write_seconds = written.value, time.perf_counter() - started
-        foreign: Attempt[list[str]] = Attempt([])
+        types: Attempt[list[str]] = Attempt([])
         # Parsing the payload again to name the types in it took a third of the whole; by far most models need no look.
         if not packages <= _WELL_KNOWN:
-            foreign = attempt(lambda: [name for name in untrusted_types(payload) if not _is_well_known(name)])
-        if foreign.value == []:
+            types = attempt(lambda: untrusted_types(payload))
+        foreign = None if types.value is None else [name for name in types.value if not _is_well_known(name)]
+        if foreign == []:
             return Kept(Artifact("skops", payload), load_seconds=write_seconds)
-        if foreign.value and not any(_is_nameless(name) for name in foreign.value):
+        if foreign and not any(map(_is_nameless, foreign)):
             started = time.perf_counter()
-            if attempt(lambda: load_skops(payload)).error is None:
+            if attempt(lambda: skops.io.loads(payload, trusted=types.value)).error is None:
                 return Kept(Artifact("skops", payload), load_seconds=time.perf_counter() - started)
     started = time.perf_counter()
     pickled = attempt(lambda: cloudpickle.dumps(model))

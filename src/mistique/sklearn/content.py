@@ -94,12 +94,32 @@ def _column_parts(column: Any) -> tuple[Any, ...] | None:
         return None if categories is None or codes is None else ("category", column.cat.ordered, categories, codes)
     if not isinstance(dtype, np.dtype) and dtype.name in ("str", "string"):
         is_null = column.isna().to_numpy()
+        lying = _arrow_parts(column)
+        if lying is not None:
+            return (repr(dtype), *lying, _memory(np.packbits(is_null).data))
         filled = _text_parts((column.fillna("") if is_null.any() else column).to_numpy(object))
         return None if filled is None else (repr(dtype), *filled, _memory(np.packbits(is_null).data))
     if isinstance(dtype, np.dtype):
         texts = _text_parts(column.to_numpy(object))
         return None if texts is None else (repr(dtype), *texts)
     return None
+
+
+def _arrow_parts(column: Any) -> tuple[Any, ...] | None:
+    """Texts as they lie in Arrow's memory: their lengths and bytes, part by part. None: they lie elsewhere."""
+    if column.dtype.storage != "pyarrow":
+        return None
+    parts: list[Any] = []
+    for chunk in column.array.__arrow_array__().chunks:
+        width = {"large_string": np.int64, "string": np.int32}.get(str(chunk.type))
+        if width is None:
+            return None
+        _, places, content = chunk.buffers()
+        # An empty column may have no memory at all.
+        ends = np.frombuffer(places, width)[chunk.offset : chunk.offset + len(chunk) + 1] if len(chunk) else np.zeros(1)
+        texts = memoryview(content)[int(ends[0]) : int(ends[-1])] if content is not None else b""
+        parts.append((len(chunk), _memory(np.diff(ends).astype(np.int64).view(np.uint8).data), _memory(texts)))
+    return ("arrow", *parts)
 
 
 def _text_parts(values: np.ndarray) -> tuple[Any, ...] | None:

@@ -132,6 +132,7 @@ class FitRecording:
         last = self.pipeline.steps[-1][1]
         if self._method == "fit_transform" and self._n_done < len(self._stages):
             self._watching.enter_context(watched(last, self._stages[self._n_done].name, self._seen))
+        self._guarded(lambda: self._captures.records.settle() if self._captures else None)
         # A copy runs at 8 GB/s, far faster than a fit or an encoding; none is taken when nothing more is to be run.
         if last is not None and not isinstance(last, str) and self._method != "fit_predict":
             self._before_last = attempt(lambda: copy_rows(Xt))

@@ -14,7 +14,8 @@ import numpy as np
 import sklearn
 
 from mistique.errors import CaptureError, StoreClosedError
-from mistique.ingest.capture import KEEP, Capture
+from mistique.ingest.capture import Capture
+from mistique.ingest.choosing import KEEP
 from mistique.store import Store
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import joblib
 
-from mistique.ingest.capture import KEEP, Capture
+from mistique.ingest.capture import Capture
+from mistique.ingest.choosing import KEEP
 from mistique.schema import INPUT, TARGET
 from mistique.sklearn.artifact import Kept
 from mistique.sklearn.lineage import Lineages, seen
@@ -136,6 +137,10 @@ class StageRecords:
         self._note_state(stage)
         self._lineages.goes_on(stage, lineage, is_foreseen=bool(foreseen))
         self._columns[stage.name] = columns
+
+    def settle(self) -> None:
+        """Say that the last step is about to be fitted: what the others gave is encoded beside it."""
+        self._capture.settle()
 
     def _note_state(self, stage: Stage) -> None:
         if stage.method and not stage.is_score:

@@ -15,6 +15,7 @@ from mistique.storage.facts import INDEX, MADE_FROM, NO_INDEX, PIN, STORED, Capt
 from mistique.storage.move_records import removed_record, removing_record
 from mistique.storage.record_bodies import ADDED_TO, SEAL_FIELD, USES, index_body, intermediate_body, to_json
 from mistique.storage.record_cells import Order, Record
+from mistique.storage.references import references_body
 
 # How often a capture looks again whether what it uses was removed, 0.01 s apart, then twice as long each time: 10 s.
 _TRIES = 10
@@ -49,7 +50,12 @@ class Catalog(CatalogReader):
         capture_id = capture_id_of(version, dataset)
         records += [_record("intermediate", {"of": capture_id}, node) for node in intermediates]
         try:
-            order = self._log.append(records)[0]
+            order, *orders = self._log.append(records)
+            # What was just written need not be read back when the next capture refers to it.
+            for of_node, node in zip(orders, intermediates, strict=True):
+                if node.references is not None:
+                    self._references[of_node] = node.references
+                    self._sealed[of_node] = bool(node.lineage)
             self._is_loaded = False
             self.refresh()
             self._confirm(order, frozenset(uses), capture_id)
@@ -106,7 +112,7 @@ class Catalog(CatalogReader):
             # What reads a record of a kind that it does not know takes it for a drop, of the intermediate named here.
             "name": "",
         }
-        order = self._log.append([Record(INDEX, to_json(body), to_json(asdict(references)))])[0]
+        order = self._log.append([Record(INDEX, to_json(body), to_json(references_body(references)))])[0]
         self._is_loaded = False
         self.refresh()
         self._confirm(order, uses, capture.id)
@@ -160,7 +166,7 @@ class Catalog(CatalogReader):
 def _record(kind: str, head: Mapping[str, object], intermediate: Intermediate) -> Record:
     """The record of an intermediate, its references attached; sealed where its lineage is known."""
     body = {**head, "is_stored": intermediate.is_stored, **intermediate_body(intermediate)}
-    attachment = to_json(asdict(intermediate.references)) if intermediate.references is not None else b""
+    attachment = to_json(references_body(intermediate.references)) if intermediate.references is not None else b""
     if intermediate.lineage:
         body[SEAL_FIELD] = seal(RECORD_SEAL, to_json(body), attachment)
     return Record(kind, to_json(body), attachment)

@@ -18,7 +18,7 @@ from mistique.schema import Part, Segment
 from mistique.storage.digests import digest_bytes, digest_text, seal
 from mistique.storage.layout import Layout
 from mistique.storage.options import StorageOptions, translated
-from mistique.storage.units import ALIGNMENT, Unit, UnitTable, compressed
+from mistique.storage.units import ALIGNMENT, LaidUnit, Unit, UnitTable, compressed
 
 # Cells of 8 bytes: TileDB keeps statistics of each cell, and one byte a cell took 2 to 3 times the time.
 _CELL = np.dtype(np.uint64)
@@ -36,8 +36,8 @@ class SegmentWriter:
     def __init__(self, layout: Layout, ctx: tiledb.Ctx, options: StorageOptions) -> None:
         self.id = secrets.token_hex(16)
         self._uri, self._ctx = layout.segment(self.id), ctx
-        self._units: list[Unit] = []
-        self._offsets: list[int] = []
+        # Without their payloads: these go once they are written, however long the capture.
+        self._units: list[LaidUnit] = []
         self._pending: list[np.ndarray] = []
         self._end = 0
         self._tile_nbytes = 0
@@ -50,8 +50,7 @@ class SegmentWriter:
 
     def append(self, unit: Unit) -> int:
         """Take a unit; its number. It is written by the next `flush`."""
-        self._offsets.append(self._end)
-        self._units.append(unit)
+        self._units.append(LaidUnit.of(unit, self._end))
         self._put(unit.payload)
         return len(self._units) - 1
 
@@ -64,7 +63,7 @@ class SegmentWriter:
 
     def finish(self) -> Segment:
         """Write the rest and the tables, and describe the segment."""
-        table = UnitTable.of(self._units, self._offsets)
+        table = UnitTable.of(self._units)
         contents = [unit.contents for unit in self._units]
         parts = {
             "units": self._put_part(table.to_bytes()),

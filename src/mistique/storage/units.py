@@ -13,7 +13,7 @@ import numpy as np
 import zstandard
 
 from mistique.schema import ColumnType
-from mistique.storage.digests import digest_bytes
+from mistique.storage.digests import Digest, digest_bytes
 
 ALIGNMENT = 8
 _LEVEL = 3
@@ -74,6 +74,34 @@ class Unit:
     contents: np.ndarray
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LaidUnit:
+    """A unit that has its place in a segment: what is left of it once its payload is written.
+
+    Parameters
+    ----------
+    kind : UnitKind
+    shape : tuple of int
+    contents : ndarray of shape (n_chunks, 2), uint64
+    offset, n_bytes : int
+        Of the payload.
+    digest : Digest
+        Of the payload.
+    """
+
+    kind: UnitKind
+    shape: tuple[int, int]
+    contents: np.ndarray
+    offset: int
+    n_bytes: int
+    digest: Digest
+
+    @classmethod
+    def of(cls, unit: Unit, offset: int) -> LaidUnit:
+        """A unit at this offset."""
+        return cls(unit.kind, unit.shape, unit.contents, offset, unit.payload.nbytes, digest_bytes(unit.payload))
+
+
 @dataclass(frozen=True, eq=False)
 class UnitTable:
     """All units of a segment; every array has shape (n_units, ...)."""
@@ -102,14 +130,14 @@ class UnitTable:
         return int(self.first_chunk[-1])
 
     @classmethod
-    def of(cls, units: Sequence[Unit], offsets: Sequence[int]) -> UnitTable:
-        """The table of these units at these offsets."""
+    def of(cls, units: Sequence[LaidUnit]) -> UnitTable:
+        """The table of these units."""
         kinds = list(dict.fromkeys(unit.kind for unit in units))
         return cls(
             tuple(kinds),
-            np.array(offsets, np.int64),
-            np.array([unit.payload.nbytes for unit in units], np.int64),
-            np.array([digest_bytes(unit.payload) for unit in units], np.uint64).reshape(-1, 2),
+            np.array([unit.offset for unit in units], np.int64),
+            np.array([unit.n_bytes for unit in units], np.int64),
+            np.array([unit.digest for unit in units], np.uint64).reshape(-1, 2),
             np.array([kinds.index(unit.kind) for unit in units], np.int64),
             np.array([unit.shape for unit in units], np.int64).reshape(-1, 2),
         )
