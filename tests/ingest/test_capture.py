@@ -221,3 +221,8 @@ def test_no_warning_comes_of_a_capture_that_went_well(store: Store) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         put(store, pd.DataFrame({"a": [1.0, np.nan, np.inf]}), on_error="warn")
+
+
+def test_a_number_for_each_row_is_an_intermediate(store: Store) -> None:
+    key = put_layer(store, np.arange(70.0))
+    assert (mistique.get(store, key).values == np.arange(70.0)).all()
