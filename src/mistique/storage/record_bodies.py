@@ -55,7 +55,7 @@ def intermediate_of(body: dict[str, Any]) -> Intermediate:
     seconds = found.forward_seconds_per_row, found.forward_seconds_per_call
     for seconds_or_error in (*seconds, found.summary_error, found.recompute_difference or 0.0):
         expect(float, float(seconds_or_error) if type(seconds_or_error) is int else seconds_or_error)
-    if found.n_rows < 0 or min(found.shape, default=1) < 1 or max(found.n_rows, *found.shape, 0) > MAX_ROWS:
+    if found.n_rows < 0 or min(found.shape, default=1) < 1 or max((found.n_rows, *found.shape)) > MAX_ROWS:
         raise ValueError(f"{found.n_rows} rows of shape {found.shape}")
     return found
 
