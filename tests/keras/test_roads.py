@@ -108,6 +108,7 @@ def test_a_branch_is_recomputed_from_the_cheapest_cut(captured: Store, expected:
         assert np.array_equal(values, expected["joined"])
 
 
+@pytest.mark.tensorflow  # JAX refuses to trace what draws without a seed
 def test_dropout_in_training_mode_is_never_recomputed(store: Store, images: np.ndarray) -> None:
     class Noisy(keras.layers.Layer):
         def call(self, x: object) -> object:
