@@ -168,9 +168,12 @@ def test_text_models_on_real_text_end_in_the_same_bits(store: Store, kind: str) 
 
 @pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore")  # MLflow's libraries have deprecations of their own
-def test_mlflows_autolog_logs_the_same_run_beside_ours(store: Store, tmp_path: Path) -> None:
+def test_mlflows_autolog_logs_the_same_run_beside_ours(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     mlflow = pytest.importorskip("mlflow")
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
     mlflow.keras.autolog(log_models=False, log_datasets=False)
     try:
         x, y = np.random.default_rng(0).normal(size=(2, 20, 4)).astype("float32")

@@ -1,4 +1,4 @@
-"""MLflow's autologging beside ours: `tox -e mlflow` runs it, as MLflow is too heavy for every run."""
+"""MLflow's autologging beside ours."""
 
 from __future__ import annotations
 

@@ -48,6 +48,10 @@ class StorageOptions:
             "vfs.min_batch_gap": "0",
             # Compacting 30 fragments took 3.5 s with the default budget of most of the memory, 0.03 s with this one.
             "sm.mem.total_budget": str(512 * 1024 * 1024),
+            # Merging tiles beforehand in tasks of their own kills the process: when such a read fails, because a
+            # compaction has just taken its files away, TileDB leaves tasks behind that point to what it has freed, and
+            # the next thread that waits for anything runs them.
+            "sm.query.sparse_global_order.preprocess_tile_merge": "0",
         }
         encryption = encryption_config(self.key, uri=uri)
         whole = {**settings, **self.config, **encryption}
