@@ -10,7 +10,7 @@ import numpy as np
 
 from mistique.codecs import stored_form
 from mistique.codecs.floats import float_dtype
-from mistique.errors import ChunkCorruptError, StoreError, UntrustedArtifactError
+from mistique.errors import ChunkCorruptError, ModelMismatchError, StoreError, UntrustedArtifactError
 from mistique.kernels.transpose import turn
 from mistique.planner.byproduct import rows_to_store, stored_beside
 from mistique.planner.choose import can_be_answered_without_running, choose, is_choice
@@ -79,7 +79,7 @@ def execute(
 ) -> tuple[Values, Plan]:
     """The values asked, by the cheapest road, and the plan with what it took.
 
-    Rows and columns come back in the order in which they were asked. A model that must not be loaded is run only where
+    Rows and columns come back in the order in which they were asked. A model that must not or cannot be loaded is run only where
     nothing else answers, and then the error says so; with ``runs=False`` it is no road at all. What a compaction has
     moved in the middle of it is read from where it lies now. With ``of_largest`` the columns are those of whole units,
     and the largest of its positions may stand for each: shape (n_rows, n_units).
@@ -126,7 +126,7 @@ def _execute(
             raise
         question = replace(question, index=None)
         values, done = follow(store, capture, question, choose(question, store.calibration, runs=runs))
-    except UntrustedArtifactError:
+    except (UntrustedArtifactError, ModelMismatchError):
         if not can_be_answered_without_running(plan):
             raise
         return _execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import io
 import json
 import time
@@ -52,10 +53,10 @@ def keep(model: Any) -> Kept:
     started = time.perf_counter()
     written = attempt(lambda: _dumped(model))
     if written.value is not None:
-        (payload, packages), write_seconds = written.value, time.perf_counter() - started
+        (payload, named), write_seconds = written.value, time.perf_counter() - started
         types: Attempt[list[str]] = Attempt([])
         # Parsing the payload again to name the types in it took a third of the whole; by far most models need no look.
-        if not packages <= _WELL_KNOWN:
+        if not all(map(_is_well_known, named)):
             types = attempt(lambda: untrusted_types(payload))
         foreign = None if types.value is None else [name for name in types.value if not _is_well_known(name)]
         if foreign == []:
@@ -88,7 +89,7 @@ def load_cloudpickle(payload: bytes) -> Any:
 
 
 def _dumped(model: Any) -> tuple[bytes, set[str]]:
-    """A skops payload, the same for the same model, and the packages of the types and functions that it names.
+    """A skops payload, the same for the same model, and what it names: ``module.class``.
 
     Artifacts are stored once, by their content. ``skops.io.dumps`` numbers objects by their memory address, and names
     and dates the members of its zip file at random, so that two dumps of one model differ in nearly every byte. Here
@@ -100,7 +101,7 @@ def _dumped(model: Any) -> tuple[bytes, set[str]]:
     schema = get_state(model, context)
     schema |= {"protocol": context.protocol, "_skops_version": skops.__version__}
     out = io.BytesIO()
-    packages: set[str] = set()
+    named: set[str] = set()
     ids: dict[int, int] = {}
     files: dict[str, str] = {}
     done: set[int] = set()
@@ -120,14 +121,14 @@ def _dumped(model: Any) -> tuple[bytes, set[str]]:
                 if isinstance(item, (dict, list, tuple)):
                     renumber(item)
                 elif key in ("__module__", "module_path") and isinstance(item, str):
-                    packages.add(item.partition(".")[0])
+                    named.add(f"{item}.{node.get('__class__', '')}")
 
     renumber(schema)
     with ZipFile(out, "w") as target:
         target.writestr(ZipInfo("schema.json"), json.dumps(schema, separators=(",", ":")))
         for file, name in files.items():
             target.writestr(ZipInfo(name), members.contents[file])
-    return out.getvalue(), packages
+    return out.getvalue(), named
 
 
 class _Members:
@@ -146,7 +147,9 @@ class _Members:
 
 
 def _is_well_known(name: str) -> bool:
-    return name.partition(".")[0] in _WELL_KNOWN
+    package, _, rest = name.partition(".")
+    # What `exec` defines says that it is from there.
+    return package in _WELL_KNOWN and (package != "builtins" or hasattr(builtins, rest))
 
 
 def _is_nameless(name: str) -> bool:
