@@ -13,14 +13,7 @@ from typing import Any
 import numpy as np
 
 from mistique.codecs import codec_from_config, stored_form
-from mistique.errors import (
-    CaptureError,
-    CaptureLostError,
-    CaptureWarning,
-    MistiqueError,
-    StoreClosedError,
-    StoreError,
-)
+from mistique.errors import CaptureError, CaptureLostError, CaptureWarning, MistiqueError, StoreClosedError, StoreError
 from mistique.ingest.buffer import SegmentBuffer
 from mistique.ingest.cells import with_masks
 from mistique.ingest.choosing import Asked, Choosing

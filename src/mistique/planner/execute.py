@@ -79,10 +79,10 @@ def execute(
 ) -> tuple[Values, Plan]:
     """The values asked, by the cheapest road, and the plan with what it took.
 
-    Rows and columns come back in the order in which they were asked. A model that must not or cannot be loaded is run only
-    where nothing else answers, and then the error says so; with ``runs=False`` it is no road at all. What a compaction has
-    moved in the middle of it is read from where it lies now. With ``of_largest`` the columns are those of whole units,
-    and the largest of its positions may stand for each: shape (n_rows, n_units).
+    Rows and columns come back in the order in which they were asked. A model that must not or cannot be loaded is run
+    only where nothing else answers, and then the error says so; with ``runs=False`` it is no road at all. What a
+    compaction has moved in the middle of it is read from where it lies now. With ``of_largest`` the columns are those
+    of whole units, and the largest of its positions may stand for each: shape (n_rows, n_units).
     """
     while True:
         n_moves = store.catalog.moves.n_records
