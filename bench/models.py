@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ import mistique
 from bench.harness import Scratch
 from mistique.codecs import resolve_codec
 from mistique.errors import UnknownCodecError
+from mistique.planner import execute
+from mistique.planner.choose import choose
+from mistique.planner.plan import Plan
 
 BATCH_ROWS = 256
 KEPT_STORES = "MISTIQUE_BENCH_STORE"
@@ -165,3 +169,21 @@ def captured(store: mistique.store.Store, given: Network, *, model: str, codec: 
     version = capture(given.net, given.x, given.y, store=store, batch_size=BATCH_ROWS, **options)
     assert version is not None
     return version
+
+
+@contextmanager
+def by_road(*, is_rerun: bool) -> Iterator[None]:
+    """Within it every stage or layer is run again from the input, or none is, where it can be so."""
+
+    def choose_road(question: Any, calibration: Any, **options: Any) -> Plan:
+        plan = choose(question, calibration, **options)
+        fitting = [c for c in plan.candidates if c.is_possible and c.road.startswith("recompute") == is_rerun]
+        fitting = [c for c in fitting if c.road == "recompute"] or fitting
+        chosen = min(fitting, key=lambda c: c.predicted_seconds, default=plan.chosen)
+        return replace(plan, chosen=chosen)
+
+    execute.choose = choose_road
+    try:
+        yield
+    finally:
+        execute.choose = choose

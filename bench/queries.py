@@ -8,9 +8,7 @@ allowed).
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,11 +17,8 @@ import mistique
 from bench.dissection import measure_netdissect
 from bench.fidelity import svcca as svcca_of_arrays
 from bench.harness import Report, Road, Scratch, Timings, in_subprocess, interleaved, run
-from bench.models import BATCH_ROWS, captured_homes, fresh_store, homes, is_captured, kept_store
+from bench.models import BATCH_ROWS, by_road, captured_homes, fresh_store, homes, is_captured, kept_store
 from bench.network_storage import network
-from mistique.planner import execute
-from mistique.planner.choose import choose
-from mistique.planner.plan import Plan
 from mistique.store import Store
 
 # As the paper numbers the layers of VGG16: 32 x 32 x 64, 4 x 4 x 512, 2 x 2 x 512 values, and the logits.
@@ -237,7 +232,7 @@ def _large(doing: str, path: str, n_batches: int) -> None:
 def _read_and_rerun(ask: Asked, *, n_rounds: int) -> Timings:
     """Seconds of both roads, each after one that warms up."""
     timings = _read(ask, n_rounds=n_rounds)
-    with _road(is_rerun=True):
+    with by_road(is_rerun=True):
         ask()
         for _ in range(n_rounds):
             timings.time("re-run", ask)
@@ -246,7 +241,7 @@ def _read_and_rerun(ask: Asked, *, n_rounds: int) -> Timings:
 
 def _read(ask: Asked, *, n_rounds: int) -> Timings:
     timings = Timings()
-    with _road(is_rerun=False):
+    with by_road(is_rerun=False):
         ask()
         for _ in range(n_rounds):
             timings.time("read", ask)
@@ -255,7 +250,7 @@ def _read(ask: Asked, *, n_rounds: int) -> Timings:
 
 def _rerun_seconds(ask: Asked) -> float:
     timings = Timings()
-    with _road(is_rerun=True):
+    with by_road(is_rerun=True):
         timings.time("re-run", ask)
     return timings.median("re-run")
 
@@ -265,24 +260,6 @@ def _add(report: Report, what: str, timings: Timings, *, paper: float | None, ba
     beside = "" if paper is None else f" (paper: {paper:.3g} x)"
     report.add(f"{what}: re-run / read{beside}", rerun / read, bar=bar, is_high_better=True)
     report.facts[what] = {"read": read, "re-run": rerun, "paper": paper}
-
-
-@contextmanager
-def _road(*, is_rerun: bool) -> Iterator[None]:
-    """Within it every stage or layer is run again from the input, or none is, where it can be so."""
-
-    def choose_road(question: Any, calibration: Any, **options: Any) -> Plan:
-        plan = choose(question, calibration, **options)
-        fitting = [c for c in plan.candidates if c.is_possible and c.road.startswith("recompute") == is_rerun]
-        fitting = [c for c in fitting if c.road == "recompute"] or fitting
-        chosen = min(fitting, key=lambda c: c.predicted_seconds, default=plan.chosen)
-        return replace(plan, chosen=chosen)
-
-    execute.choose = choose_road
-    try:
-        yield
-    finally:
-        execute.choose = choose
 
 
 if __name__ == "__main__":
