@@ -61,6 +61,7 @@ def question_of(
         sets_up=models.sets_up(version),
         cuts=stages.cuts,
         works=stages.works,
+        counted=stages.counted,
         index=stages.indexes.get(intermediate.name),
         of_largest=of_largest,
     )

@@ -19,10 +19,10 @@ from mistique.planner.predict import read_seconds, ready_seconds, run_amounts, r
 from mistique.planner.question import (
     Question,
     are_held,
-    distinct,
     is_held,
     read_subject,
     running_rows,
+    steps_of,
     whole_work,
 )
 from mistique.schema import INPUT, Intermediate
@@ -222,7 +222,7 @@ def _cheapest(question: Question, rows: np.ndarray, calibration: Calibration) ->
 
     @lru_cache
     def n_blocks(block_rows: int) -> int:
-        return len(distinct(rows // block_rows))
+        return len(steps_of(rows, block_rows))
 
     def parents(name: str) -> Sequence[str]:
         return (graph[name].parents or ()) if name in graph else ()
