@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mistique.planner.cost import DERIVE_START, READ_START, WRITE_START, Cost
+from mistique.planner.cost import DERIVE_START, MEMORY_START, READ_START, WRITE_START, Cost
 from mistique.planner.fit import fitted
 from mistique.storage.usage import Observation
 
@@ -113,6 +113,10 @@ class Calibration:
     def derive_cost(self, rules: str) -> Cost:
         """The cost of following rules; amounts are 1 and the number of values that the steps take."""
         return self.cost("derive", rules, DERIVE_START)
+
+    def memory_cost(self, kind: str) -> Cost:
+        """The cost of giving what is in memory of a table or layer; amounts are 1 and the number of values."""
+        return self.cost("memory", kind, MEMORY_START)
 
     def write_cost(self, codec: str) -> Cost:
         """The cost of encoding and writing; amounts are 1 and the bytes of the values."""

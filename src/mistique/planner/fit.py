@@ -33,9 +33,9 @@ def fitted(work: np.ndarray, seconds: np.ndarray, start: np.ndarray) -> np.ndarr
     Notes
     -----
     Least squares of the *relative* error, so that a read of 1 ms counts as much as one of 1 s, with Huber's weights in
-    up to six rounds: one slow run, of a machine that was busy, moves a plan by little. The first round begins at the start,
-    made as much faster or slower as the median measurement is, the next ones where the one before ended; a small pull
-    towards there decides where nothing tells kinds of work apart. Held by ``tests/planner/test_cost.py``.
+    up to six rounds: one slow run, of a machine that was busy, moves a plan by little. The first round begins at the
+    start, made as much faster or slower as the median measurement is, the next ones where the one before ended; a small
+    pull towards there decides where nothing tells kinds of work apart. Held by ``tests/planner/test_cost.py``.
 
     Examples
     --------

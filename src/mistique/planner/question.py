@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mistique.planner.cost import ReadWork
+from mistique.planner.memory import Kept
 from mistique.planner.summary import stored_columns
 from mistique.schema import Index, Intermediate, References, Version
 from mistique.storage.captures import Capture
@@ -84,6 +85,8 @@ class Question:
         Of the target, with its references.
     of_largest : bool
         Of each unit, the largest of its positions is all that is needed.
+    kept : Kept, optional
+        All of the target, in memory.
     """
 
     key: str
@@ -103,6 +106,7 @@ class Question:
     counted: dict[str, ReadWork] = field(default_factory=dict)
     index: Index | None = None
     of_largest: bool = False
+    kept: Kept | None = None
 
     @property
     def model(self) -> str:
@@ -242,6 +246,16 @@ def _units_of(references: References, blocks: np.ndarray, groups: np.ndarray) ->
 def read_subject(node: Intermediate) -> str:
     """What costs of reading it are kept under: chunks of tables and of layers are put together in other ways."""
     return f"{node.codec['name']} {'table' if node.is_table else 'layer'}"
+
+
+def memory_subject(node: Intermediate) -> str:
+    """What costs of giving it from memory are kept under."""
+    return "table" if node.is_table else "layer"
+
+
+def memory_amounts(question: Question) -> tuple[float, float]:
+    """The work of giving from memory: once, and values."""
+    return 1.0, float(len(question.rows) * len(question.columns))
 
 
 def chunks_of(intermediate: Intermediate, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
