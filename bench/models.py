@@ -7,6 +7,7 @@ by `bench.data`.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -134,11 +135,16 @@ def fresh_store(scratch: Scratch) -> tuple[Path, mistique.store.Store]:
 
 
 def kept_store(scratch: Scratch, name: str, **options: Any) -> mistique.store.Store:
-    """A store that takes minutes to fill: in the folder that MISTIQUE_BENCH_STORE names it stays for the next run."""
+    """A store that takes minutes to fill: in the folder that MISTIQUE_BENCH_STORE names it stays for the next run.
+
+    What an earlier run measured in it goes: the machine may have been busy then.
+    """
     folder = os.environ.get(KEPT_STORES)
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
     path = Path(folder) / f"{name}.mistique" if folder else scratch.path(f"{name}.mistique")
+    for measured in (path / "usage").glob("__[cf]*/*"):  # commits, fragments and what is said of them
+        shutil.rmtree(measured) if measured.is_dir() else measured.unlink()
     return mistique.open(path, gamma_min=float("inf"), **options)
 
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mistique.codecs import Codec, CodedCodec, ColumnsCodec, codec_from_config
+from mistique.codecs import ALL, Codec, CodedCodec, PartCodec, codec_from_config
 from mistique.errors import ChunkCorruptError
 from mistique.schema import ColumnType
 
@@ -209,16 +209,17 @@ class CodecCompliance:
         assert self.codec.applies_to(column_type("float32"))
         assert [self.codec.applies_to(kind) for kind in others] == [not self.codec.is_lossy] * len(others)
 
-    def test_some_columns_are_what_they_are_among_all(self) -> None:
-        if not isinstance(self.codec, ColumnsCodec):
+    def test_a_part_is_what_it_is_in_the_whole(self) -> None:
+        if not isinstance(self.codec, PartCodec):
             return
         for dtype in FLOATS:
-            kind, values = column_type(dtype), as_cells(big_chunk(dtype, (24, 400)))
+            kind, values = column_type(dtype), as_cells(big_chunk(dtype, (24, 900)))
             payload = self.codec.encode(values, kind)
             whole = self.codec.decode(payload, values.shape, kind)
-            for columns in ([0], [2, 3, 17], [23], list(range(24))):
-                found = self.codec.decode_columns(payload, values.shape, kind, columns=np.array(columns))
-                assert found.tobytes() == whole[columns].tobytes()
+            for columns in (np.array([0]), np.array([2, 3, 17]), np.array([23]), np.arange(24), ALL):
+                for rows in (ALL, slice(340, 342), slice(0, 400), np.array([0, 341, 342, 899])):
+                    found = self.codec.decode_part(payload, values.shape, kind, columns=columns, rows=rows)
+                    assert found.tobytes() == whole[columns][:, rows].tobytes()
 
 
 def int_or_float(number: np.float64) -> int | float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import zstandard
@@ -30,19 +32,25 @@ def test_codes_come_back(shape: tuple[int, int], n_symbols: int, skew: float, se
     assert (decoded(encode_codes(codes), shape) == codes).all()
 
 
-@pytest.mark.parametrize(("shape", "n_symbols"), [((70, 67), 31), ((3, 2001), 60), ((1100, 4), 200)])
+@pytest.mark.parametrize(
+    ("shape", "n_symbols"), [((70, 67), 31), ((3, 2001), 60), ((1100, 4), 200), ((64, 300), 31), ((4, 4100), 60)]
+)
 def test_its_bits_are_what_the_format_says(shape: tuple[int, int], n_symbols: int) -> None:
     codes = (np.random.default_rng(4).random(shape) ** 3 * n_symbols).astype(np.uint8)
     coded = encode_codes(codes)
     lag, n_thresholds, n_used, n_table = np.frombuffer(coded, "<u2", 4, offset=1).tolist()
     thresholds = np.frombuffer(coded, "<u2", n_thresholds, offset=9).tolist()
     start = 9 + 2 * n_thresholds
-    (n_bits,) = np.frombuffer(coded, "<u4", 1, offset=start).tolist()
-    planes = np.frombuffer(zstandard.ZstdDecompressor().decompress(coded[start + 4 : start + 4 + n_table]), np.uint8)
+    part_rows = max(8192 // shape[0], 64)
+    ends = np.frombuffer(coded, "<u4", -(-shape[1] // part_rows), offset=start).tolist()
+    start += 4 * len(ends)
+    planes = np.frombuffer(zstandard.ZstdDecompressor().decompress(coded[start : start + n_table]), np.uint8)
     frequencies = (planes.reshape(2, -1).astype(int).T @ [1, 256]).reshape(-1, n_used).tolist()
-    body = coded[start + 4 + n_table :]
-    found = codes_of(body, n_bits, shape, lag=lag, thresholds=thresholds, frequencies=frequencies)
-    assert (found == codes).all()
+    body = coded[start + n_table :]
+    for part, (first_bit, n_bits) in enumerate(pairwise([0, *ends])):
+        expected = codes[:, part * part_rows : (part + 1) * part_rows]
+        where = {"lag": lag, "thresholds": thresholds, "frequencies": frequencies}
+        assert (codes_of(body, first_bit, n_bits, expected.shape, **where) == expected).all()
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0), (1, 1), (2, 3), (1, 70_000)])
@@ -91,10 +99,25 @@ def test_every_way_to_cut_it_short_is_noticed() -> None:
             decoded(coded[:end], codes.shape)
 
 
-@pytest.mark.parametrize("shape", [(70, 67), (64, 1024), (5, 9)])
+@pytest.mark.parametrize("shape", [(70, 67), (64, 1024), (64, 1000), (200, 130), (5, 9), (1, 20_000)])
 @pytest.mark.parametrize("share", [0.02, 0.5, 1.0])
-def test_the_first_columns_are_decoded_alone(shape: tuple[int, int], share: float) -> None:
-    codes = (np.random.default_rng(7).random(shape) ** 3 * 31).astype(np.uint8)
-    n_columns = max(int(shape[0] * share), 1)
-    reader = PayloadReader(np.frombuffer(encode_codes(codes), np.uint8))
-    assert (decode_codes(reader, shape, n_columns=n_columns) == codes[:n_columns]).all()
+@pytest.mark.parametrize("n_symbols", [1, 31])
+def test_some_columns_and_rows_are_decoded_alone(shape: tuple[int, int], share: float, n_symbols: int) -> None:
+    rng = np.random.default_rng(7)
+    codes = (rng.random(shape) ** 3 * n_symbols).astype(np.uint8)
+    columns, rows = (np.flatnonzero(rng.random(n) < share) if n * share > 3 else np.array([n // 2]) for n in shape)
+    coded = np.frombuffer(encode_codes(codes), np.uint8)
+    for some in (rows, slice(int(rows[0]), int(rows[-1]) + 1)):
+        found = decode_codes(PayloadReader(coded), shape, columns=columns, rows=some)
+        assert (found == codes[columns][:, some]).all()
+
+
+def test_parts_that_end_elsewhere_are_noticed() -> None:
+    codes = np.random.default_rng(8).integers(0, 9, (64, 1024)).astype(np.uint8)
+    coded = bytearray(encode_codes(codes))
+    n_thresholds = int.from_bytes(coded[3:5], "little")
+    second = 9 + 2 * n_thresholds + 4
+    for end in (0, int.from_bytes(coded[second : second + 4], "little") + 1, 2**32 - 1):
+        damaged = coded[:second] + end.to_bytes(4, "little") + coded[second + 4 :]
+        with pytest.raises(ChunkCorruptError):
+            decoded(bytes(damaged), codes.shape)

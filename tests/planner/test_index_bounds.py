@@ -26,29 +26,34 @@ def test_every_value_lies_between_its_bounds(values: np.ndarray) -> None:
     assert (values <= upper).all()
 
 
-def test_the_extreme_hundredth_and_what_comes_up_often_have_bounds_that_are_one_number() -> None:
+def test_the_extreme_rows_and_what_comes_up_often_have_bounds_that_are_one_number() -> None:
     values = relu(5000)
     lower, upper = unpack_bounds(pack_bounds(values), values.shape)
     for column, low, high in zip(values, lower, upper, strict=True):
         known = low == high
-        assert known[np.argsort(-column, kind="stable")[:50]].all()
+        assert known[np.argsort(-column, kind="stable")[:25]].all()
         assert known[column == 0].all()
         np.testing.assert_array_equal(low[known], column[known])
         assert known.mean() < 0.8
 
 
-def test_five_bits_a_value_and_little_more() -> None:
-    values = np.random.default_rng(0).normal(size=(1, 10_000)).astype(np.float32)
-    assert pack_bounds(values).nbytes < 0.2 * values.nbytes
-    assert pack_bounds(relu(10_000)).nbytes < 0.15 * 80_000
+def test_six_bits_a_value_whatever_the_distribution() -> None:
+    random = np.random.default_rng(0)
+    for values in (
+        random.normal(size=(1, 10_000)),
+        random.lognormal(0, 2, (1, 10_000)),
+        random.uniform(size=(1, 10_000)),
+    ):
+        values = values.astype(np.float32)
+        assert 0.15 * values.nbytes < pack_bounds(values).nbytes < 0.2 * values.nbytes
 
 
-def test_partitions_hold_about_equally_many_rows() -> None:
-    values = np.random.default_rng(1).exponential(size=(1, 6400)).astype(np.float32)
+def test_partitions_are_about_equally_wide() -> None:
+    values = np.random.default_rng(1).normal(size=(1, 30_000)).astype(np.float32)
     lower, upper = unpack_bounds(pack_bounds(values), values.shape)
-    _, n_rows = np.unique(lower[lower < upper], return_counts=True)
-    assert 28 <= len(n_rows) <= 34
-    assert n_rows.max() <= 210
+    widths = (upper - lower)[lower < upper]
+    assert widths.max() < 0.1
+    assert np.median(widths) > 0.5 * widths.max()
 
 
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])

@@ -26,10 +26,17 @@ def table_of(frequencies: list[int]) -> list[tuple[int, int, int]]:
 
 
 def codes_of(
-    body: bytes, n_bits: int, shape: tuple[int, int], *, lag: int, thresholds: list[int], frequencies: list[list[int]]
+    body: bytes,
+    begin: int,
+    end: int,
+    shape: tuple[int, int],
+    *,
+    lag: int,
+    thresholds: list[int],
+    frequencies: list[list[int]],
 ) -> np.ndarray:
-    """The codes that bits stand for."""
-    bits = list(np.unpackbits(np.frombuffer(body, np.uint8), bitorder="little")[:n_bits])
+    """The codes of one part, whose bits begin and end there."""
+    bits = list(np.unpackbits(np.frombuffer(body, np.uint8), bitorder="little")[begin:end])
 
     def number(n: int) -> int:
         found = 0

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import pandas as pd
@@ -147,6 +148,30 @@ def test_the_kind_of_an_artifact_is_part_of_its_address(store: Store) -> None:
 
 def test_an_empty_artifact_comes_back(store: Store) -> None:
     assert store._artifacts.get(store._artifacts.put(Artifact("skops", b""))).payload == b""
+
+
+@pytest.mark.parametrize("schema", [None, b"half of it"])
+def test_an_artifact_whose_maker_died_before_its_schema_was_whole_is_made_anew(
+    store: Store, schema: bytes | None
+) -> None:
+    artifact = Artifact("skops", b"model")
+    folder = Path(store.uri) / "artifacts" / artifact.digest / "__schema"
+    folder.mkdir(parents=True)
+    if schema is not None:
+        (folder / "__1_1_0123456789abcdef0123456789abcdef").write_bytes(schema)
+    assert store._artifacts.get(store._artifacts.put(artifact)).payload == b"model"
+
+
+def test_who_comes_second_waits_for_the_schema_of_who_is_making_an_artifact(store: Store, tmp_path: Path) -> None:
+    artifact = Artifact("skops", b"model")
+    with mistique.open(tmp_path / "other.mistique") as other:
+        made = Path(other.uri) / "artifacts" / other._artifacts.put(artifact)
+    (schema,) = (path for path in (made / "__schema").iterdir() if path.is_file())
+    being_made = Path(store.uri) / "artifacts" / artifact.digest
+    (being_made / "__schema").mkdir(parents=True)
+    Timer(0.3, shutil.copy, (schema, being_made / "__schema")).start()
+    assert store._artifacts.get(store._artifacts.put(artifact)).payload == b"model"
+    assert [path.name for path in (being_made / "__schema").iterdir() if path.is_file()] == [schema.name]
 
 
 def test_what_another_key_signed_is_not_signed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

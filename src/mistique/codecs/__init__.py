@@ -1,7 +1,7 @@
 """Codecs: how the cells of a column chunk are kept. One quantizer a file; each states its error bound."""
 
 from mistique.codecs.auto import Auto
-from mistique.codecs.codec import Codec, CodedCodec, ColumnsCodec, Policy, Summary, codec_from_config, resolve_codec
+from mistique.codecs.codec import ALL, Codec, CodedCodec, PartCodec, Policy, Summary, codec_from_config, resolve_codec
 from mistique.codecs.kbit import KBit
 from mistique.codecs.low_precision import LowPrecision
 from mistique.codecs.pool import Pool
@@ -12,12 +12,13 @@ from mistique.codecs.threshold import Threshold
 from mistique.codecs.within import Within, within
 
 __all__ = [
+    "ALL",
     "Auto",
     "Codec",
     "CodedCodec",
-    "ColumnsCodec",
     "KBit",
     "LowPrecision",
+    "PartCodec",
     "Policy",
     "Pool",
     "Power",

@@ -12,6 +12,8 @@ from mistique.schema import ColumnType
 
 _KNOWN: dict[str, type[Codec]] = {}
 _POLICIES: dict[str, type[Policy]] = {}
+# All rows, or columns, of a chunk.
+ALL: slice | np.ndarray = slice(None)
 
 
 @runtime_checkable
@@ -96,13 +98,22 @@ class BlockCodec(Codec, Protocol):
 
 
 @runtime_checkable
-class ColumnsCodec(Codec, Protocol):
-    """A codec that gives some columns of a chunk for less than all of them."""
+class PartCodec(Codec, Protocol):
+    """A codec that gives some rows and columns of a chunk for less than all of it."""
 
-    def decode_columns(
-        self, payload: np.ndarray, shape: tuple[int, int], column_type: ColumnType, *, columns: np.ndarray
+    def decode_part(
+        self,
+        payload: np.ndarray,
+        shape: tuple[int, int],
+        column_type: ColumnType,
+        *,
+        columns: slice | np.ndarray,
+        rows: slice | np.ndarray,
     ) -> np.ndarray:
-        """Values (n_columns, n_rows) of the columns with these numbers, at least one, ascending; else as `decode`."""
+        """Values (n_columns, n_rows) of some columns in some rows, at least one each; else as `decode`.
+
+        Columns are `ALL` or numbers that ascend, rows are a slice without a step or numbers that ascend.
+        """
 
 
 @runtime_checkable

@@ -7,14 +7,20 @@ coder uses (ADR 8).
 
 from __future__ import annotations
 
+from operator import sub
+
 import numpy as np
 
 from mistique.codecs import zstd
+from mistique.codecs.codec import ALL
 from mistique.codecs.payload import PayloadReader, damaged
 from mistique.codecs.threads import scratch
 from mistique.kernels import neighbours, tans
 
 _CONSTANT, _ZSTD, _TANS = 0, 1, 2
+# Codes of a part, about: parts are decoded one without the other, for 9 bytes each (ADR 18).
+_PART_CODES = 8192
+_MIN_PART_ROWS = 64
 # Below, the tables weigh more than they save.
 _MIN_CODES = 4096
 _MAX_ROWS = 2**15
@@ -45,7 +51,13 @@ def encode_codes(codes: np.ndarray) -> bytes:
     return _encode_tans(codes, largest + 1)
 
 
-def decode_codes(reader: PayloadReader, shape: tuple[int, int], *, n_columns: int | None = None) -> np.ndarray:
+def decode_codes(
+    reader: PayloadReader,
+    shape: tuple[int, int],
+    *,
+    columns: slice | np.ndarray = ALL,
+    rows: slice | np.ndarray = ALL,
+) -> np.ndarray:
     """The codes that `encode_codes` was given, from all that a reader has left.
 
     Parameters
@@ -53,24 +65,25 @@ def decode_codes(reader: PayloadReader, shape: tuple[int, int], *, n_columns: in
     reader : PayloadReader
     shape : tuple of int
         Of what was encoded.
-    n_columns : int, optional
-        How many of its columns are wanted: those behind them are not decoded.
+    columns, rows : slice without a step, or ndarray of int64, ascending
+        Those wanted, at least one: columns behind the last are not decoded, nor are parts without such rows.
 
     Raises
     ------
     ChunkCorruptError
         They are not codes of that shape.
     """
-    n_wanted = shape[0] if n_columns is None else n_columns
     (method,) = reader.unpack("<B")
     if method == _CONSTANT:
         (code,) = reader.unpack("<B")
         reader.end()
-        return np.full((n_wanted, shape[1]), code, np.uint8)
+        return np.full(shape, code, np.uint8)[columns][:, rows]
     if method == _ZSTD:
-        return zstd.decompress(reader.rest(), shape[0] * shape[1]).reshape(shape)[:n_wanted]
-    if method == _TANS:
-        return _decode_tans(reader, shape, n_wanted)
+        return zstd.decompress(reader.rest(), shape[0] * shape[1]).reshape(shape)[columns][:, rows]
+    if method == _TANS and min(shape) > 0:
+        wanted = np.arange(shape[0])[columns]
+        found = _decode_tans(reader, shape, int(wanted[-1]) + 1, rows)
+        return found if len(wanted) == len(found) else found[columns]
     raise damaged("an entropy stage of 0 to 2", method)
 
 
@@ -90,30 +103,34 @@ def _encode_tans(codes: np.ndarray, n_symbols: int) -> bytes:
     steps = scratch("steps", n_contexts * 256, np.int64)
     states = scratch("states", n_contexts << table_bits, np.uint16)
     tans.encoding_tables(frequencies, table_bits, steps.reshape(-1, 256), states.reshape(n_contexts, -1))
-    out = scratch("bits", codes.size * table_bits // 32 + 4, np.uint32)
-    n_bits = tans.encode_tans(codes, lag, contexts, table_bits, steps, states, out)
+    part_rows = _part_rows(codes.shape)
+    ends = np.empty(-(-codes.shape[1] // part_rows), np.int64)
+    out = scratch("bits", (codes.size + 4 * ends.size) * table_bits // 32 + 4, np.uint32)
+    tans.encode_tans(codes, part_rows, lag, contexts, table_bits, steps, states, out, ends)
+    n_bits = int(ends[-1])
     table = zstd.compress(frequencies.astype("<u2").view(np.uint8).reshape(-1, 2).T.copy())
     head = np.array([lag, len(thresholds), n_symbols, len(table), *thresholds], "<u2")
-    length = np.array([n_bits], "<u4")
     body = out[: -(-n_bits // 32)].view(np.uint8)[: -(-n_bits // 8)]
-    return b"".join([bytes([_TANS]), head.tobytes(), length.tobytes(), table, body.tobytes()])
+    return b"".join([bytes([_TANS]), head.tobytes(), ends.astype("<u4").tobytes(), table, body.tobytes()])
 
 
-def _decode_tans(reader: PayloadReader, shape: tuple[int, int], n_wanted: int) -> np.ndarray:
+def _decode_tans(reader: PayloadReader, shape: tuple[int, int], n_wanted: int, rows: slice | np.ndarray) -> np.ndarray:
     lag, n_thresholds, n_symbols, n_table = reader.unpack("<4H")
-    if not (lag >= 1 and n_thresholds < _MAX_CONTEXTS and 1 <= n_symbols <= 256):
+    if not (lag >= 1 and n_thresholds < _MAX_CONTEXTS and 1 <= n_symbols <= 256 and shape[1] <= _MAX_ROWS):
         raise damaged("tables of up to 8 contexts", (lag, n_thresholds, n_symbols))
     thresholds = reader.unpack(f"<{n_thresholds}H")
-    (n_bits,) = reader.unpack("<I")
+    part_rows = _part_rows(shape)
+    n_parts = -(-shape[1] // part_rows)
+    bounds = [0, *reader.unpack(f"<{n_parts}I")]
     planes = zstd.decompress(reader.take(n_table), 2 * (n_thresholds + 1) * n_symbols)
     table_bits = _table_bits(n_symbols)
     frequencies = np.ascontiguousarray(planes.reshape(2, -1).T).view("<u2").reshape(-1, n_symbols).astype(np.int64)
     if (frequencies.sum(axis=1) != 1 << table_bits).any() or list(thresholds) != sorted(thresholds):
         raise damaged(f"frequencies that add up to {1 << table_bits}", frequencies.sum(axis=1).tolist())
     body = reader.rest()
-    if body.size != -(-n_bits // 8) or n_bits < 4 * table_bits or shape[1] > _MAX_ROWS:
-        raise damaged(f"{n_bits} bits", 8 * body.size)
-    n_guard = tans.guard_words(shape[1])
+    if body.size != -(-bounds[-1] // 8) or min(map(sub, bounds[1:], bounds)) < 4 * table_bits:
+        raise damaged(f"parts up to bit {bounds[-1]}", 8 * body.size)
+    n_guard = tans.guard_words(part_rows)
     words = scratch("words", n_guard + body.size // 8 + 2, np.uint64)
     words[:n_guard] = 0
     words[n_guard + body.size // 8 :] = 0
@@ -121,12 +138,24 @@ def _decode_tans(reader: PayloadReader, shape: tuple[int, int], n_wanted: int) -
     tables = scratch("tables", len(frequencies) << table_bits, np.uint32)
     tans.decoding_tables(frequencies, table_bits, tables.reshape(len(frequencies), -1))
     contexts = (_classes(thresholds) << table_bits).astype(np.uint16)
-    codes = np.empty((n_wanted, shape[1]), np.uint8)
-    n_left = tans.decode_tans(words, 64 * n_guard + n_bits, lag, contexts, table_bits, tables, codes)
+    wanted = np.arange(shape[1])[rows]
+    needed = range(n_parts) if len(wanted) == shape[1] else sorted(set((wanted // part_rows).tolist()))
+    heights = [min(part_rows, shape[1] - part * part_rows) for part in needed]
+    parts = [[64 * n_guard + bounds[p], 64 * n_guard + bounds[p + 1], n] for p, n in zip(needed, heights, strict=True)]
+    codes = np.empty((n_wanted, sum(heights)), np.uint8)
+    n_left = tans.decode_tans(words, np.array(parts), lag, contexts, table_bits, tables, codes)
     # The end can be looked at only where it is reached; what is read is held against its digest before.
     if n_left < 0 or (n_left and n_wanted == shape[0]):
-        raise damaged("codes that end with the payload", "others")
-    return codes
+        raise damaged("codes that end with their part", "others")
+    if len(needed) == n_parts:
+        return codes[:, rows]
+    # The parts that were decoded lie side by side, and all but the last are of one size.
+    return codes[:, np.searchsorted(needed, wanted // part_rows) * part_rows + wanted % part_rows]
+
+
+def _part_rows(shape: tuple[int, int]) -> int:
+    """Rows that are decoded together."""
+    return max(_PART_CODES // shape[0], _MIN_PART_ROWS)
 
 
 def _table_bits(n_symbols: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mistique.codecs.codec import register
+from mistique.codecs.codec import ALL, register
 from mistique.codecs.entropy import decode_codes, encode_codes
 from mistique.codecs.floats import ROUNDING, TINIEST, as_cells, as_numbers, look_up_cells
 from mistique.codecs.payload import PayloadReader, damaged, joined
@@ -137,24 +137,24 @@ class KBit:
 
     def decode(self, payload: np.ndarray, shape: tuple[int, int], column_type: ColumnType) -> np.ndarray:
         """Values within the bound."""
-        reader = PayloadReader(payload)
-        kind, n_codes, _, _ = self._header(reader)
-        if kind == _KEPT:
-            return Raw().decode(reader.rest(), shape, column_type)
-        table = np.frombuffer(reader.take(8 * n_codes).tobytes(), "<f8")
-        return look_up_cells(decode_codes(reader, shape), table, column_type)
+        return self.decode_part(payload, shape, column_type, columns=ALL, rows=ALL)
 
-    def decode_columns(
-        self, payload: np.ndarray, shape: tuple[int, int], column_type: ColumnType, *, columns: np.ndarray
+    def decode_part(
+        self,
+        payload: np.ndarray,
+        shape: tuple[int, int],
+        column_type: ColumnType,
+        *,
+        columns: slice | np.ndarray,
+        rows: slice | np.ndarray,
     ) -> np.ndarray:
-        """Values of some columns: codes are decoded up to the last of them."""
+        """Values of some columns and rows: codes are decoded up to the last of the columns, in parts with such rows."""
         reader = PayloadReader(payload)
         kind, n_codes, _, _ = self._header(reader)
         if kind == _KEPT:
-            values: np.ndarray = Raw().decode(reader.rest(), shape, column_type)[columns]
-            return values
+            return Raw().decode(reader.rest(), shape, column_type)[columns][:, rows]
         table = np.frombuffer(reader.take(8 * n_codes).tobytes(), "<f8")
-        codes = decode_codes(reader, shape, n_columns=int(columns[-1]) + 1)[columns]
+        codes = decode_codes(reader, shape, columns=columns, rows=rows)
         return look_up_cells(codes, table, column_type)
 
     def codes_of(self, payload: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, bytes] | None:

@@ -6,12 +6,12 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import copysign, isfinite
+from math import inf, isfinite
 from typing import Any, ClassVar
 
 import numpy as np
 
-from mistique.codecs.codec import register
+from mistique.codecs.codec import ALL, register
 from mistique.codecs.entropy import decode_codes, encode_codes
 from mistique.codecs.floats import ROUNDING, as_cells, as_numbers, look_up_cells
 from mistique.codecs.payload import PayloadReader, damaged, joined
@@ -172,28 +172,27 @@ class Power:
 
     def decode(self, payload: np.ndarray, shape: tuple[int, int], column_type: ColumnType) -> np.ndarray:
         """Values within the bound."""
-        reader = PayloadReader(payload)
-        scales = self._scales(reader)
-        codes = decode_codes(reader, shape)
-        if shape[0] % len(scales):
-            raise damaged(f"units of a chunk of {shape[0]} columns", len(scales))
-        if len(scales) == 1:
-            return look_up_cells(codes, self._table(scales[0]), column_type)
-        tables = np.array([self._table(scale) for scale in scales])
-        return look_up_cells(codes.reshape(len(scales), -1), tables, column_type).reshape(shape)
+        return self.decode_part(payload, shape, column_type, columns=ALL, rows=ALL)
 
-    def decode_columns(
-        self, payload: np.ndarray, shape: tuple[int, int], column_type: ColumnType, *, columns: np.ndarray
+    def decode_part(
+        self,
+        payload: np.ndarray,
+        shape: tuple[int, int],
+        column_type: ColumnType,
+        *,
+        columns: slice | np.ndarray,
+        rows: slice | np.ndarray,
     ) -> np.ndarray:
-        """Values of some columns: codes are decoded up to the last of them."""
+        """Values of some columns and rows: codes are decoded up to the last of the columns, in parts with such rows."""
         reader = PayloadReader(payload)
         scales = self._scales(reader)
-        codes = decode_codes(reader, shape, n_columns=int(columns[-1]) + 1)[columns]
+        codes = decode_codes(reader, shape, columns=columns, rows=rows)
         if shape[0] % len(scales):
             raise damaged(f"units of a chunk of {shape[0]} columns", len(scales))
-        of_column = columns * len(scales) // shape[0]
-        tables = np.array([self._table(scales[unit]) for unit in of_column.tolist()])
-        return look_up_cells(codes, tables, column_type)
+        tables = self._tables(scales)
+        if isinstance(columns, np.ndarray):
+            tables = tables[columns * len(scales) // shape[0]]
+        return look_up_cells(codes.reshape(len(tables), -1), tables, column_type).reshape(codes.shape)
 
     def codes_of(self, payload: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, bytes] | None:
         """Codes and header of a chunk."""
@@ -206,14 +205,7 @@ class Power:
     def tables_of(self, heads: Sequence[bytes], *, column: int, n_columns: int, column_type: ColumnType) -> np.ndarray:
         """What codes stand for: by the scale of the unit that a column is of."""
         scales = np.array([self._scale_of(head, column, n_columns) for head in heads])
-        tables = np.zeros((len(heads), 256))
-        for has_negative in np.unique(np.signbit(scales)).tolist():
-            same = np.signbit(scales) == has_negative
-            unit = self._table(-1.0 if has_negative else 1.0)
-            special = ~np.isfinite(unit)
-            tables[same] = np.abs(scales[same, None]) * np.where(special, 0.0, unit)
-            tables[np.ix_(same, special)] = unit[special]
-        return as_cells(tables, column_type)
+        return as_cells(self._tables(scales), column_type)
 
     def _scale_of(self, head: bytes, column: int, n_columns: int) -> float:
         """That of one column's unit, by the header of a chunk."""
@@ -235,38 +227,39 @@ class Power:
         """``largest / n`` of the worst unit, plus the rounding to the type of the column."""
         rounding = ROUNDING[column_type.dtype]
         scales = self._scales(PayloadReader(payload))
-        return max(abs(s) * (_ARITHMETIC / self.n_levels(copysign(1, s) < 0) + rounding) for s in scales)
+        n_levels = np.where(np.signbit(scales), self.n_levels(True), self.n_levels(False))
+        return float((np.abs(scales) * (_ARITHMETIC / n_levels + rounding)).max())
 
-    def _table(self, scale: float) -> np.ndarray:
-        """The number of each code; the sign of a scale says whether there are negative ones."""
-        has_negative = copysign(1, scale) < 0
-        n_levels = self.n_levels(has_negative)
-        table = np.zeros(256)
-        magnitudes = abs(scale) * self._squares(n_levels)
-        table[1 : n_levels + 1] = magnitudes
-        if has_negative:
-            table[n_levels + 1 : 2 * n_levels + 1] = -magnitudes
-        table[[kernels.NAN_CODE, kernels.POSITIVE_INF_CODE, kernels.NEGATIVE_INF_CODE]] = np.nan, np.inf, -np.inf
-        return table
+    def _tables(self, scales: np.ndarray) -> np.ndarray:
+        """The number of each code, for each scale: its sign says whether there are negative ones."""
+        unit = self._unit_tables()[np.signbit(scales).astype(np.intp)]
+        tables: np.ndarray = np.abs(scales)[:, None] * unit
+        tables[:, [kernels.NAN_CODE, kernels.POSITIVE_INF_CODE, kernels.NEGATIVE_INF_CODE]] = np.nan, np.inf, -np.inf
+        return tables
 
-    @staticmethod
-    @lru_cache(maxsize=16)
-    def _squares(n_levels: int) -> np.ndarray:
-        squares: np.ndarray = (np.arange(1, n_levels + 1) / n_levels) ** 2
-        return squares
+    @lru_cache(maxsize=16)  # noqa: B019  codecs are few, small and equal ones share it
+    def _unit_tables(self) -> np.ndarray:
+        """The numbers of codes at a scale of one, without negative ones and with."""
+        tables = np.zeros((2, 256))
+        for has_negative, table in enumerate(tables):
+            n_levels = self.n_levels(bool(has_negative))
+            squares = (np.arange(1, n_levels + 1) / n_levels) ** 2
+            table[1 : n_levels + 1] = squares
+            if has_negative:
+                table[n_levels + 1 : 2 * n_levels + 1] = -squares
+        return tables
 
-    def _scales(self, reader: PayloadReader) -> list[float]:
+    def _scales(self, reader: PayloadReader) -> np.ndarray:
         """The largest magnitude of each unit, negative where there are negative values."""
         bits, n_units = reader.unpack(_HEADER)
         if bits != self.bits:
             raise damaged(f"a chunk of {self.bits} bits", bits)
         if n_units == _ONE_SCALE:
             has_negative, largest = reader.unpack(_SCALE)
-            if has_negative > 1 or largest < 0:
+            if has_negative > 1 or not 0 <= largest < inf:
                 raise damaged("a largest magnitude", (has_negative, largest))
-            scales = [-largest if has_negative else largest]
-        else:
-            scales = [float(scale) for scale in reader.unpack(f"<{n_units}f")]
-        if not all(map(isfinite, scales)):
+            return np.array([-largest if has_negative else largest])
+        scales = np.frombuffer(reader.take(4 * n_units).tobytes(), "<f4")
+        if not np.isfinite(scales).all():
             raise damaged("finite scales", scales)
-        return scales
+        return scales.astype(np.float64)

@@ -134,56 +134,81 @@ def _flush(
 
 
 @kernel(
-    "int64(Array(uint8, 2, 'C', readonly=True), int64, Array(uint16, 1, 'C', readonly=True), int64, int64[::1],"
-    " uint16[::1], uint32[::1])"
+    "void(Array(uint8, 2, 'C', readonly=True), int64, int64, Array(uint16, 1, 'C', readonly=True), int64, int64[::1],"
+    " uint16[::1], uint32[::1], int64[::1])"
 )
 def encode_tans(
     codes: np.ndarray,
+    part_rows: int,
     lag: int,
     contexts: np.ndarray,
     table_bits: int,
     steps: np.ndarray,
     states: np.ndarray,
     out: np.ndarray,
-) -> np.int64:
-    """Bits of the codes, from the lowest of `out` on; how many there are.
+    ends: np.ndarray,
+) -> None:
+    """Bits of the codes, from the lowest of `out` on, part after part: each can be decoded without the others.
 
     Parameters
     ----------
     codes : ndarray of shape (n_columns, n_rows), uint8
+    part_rows : int
+        Rows of a part; the last has what is left.
     lag : int
     contexts : ndarray of shape (N_SUMS,), uint16
         The context of each sum, times 256.
     table_bits : int
     steps : ndarray of shape (n_contexts * 256,), int64
     states : ndarray of shape (n_contexts * 2**table_bits,), uint16
-    out : ndarray of shape (codes.size * table_bits // 32 + 4,), uint32
+    out : ndarray of shape ((codes.size + 4 * n_parts) * table_bits // 32 + 4,), uint32
+    ends : ndarray of shape (n_parts,), int64
+        The number of bits up to the end of each part.
     """
-    n = codes.shape[1]
-    a = b = c = d = np.int64(1) << table_bits
+    flat, n_rows = codes.reshape(-1), codes.shape[1]
     pending = n_pending = at = np.int64(0)
-    places = np.empty(n, np.uint16)
-    for column in range(codes.shape[0] - 1, -1, -1):
-        neighbour_sums(codes, column, lag, 1, places)
-        row = codes[column]
-        for i in range(n):
-            places[i] = contexts[places[i]] | np.uint16(row[i])
-        for i in range(n - 1, n // 4 * 4 - 1, -1):
-            a, pending, n_pending = _push(a, steps[places[i]], pending, n_pending, states)
-            pending, n_pending, at = _flush(pending, n_pending, at, out)
-        for quarter in range(n // 4):
-            first = np.uint64((n // 4 - 1 - quarter) * 4)
-            d, pending, n_pending = _push(d, steps[places[first + np.uint64(3)]], pending, n_pending, states)
-            c, pending, n_pending = _push(c, steps[places[first + np.uint64(2)]], pending, n_pending, states)
-            pending, n_pending, at = _flush(pending, n_pending, at, out)
-            b, pending, n_pending = _push(b, steps[places[first + _ONE]], pending, n_pending, states)
-            a, pending, n_pending = _push(a, steps[places[first]], pending, n_pending, states)
-            pending, n_pending, at = _flush(pending, n_pending, at, out)
-    for state in (d, c, b, a):
-        pending |= (state - (np.int64(1) << table_bits)) << n_pending
-        pending, n_pending, at = _flush(pending, n_pending + table_bits, at, out)
+    for part in range(ends.size):
+        first_row = part * part_rows
+        n = min(n_rows - first_row, part_rows)
+        a = b = c = d = np.int64(1) << table_bits
+        sums = np.empty(n, np.uint16)
+        for column in range(codes.shape[0] - 1, -1, -1):
+            neighbour_sums(flat, n_rows, column, lag, first_row, sums)
+            row = flat[column * n_rows + first_row : column * n_rows + first_row + n]
+            for i in range(n - 1, n // 4 * 4 - 1, -1):
+                a, pending, n_pending = _push(
+                    a, steps[contexts[sums[i]] | np.uint16(row[i])], pending, n_pending, states
+                )
+                pending, n_pending, at = _flush(pending, n_pending, at, out)
+            for quarter in range(n // 4):
+                first = np.uint64((n // 4 - 1 - quarter) * 4)
+                d, pending, n_pending = _push(
+                    d,
+                    steps[contexts[sums[first + np.uint64(3)]] | np.uint16(row[first + np.uint64(3)])],
+                    pending,
+                    n_pending,
+                    states,
+                )
+                c, pending, n_pending = _push(
+                    c,
+                    steps[contexts[sums[first + np.uint64(2)]] | np.uint16(row[first + np.uint64(2)])],
+                    pending,
+                    n_pending,
+                    states,
+                )
+                pending, n_pending, at = _flush(pending, n_pending, at, out)
+                b, pending, n_pending = _push(
+                    b, steps[contexts[sums[first + _ONE]] | np.uint16(row[first + _ONE])], pending, n_pending, states
+                )
+                a, pending, n_pending = _push(
+                    a, steps[contexts[sums[first]] | np.uint16(row[first])], pending, n_pending, states
+                )
+                pending, n_pending, at = _flush(pending, n_pending, at, out)
+        for state in (d, c, b, a):
+            pending |= (state - (np.int64(1) << table_bits)) << n_pending
+            pending, n_pending, at = _flush(pending, n_pending + table_bits, at, out)
+        ends[part] = at * 32 + n_pending
     out[at] = np.uint32(pending & _M32)
-    return at * 32 + n_pending
 
 
 def guard_words(n_rows: int) -> int:
@@ -209,69 +234,76 @@ def _pop(window: np.int64, left: np.int64, entry: np.uint32) -> tuple[np.int64, 
     return state, left, np.uint8(entry & np.uint32(0xFF))
 
 
-@kernel("int64(uint64[::1], int64, int64, Array(uint16, 1, 'C', readonly=True), int64, uint32[::1], uint8[:, ::1])")
+@kernel(
+    "int64(uint64[::1], Array(int64, 2, 'C', readonly=True), int64, Array(uint16, 1, 'C', readonly=True), int64,"
+    " uint32[::1], uint8[:, ::1])"
+)
 def decode_tans(
     words: np.ndarray,
-    n_bits: int,
+    parts: np.ndarray,
     lag: int,
     contexts: np.ndarray,
     table_bits: int,
     tables: np.ndarray,
     codes: np.ndarray,
 ) -> np.int64:
-    """Codes of bits, into `codes`: of all columns, or of the first ones.
+    """Codes of the bits of some parts, into `codes`, part after part: of all columns, or of the first ones.
 
     Returns
     -------
     int
-        0: the bits were all used and end as they began. More: some are left. Less: there were too few.
+        0: the bits were all used and each part ends as it began. More: some are left. Less: there were too few.
 
     Parameters
     ----------
     words : ndarray of uint64
         The bits, after `guard_words` words of zeros and before one.
-    n_bits : int
-        With the zeros before them.
+    parts : ndarray of shape (n_parts, 3), int64
+        Where the bits of a part begin and end, with the zeros before all of them, and its number of rows.
     lag : int
     contexts : ndarray of shape (N_SUMS,), uint16
         The context of each sum, times ``2**table_bits``.
     table_bits : int
     tables : ndarray of shape (n_contexts * 2**table_bits,), uint32
-    codes : ndarray of shape (n_columns, n_rows), uint8
+    codes : ndarray of shape (n_columns, rows of the parts), uint8
     """
-    n = codes.shape[1]
-    first_bit = np.int64((n * MAX_TABLE_BITS + 64 + 63) // 64 * 64)  # as `guard_words`
-    window, left = _window(np.int64(n_bits), words), _WINDOW
+    flat, n_rows = codes.reshape(-1), codes.shape[1]
+    n_left, first_row = np.int64(0), 0
     mask = (np.int64(1) << table_bits) - 1
-    left -= table_bits
-    a = (window >> left) & mask
-    left -= table_bits
-    b = (window >> left) & mask
-    left -= table_bits
-    c = (window >> left) & mask
-    left -= table_bits
-    d = (window >> left) & mask
-    at = np.int64(n_bits - 4 * table_bits)
-    sums = np.empty(n, np.uint16)
-    for column in range(codes.shape[0]):
+    for part in range(parts.shape[0]):
+        first_bit, at, n = parts[part, 0], parts[part, 1], parts[part, 2]
+        window, left = _window(at, words), _WINDOW
+        left -= table_bits
+        a = (window >> left) & mask
+        left -= table_bits
+        b = (window >> left) & mask
+        left -= table_bits
+        c = (window >> left) & mask
+        left -= table_bits
+        d = (window >> left) & mask
+        at -= 4 * table_bits
+        sums = np.empty(n, np.uint16)
+        for column in range(codes.shape[0]):
+            if at < first_bit:
+                return np.int64(-1)
+            neighbour_sums(flat, n_rows, column, lag, first_row, sums)
+            row = flat[column * n_rows + first_row : column * n_rows + first_row + n]
+            for quarter in range(n // 4):
+                h = np.uint64(4 * quarter)
+                j, k, m = h + _ONE, h + np.uint64(2), h + np.uint64(3)
+                window, left = _window(at, words), _WINDOW
+                a, left, row[h] = _pop(window, left, tables[np.uint64(contexts[sums[h]]) + np.uint64(a)])
+                b, left, row[j] = _pop(window, left, tables[np.uint64(contexts[sums[j]]) + np.uint64(b)])
+                c, left, row[k] = _pop(window, left, tables[np.uint64(contexts[sums[k]]) + np.uint64(c)])
+                d, left, row[m] = _pop(window, left, tables[np.uint64(contexts[sums[m]]) + np.uint64(d)])
+                at -= _WINDOW - left
+            for i in range(n // 4 * 4, n):
+                window = _window(at, words)
+                a, left, row[i] = _pop(window, _WINDOW, tables[np.uint64(contexts[sums[i]]) + np.uint64(a)])
+                at -= _WINDOW - left
         if at < first_bit:
             return np.int64(-1)
-        neighbour_sums(codes, column, lag, 1, sums)
-        for i in range(n):
-            sums[i] = contexts[sums[i]]
-        row = codes[column]
-        for quarter in range(n // 4):
-            h = np.uint64(4 * quarter)
-            j, k, m = h + _ONE, h + np.uint64(2), h + np.uint64(3)
-            window, left = _window(at, words), _WINDOW
-            a, left, row[h] = _pop(window, left, tables[np.uint64(sums[h]) + np.uint64(a)])
-            b, left, row[j] = _pop(window, left, tables[np.uint64(sums[j]) + np.uint64(b)])
-            c, left, row[k] = _pop(window, left, tables[np.uint64(sums[k]) + np.uint64(c)])
-            d, left, row[m] = _pop(window, left, tables[np.uint64(sums[m]) + np.uint64(d)])
-            at -= _WINDOW - left
-        for i in range(n // 4 * 4, n):
-            window = _window(at, words)
-            a, left, row[i] = _pop(window, _WINDOW, tables[np.uint64(sums[i]) + np.uint64(a)])
-            at -= _WINDOW - left
-    # Whatever is left of the bits, or of a state, is not zero.
-    return (at - first_bit) | (a | b | c | d) if at >= first_bit else np.int64(-1)
+        # Whatever is left of the bits, or of a state, is not zero.
+        n_left |= (at - first_bit) | a | b | c | d
+        first_row += int(n)
+    return n_left

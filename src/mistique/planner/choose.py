@@ -56,7 +56,8 @@ def choose(question: Question, calibration: Calibration, *, runs: bool = True) -
 
 def is_choice(question: Question) -> bool:
     """More than one road may be possible: what is neither stored nor can be recomputed is no matter of cost."""
-    return question.target.references is not None and not why_not_recomputed(question)
+    is_stored = question.target.references is not None
+    return is_stored and (question.index is not None or not why_not_recomputed(question))
 
 
 def can_be_answered_without_running(plan: Plan) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mistique.codecs import stored_form
-from mistique.errors import ChunkCorruptError
+from mistique.planner.calibration import Calibration
 from mistique.planner.index_bounds import read_bounds
 from mistique.planner.index_layout import BOUNDS, MAXIMA, IndexPlaces
 from mistique.planner.index_read import index_work, read_index, read_maxima
@@ -76,14 +76,32 @@ def read_indexed(store: Store, question: Question, *, took: Took) -> tuple[Value
     return values, error
 
 
-def read_bounds_of(store: Store, question: Question, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:
-    """Lower and upper bounds of some columns in all rows, and the bytes read; None: the target has no such index."""
+def has_bounds(question: Question) -> bool:
+    """Whether the target has an index of bounds, that answers what is asked."""
     index, target = question.index, question.target
-    if index is None or index.form != BOUNDS or target.references is None:
-        return None
-    try:
-        places = IndexPlaces.of(index, stored_form(target))
-        lower, upper = read_bounds(store.segments, places, target, columns)
-    except ChunkCorruptError:
-        return None  # it holds nothing that is not stored besides
-    return lower, upper, index_work(question, index).encoded_nbytes
+    is_bounds = index is not None and index.form == BOUNDS and target.references is not None
+    # A layer that is kept pooled has bounds of what is kept.
+    return is_bounds and stored_form(target) is target and not (question.exact and target.summary_error)
+
+
+def bounds_seconds(question: Question, calibration: Calibration) -> float:
+    """What reading the bounds of the columns asked is predicted to take."""
+    assert question.index is not None
+    return calibration.read_cost(f"{INDEX} {BOUNDS}").seconds(index_work(question, question.index).amounts)
+
+
+def read_bounds_of(
+    store: Store, question: Question, columns: np.ndarray, *, took: Took
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper bounds of some columns, in the order given, in all rows; what it took is learned."""
+    index, target = question.index, question.target
+    assert index is not None
+    predicted = bounds_seconds(question, store.calibration)
+    started = time.perf_counter()
+    found = read_bounds(store.segments, IndexPlaces.of(index, target), target, columns)
+    seconds = time.perf_counter() - started
+    work = index_work(question, index)
+    store.calibration.add(Observation("read", f"{INDEX} {BOUNDS}", work.amounts, predicted, seconds))
+    took.read_seconds += seconds
+    took.read_nbytes += work.encoded_nbytes
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,9 @@ import numpy as np
 from mistique.errors import MistiqueError
 from mistique.planner.byproduct import Beside
 from mistique.planner.calibration import Calibration
-from mistique.planner.measured import Took, read_stored
+from mistique.planner.index_layout import BOUNDS
+from mistique.planner.measured import Took, read_indexed, read_stored
+from mistique.planner.plan import INDEX
 from mistique.planner.question import Question, held_rows, read_subject
 from mistique.planner.reading import read
 from mistique.planner.recompute import recompute
@@ -33,9 +36,9 @@ def calibrate(store: Store, capture: Capture, question: Question) -> None:
     Notes
     -----
     A codec that was never read here: three reads of what is stored by it, of growing size, after one that is not
-    counted as it compiles and opens. A model that neither ran nor was captured here: one batch, if loading and running
-    it is predicted to take no longer than what is left. What a step is predicted to take is what was measured in the
-    step before, so a slow disk ends it early; what stays unmeasured is said to be a guess.
+    counted as it compiles and opens; of an index, of a few units. A model that neither ran nor was captured here: one
+    batch, if loading and running it is predicted to take no longer than what is left. What a step is predicted to take
+    is what was measured in the step before, so a slow disk ends it early; what stays unmeasured is said to be a guess.
     """
     calibration = store.calibration
     deadline = time.perf_counter() + MAX_SECONDS
@@ -43,6 +46,8 @@ def calibrate(store: Store, capture: Capture, question: Question) -> None:
     for node in nodes:
         if node.references is not None:
             _probe_reads(store, node, calibration, deadline)
+    if question.index is not None and question.index.form != BOUNDS:
+        _probe_index(store, question)
     is_unknown = not (calibration.n_runs(question.model) or calibration.is_known("captured", question.model))
     if is_unknown and store.runnable.can_run(question.version) and not why_not_recomputed(question):
         _probe_run(store, capture, question, deadline)
@@ -69,6 +74,18 @@ def _probe_reads(store: Store, node: Intermediate, calibration: Calibration, dea
                 return
     except MistiqueError:
         return  # what is damaged is said when it is asked for
+
+
+def _probe_index(store: Store, question: Question) -> None:
+    if not store.is_cold(INDEX) or store.calibration.read_cost(INDEX).n_observations:
+        return
+    target = question.target
+    try:
+        for n_units in (1, 1, 3, 10):
+            columns = np.arange(min(n_units * target.positions, target.n_columns))
+            read_indexed(store, replace(question, rows=np.arange(target.n_rows), columns=columns), took=Took())
+    except MistiqueError:
+        return  # it is passed over when it is asked, too
 
 
 def _probe_run(store: Store, capture: Capture, question: Question, deadline: float) -> None:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from mistique.codecs import Codec, ColumnsCodec, codec_from_config
+from mistique.codecs import ALL, Codec, PartCodec, codec_from_config
 from mistique.errors import ChunkCorruptError
 from mistique.ingest.cells import Column
 from mistique.kernels.transpose import turn
@@ -25,8 +25,10 @@ from mistique.storage.options import damage_as_error
 from mistique.storage.segments import SegmentReader
 from mistique.storage.units import UnitTable
 
-# What puts the values of one chunk, shape (n_columns, n_rows), at a block and group where they belong.
+# What puts the values of one chunk that were asked for, (n_columns, n_rows), at a block and group where they belong.
 Put = Callable[[int, int, np.ndarray], None]
+# Rows of each block that were asked for.
+RowsOf = Mapping[int, slice | np.ndarray]
 
 
 def read(
@@ -68,16 +70,15 @@ def _read_table(
             cells[group] = together[place_of[group]]
         else:
             cells[group] = np.empty(len(rows), np.uint32 if group in numbered else object if cell == "<U0" else cell)
-    wanted = _wanted_rows(intermediate, rows, blocks)
+    places, rows_of = _wanted_rows(intermediate, rows, blocks)
 
     def put(block: int, group: int, chunk: np.ndarray) -> None:
         if block == DICTIONARY:
             values[group] = chunk[0]
         else:
-            place, in_block = wanted[block]
-            cells[group][place] = chunk[0, in_block]
+            cells[group][places[block]] = chunk[0]
 
-    worst = _each_chunk(segments, intermediate, blocks, groups, put)
+    worst = _each_chunk(segments, intermediate, blocks, groups, put, rows_of)
     for group, distinct in values.items():
         with damage_as_error(f"column {group} of {intermediate.name!r}", "numbers of its values"):
             if together is not None and group in place_of:
@@ -107,7 +108,7 @@ def _read_array(
     bits = np.dtype(f"u{cell.itemsize}")
     out = np.empty((len(rows), len(columns)), cell)
     blocks, groups = chunks_of(intermediate, rows, columns)
-    wanted = _wanted_rows(intermediate, rows, blocks)
+    rows_at, rows_of = _wanted_rows(intermediate, rows, blocks)
     span_of: dict[int, tuple[int, int]] = {}  # which of the columns asked lie in a group
     some_of: dict[int, np.ndarray] = {}  # and which of its own these are, where they are not all
     width = intermediate.group_columns
@@ -120,14 +121,14 @@ def _read_array(
     lock = Lock()
 
     def put(block: int, group: int, chunk: np.ndarray) -> None:
-        place, in_block = wanted[block]
+        place = rows_at[block]
         top, bottom = span_of[group]
         with lock:
             whole = assembling.get(block)
             if whole is None:
                 cells = np.empty((len(columns), place.stop - place.start), cell)
                 whole = assembling[block] = _Assembling(cells, len(groups))
-        whole.columns[places[top:bottom]] = chunk[:, in_block]
+        whole.columns[places[top:bottom]] = chunk
         with lock:
             whole.n_missing -= 1
             is_whole = not whole.n_missing
@@ -136,7 +137,7 @@ def _read_array(
         if is_whole:
             turn(whole.columns.view(bits), 0, out[place].view(bits))
 
-    worst = _each_chunk(segments, intermediate, blocks, groups, put, some_of)
+    worst = _each_chunk(segments, intermediate, blocks, groups, put, rows_of, some_of)
     return Values(intermediate, columns, out.reshape(len(rows), *shape)), worst
 
 
@@ -150,17 +151,18 @@ class _Assembling:
 
 def _wanted_rows(
     intermediate: Intermediate, rows: np.ndarray, blocks: np.ndarray
-) -> dict[int, tuple[slice, slice | np.ndarray]]:
+) -> tuple[dict[int, slice], dict[int, slice | np.ndarray]]:
     """For each block: which of the rows asked it holds, and which of its own rows they are."""
-    wanted: dict[int, tuple[slice, slice | np.ndarray]] = {}
+    places: dict[int, slice] = {}
+    rows_of: dict[int, slice | np.ndarray] = {}
     height = intermediate.block_rows
     for block in blocks.tolist():
         low, high = np.searchsorted(rows, [block * height, (block + 1) * height]).tolist()
         in_block = rows[low:high] - block * height
         first, last = int(in_block[0]), int(in_block[-1])
-        is_range = last - first + 1 == len(in_block)
-        wanted[block] = slice(low, high), slice(first, last + 1) if is_range else in_block
-    return wanted
+        places[block] = slice(low, high)
+        rows_of[block] = slice(first, last + 1) if last - first + 1 == len(in_block) else in_block
+    return places, rows_of
 
 
 def _each_chunk(
@@ -169,11 +171,12 @@ def _each_chunk(
     blocks: np.ndarray,
     groups: np.ndarray,
     put: Put,
+    rows_of: RowsOf,
     some_of: Mapping[int, np.ndarray] = MappingProxyType({}),
 ) -> float:
-    """Decode every chunk at these blocks and groups and hand it to `put`, from several threads; the error bound.
+    """Decode every chunk at these blocks and groups and hand what was asked of it to `put`, from several threads.
 
-    Of a group in `some_of` the columns with these numbers alone.
+    Of a group in `some_of` the columns with these numbers alone; the error bound comes back.
     """
     references = intermediate.references
     assert references is not None
@@ -204,7 +207,7 @@ def _each_chunk(
             work = list(zip(units.tolist(), payloads, strict=True))
             # The batch before is decoded while this one was read; more would only fill memory.
             worst = max([worst, *(future.result() for future in waiting)])
-            decode = partial(_decode, intermediate, numbered, table, segment.id, chunks, some_of, put)
+            decode = partial(_decode, intermediate, numbered, table, segment.id, chunks, rows_of, some_of, put)
             waiting = segments.spread(decode, work)
     return max([worst, *(future.result() for future in waiting)])
 
@@ -228,6 +231,7 @@ def _decode(
     table: UnitTable,
     segment_id: str,
     chunks: dict[int, list[Chunk]],
+    rows_of: RowsOf,
     some_of: Mapping[int, np.ndarray],
     put: Put,
     part: list[tuple[int, np.ndarray]],
@@ -240,24 +244,21 @@ def _decode(
         for chunk in chunks[unit]:
             where = f"segment {segment_id}, unit {unit}"
             check_chunk(intermediate, chunk, kind, shape, is_numbers=chunk.group in numbered, where=where)
-        # Chunks of equal values are one unit, of which others may be asked for other columns.
-        some = some_of.get(chunks[unit][0].group) if len(chunks[unit]) == 1 else None
-        is_cut = some is not None and isinstance(codec, ColumnsCodec)
+        # Chunks of equal values are one unit, of which each may be asked for other rows and columns.
+        first, is_alone = chunks[unit][0], len(chunks[unit]) == 1 and not kind.is_table
         try:
-            if some is not None and isinstance(codec, ColumnsCodec):
-                values = codec.decode_columns(payload, shape, kind.type, columns=some)
+            if is_alone and isinstance(codec, PartCodec):
+                columns, rows = some_of.get(first.group, ALL), rows_of[first.block]
+                put(first.block, first.group, codec.decode_part(payload, shape, kind.type, columns=columns, rows=rows))
             else:
                 values = codec.decode(payload, shape, kind.type)
+                for chunk in chunks[unit]:
+                    columns = slice(chunk.place, chunk.place + 1) if kind.is_table else some_of.get(chunk.group, ALL)
+                    put(chunk.block, chunk.group, values[columns][:, rows_of.get(chunk.block, ALL)])
             worst = max(worst, codec.max_abs_error(payload, kind.type))
         except (ValueError, OverflowError) as error:
             where = f"segment {segment_id}, unit {unit}"
             raise ChunkCorruptError(where=where, expected=f"a payload of {kind.codec}", got=str(error)) from error
-        for chunk in chunks[unit]:
-            if kind.is_table:
-                put(chunk.block, chunk.group, values[chunk.place : chunk.place + 1])
-            else:
-                some = None if is_cut else some_of.get(chunk.group)
-                put(chunk.block, chunk.group, values if some is None else values[some])
     return worst
 
 

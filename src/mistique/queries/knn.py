@@ -168,7 +168,8 @@ def knn(
         if distance != "cosine":
             bounded = _Bounded(query, distance)
             # The row itself is the nearest of them, and left out after.
-            portions = contenders(store, capture, node, columns=chosen, k=int(k) + 1, scores=bounded) or portions
+            limits: dict[str, Any] = {"k": int(k) + 1, "n_read": int(k), "exact": exact}
+            portions = contenders(store, capture, node, columns=chosen, scores=bounded, **limits) or portions
         for rows, numbers in portions:
             positions = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
             nearest.add(positions, numbers.reshape(len(numbers), -1), query, distance, without=at)

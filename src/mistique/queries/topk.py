@@ -138,7 +138,9 @@ def topk(
         raise QueryError("expected at least one unit or column")
     of_largest = unit is not None and reduce == "max"
     bounded = _Bounded(reduce, combine, largest)
-    portions = contenders(store, capture, node, columns=chosen, k=int(k), scores=bounded) or Portions(
+    # The ends of a single column are in its index.
+    limits: dict[str, Any] = {"k": int(k), "n_read": int(k) if len(chosen) > 1 else 0, "exact": exact}
+    portions = contenders(store, capture, node, columns=chosen, scores=bounded, **limits) or Portions(
         store, capture, node, columns=chosen, exact=exact, of_largest=of_largest
     )
     scores, places = _scores(portions, node, reduce, combine)

@@ -16,7 +16,7 @@ import tiledb
 from platformdirs import user_config_path
 
 from mistique.errors import ChunkCorruptError
-from mistique.storage.layout import Layout
+from mistique.storage.layout import Layout, make_array
 from mistique.storage.options import damage_as_error, translated
 from mistique.storage.soundness import refuse_unsound
 
@@ -107,8 +107,7 @@ class Artifacts:
         digest = artifact.digest
         uri = self._layout.artifact(digest)
         with translated(uri, "write artifact"):
-            if tiledb.object_type(uri, ctx=self._ctx) is None:
-                self._create(uri, max(len(artifact.payload), 1))
+            self._make(uri, max(len(artifact.payload), 1))
             refuse_unsound(uri)
             with tiledb.open(uri, "r", ctx=self._ctx) as array:
                 is_whole = "kind" in array.meta
@@ -166,17 +165,12 @@ class Artifacts:
             found: int = tiledb.VFS(ctx=self._ctx).dir_size(uri)
         return found
 
-    def _create(self, uri: str, n_bytes: int) -> None:
+    def _make(self, uri: str, n_bytes: int) -> None:
         domain = tiledb.Domain(
             tiledb.Dim("position", domain=(0, n_bytes - 1), tile=min(n_bytes, _TILE_NBYTES), dtype=np.uint64)
         )
         attr = tiledb.Attr("bytes", dtype=np.uint8, filters=tiledb.FilterList([tiledb.ZstdFilter(level=9)]))
-        try:
-            tiledb.Array.create(uri, tiledb.ArraySchema(domain=domain, attrs=[attr]), ctx=self._ctx)
-        except tiledb.TileDBError:
-            # Another process puts the same model at the same time: equal content, so either may write it.
-            if tiledb.object_type(uri, ctx=self._ctx) is None:
-                raise
+        make_array(uri, tiledb.ArraySchema(domain=domain, attrs=[attr]), self._ctx)
 
 
 def _sign(digest: str) -> str | None:

@@ -13,6 +13,7 @@ import tiledb
 from mistique.errors import StoreError
 from mistique.storage.digests import Digest
 from mistique.storage.fragments import fragment_timestamps, list_commits, remove_fragments
+from mistique.storage.layout import make_array
 from mistique.storage.options import damage_as_error, translated
 from mistique.storage.soundness import refuse_unsound
 
@@ -48,7 +49,7 @@ def create_digests(uri: str, ctx: tiledb.Ctx) -> None:
     schema = tiledb.ArraySchema(
         domain=tiledb.Domain(half), attrs=attrs, sparse=True, allows_duplicates=True, capacity=10_000
     )
-    tiledb.Array.create(uri, schema, ctx=ctx)
+    make_array(uri, schema, ctx)
 
 
 class DigestIndex:

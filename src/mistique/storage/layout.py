@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
+from time import monotonic, sleep
 
 import numpy as np
 import tiledb
 
-from mistique.errors import FormatVersionError, StoreNotFoundError
+from mistique.errors import ChunkCorruptError, FormatVersionError, StoreNotFoundError
 from mistique.schema import FORMAT_VERSION
 from mistique.storage.encryption import key_errors
 from mistique.storage.options import translated
@@ -17,6 +19,7 @@ from mistique.storage.soundness import refuse_unsound
 
 _FORMAT_KEY = "mistique_format_version"
 _READ_BY_KEY = "mistique_read_by"
+_SECONDS_TO_MAKE = 3.0
 
 
 @dataclass(frozen=True)
@@ -117,23 +120,11 @@ def _create(layout: Layout, ctx: tiledb.Ctx) -> None:
     from mistique.storage.digest_index import create_digests
     from mistique.storage.records import create_records
 
-    def unless_there(uri: str, create: object) -> None:
-        # Two processes may make one store at once: whoever comes second finds the part there.
-        try:
-            create(uri, ctx)  # type: ignore[operator]
-        except tiledb.TileDBError:
-            if tiledb.object_type(uri, ctx=ctx) is None:
-                raise
-
-    def group(uri: str, ctx: tiledb.Ctx) -> None:
-        tiledb.group_create(uri, ctx=ctx)
-
-    unless_there(layout.uri, group)
-    unless_there(f"{layout.uri}/segments", group)
-    unless_there(f"{layout.uri}/artifacts", group)
-    unless_there(layout.catalog, create_records)
-    unless_there(layout.usage, create_records)
-    unless_there(layout.digests, create_digests)
+    for uri in (layout.uri, f"{layout.uri}/segments", f"{layout.uri}/artifacts"):
+        _is_created(uri, tiledb.group_create, ctx)
+    create_records(layout.catalog, ctx)
+    create_records(layout.usage, ctx)
+    create_digests(layout.digests, ctx)
     with tiledb.Group(layout.uri, "r", ctx=ctx) as store:
         present = {member.name for member in store}
     with tiledb.Group(layout.uri, "w", ctx=ctx) as store:
@@ -142,3 +133,41 @@ def _create(layout: Layout, ctx: tiledb.Ctx) -> None:
                 store.add(name, name=name, relative=True)
         store.meta[_READ_BY_KEY] = package_version("mistique")
         store.meta[_FORMAT_KEY] = FORMAT_VERSION
+
+
+def make_array(uri: str, schema: tiledb.ArraySchema, ctx: tiledb.Ctx) -> None:
+    """Make an array that another process may be making: who comes second waits until it can be opened.
+
+    One whose maker died before its schema was whole, so that nothing was written to it, is made anew.
+    """
+
+    def create(uri: str, ctx: tiledb.Ctx) -> None:
+        tiledb.Array.create(uri, schema, ctx=ctx)
+
+    if _is_created(uri, create, ctx):
+        return
+    deadline = monotonic() + _SECONDS_TO_MAKE
+    while True:
+        try:
+            refuse_unsound(f"{uri}/__schema")  # half a schema is not given to TileDB
+            tiledb.ArraySchema.load(uri, ctx=ctx)
+            return
+        except (tiledb.TileDBError, ChunkCorruptError):
+            if monotonic() > deadline:
+                break
+        sleep(0.02)
+    vfs = tiledb.VFS(ctx=ctx)
+    if not any(vfs.is_dir(f"{uri}/{part}") and vfs.ls(f"{uri}/{part}") for part in ("__commits", "__meta")):
+        vfs.remove_dir(uri)
+        create(uri, ctx)
+
+
+def _is_created(uri: str, create: Callable[..., None], ctx: tiledb.Ctx) -> bool:
+    """Whether it was this call that created it; if not, another process, which makes the same, came first."""
+    try:
+        create(uri, ctx=ctx)
+    except tiledb.TileDBError:
+        if tiledb.object_type(uri, ctx=ctx) is None:
+            raise
+        return False
+    return True

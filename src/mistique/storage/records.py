@@ -14,6 +14,7 @@ import tiledb
 
 from mistique.errors import ChunkCorruptError, StoreError
 from mistique.storage.fragments import fragment_timestamps, list_commits, random_timestamp
+from mistique.storage.layout import make_array
 from mistique.storage.options import StorageOptions, damage_as_error, translated
 from mistique.storage.record_cells import (
     ATTACHMENTS,
@@ -42,7 +43,7 @@ _ALL = (0, 2**63 - 1)
 
 def create_records(uri: str, ctx: tiledb.Ctx) -> None:
     """Make an empty log."""
-    tiledb.Array.create(uri, schema_of_records(), ctx=ctx)
+    make_array(uri, schema_of_records(), ctx)
 
 
 class RecordLog:
