@@ -15,6 +15,7 @@ import numpy as np
 from mistique.codecs import ALL, Codec, PartCodec, codec_from_config
 from mistique.errors import ChunkCorruptError
 from mistique.ingest.cells import Column
+from mistique.kernels.look_up import look_up_numbers
 from mistique.kernels.transpose import turn
 from mistique.planner.chunk_check import DICTIONARY, Chunk, cell_of, check_chunk
 from mistique.planner.question import chunks_of
@@ -95,9 +96,10 @@ def _read_table(
 
 def _of_numbers(distinct: np.ndarray, numbers: np.ndarray, out: np.ndarray) -> np.ndarray:
     """The values that numbers stand for."""
-    if numbers.max(initial=0) >= len(distinct):
-        raise IndexError(f"number {numbers.max()} of {len(distinct)} values")
-    return np.take(distinct, numbers, out=out, mode="clip")
+    bits = np.dtype(f"u{out.itemsize}")
+    if not (len(distinct) and look_up_numbers(numbers, distinct.view(bits), out.view(bits))):
+        raise IndexError(f"number {numbers.max(initial=0)} of {len(distinct)} values")
+    return out
 
 
 def _read_array(
