@@ -29,22 +29,21 @@ def measure_netdissect(report: Report, scratch: Scratch) -> None:
     images, concepts, names = data.camvid(n_rows)
     concepts = np.ascontiguousarray(concepts[:, ::2, ::2])
     layers = ["block5_conv3"] if report.is_quick else ["block4_conv3", "block5_conv3"]
-    units = list(range(_N_UNITS))
+    asked: dict[str, Any] = {"concepts": concepts, "names": names, "unit": list(range(_N_UNITS))}
     with kept_store(scratch, f"camvid-{n_rows}") as store:
         for kind in ("random", "trained"):
             _capture(store, kind, images, layers)
             for layer in layers:
                 key = f"streets/{kind}@1/{kind}/{layer}"
-                answer = mistique.netdissect(store, key, concepts=concepts, names=names, unit=units)
+                answer = mistique.netdissect(store, key, **asked)
                 what = f"CamVid, {layer} with {kind} weights: detectors of {_N_UNITS} units"
                 bar, is_trained = float(_KNOWN[kind, layer]), kind == "trained"
                 report.add(what, len(answer.detectors), unit="", bar=bar, is_high_better=is_trained)
-                maps = np.moveaxis(mistique.get(store, key, unit=units).values, -1, 0)
-                scores = _dissect_by_numpy(maps, _places(concepts, names), len(names), is_of_pixels=True)
-                what += ", threshold of the upsampled pixels (NumPy)"
-                report.add(what, int((scores.max(axis=1) > 0.04).sum()), unit="", is_high_better=is_trained)
+                of_pixels = mistique.netdissect(store, key, threshold_of="pixels", **asked)
+                what += ", threshold of the upsampled pixels"
+                report.add(what, len(of_pixels.detectors), unit="", is_high_better=is_trained)
         for layer in layers:
-            _time_dissection(report, store, layer, concepts, names, n_rounds=n_rounds)
+            _time_dissection(report, store, layer, asked, n_rounds=n_rounds)
     report.notes += [
         "bars: the known figures; where their threshold is taken is not known. By the paper's algorithm 2 it is the"
         " quantile of the cells of a unit; of the pixels that they are upsampled to it is lower, as interpolation takes"
@@ -78,13 +77,11 @@ def _places(concepts: np.ndarray, names: list[str]) -> np.ndarray:
     return np.where(concepts < len(names), concepts, len(names)).astype(np.uint16)
 
 
-def _time_dissection(
-    report: Report, store: Store, layer: str, concepts: np.ndarray, names: list[str], *, n_rounds: int
-) -> None:
+def _time_dissection(report: Report, store: Store, layer: str, asked: dict[str, Any], *, n_rounds: int) -> None:
     key = f"streets/trained@1/trained/{layer}"
-    maps = np.ascontiguousarray(np.moveaxis(mistique.get(store, key).values, -1, 0))
-    labels = _places(concepts, names)
-    expected = mistique.netdissect(store, key, concepts=concepts, names=names).values
+    maps = np.ascontiguousarray(np.moveaxis(mistique.get(store, key, unit=asked["unit"]).values, -1, 0))
+    names, labels = asked["names"], _places(asked["concepts"], asked["names"])
+    expected = mistique.netdissect(store, key, **asked).values
     if not np.allclose(_dissect_by_numpy(maps, labels, len(names)), expected, atol=1e-3):
         raise RuntimeError(f"{layer}: the scores of NumPy are others")
 
@@ -94,7 +91,7 @@ def _time_dissection(
         count_pixels(maps, thresholds, labels, np.flatnonzero(thresholds > 0), counts)
 
     roads = {
-        "store": Road(lambda _: mistique.netdissect(store, key, concepts=concepts, names=names)),
+        "store": Road(lambda _: mistique.netdissect(store, key, **asked)),
         "NumPy": Road(lambda _: _dissect_by_numpy(maps, labels, len(names))),
         "kernel": Road(lambda _: by_kernel()),
     }
@@ -105,16 +102,13 @@ def _time_dissection(
     report.facts[what] = timings.medians()
 
 
-def _dissect_by_numpy(
-    maps: np.ndarray, labels: np.ndarray, n_concepts: int, *, is_of_pixels: bool = False
-) -> np.ndarray:
-    """Scores of all units, shape (n_units, n_concepts); the threshold of cells, or of the upsampled pixels."""
+def _dissect_by_numpy(maps: np.ndarray, labels: np.ndarray, n_concepts: int) -> np.ndarray:
+    """Scores of all units, shape (n_units, n_concepts)."""
     rows, columns = (_upsampling(n, size) for n, size in zip(maps.shape[2:], labels.shape[1:], strict=True))
     areas = np.bincount(labels.ravel(), minlength=n_concepts + 1)[:n_concepts]
     scores = np.zeros((len(maps), n_concepts))
     for unit, cells in enumerate(maps):
-        counted = rows @ cells @ columns.T if is_of_pixels else cells
-        threshold = np.quantile(counted.astype(np.float64), 1 - 0.005)
+        threshold = np.quantile(cells.astype(np.float64), 1 - 0.005)
         if threshold <= cells.min():
             continue
         images = np.flatnonzero(cells.max(axis=(1, 2)) >= threshold)

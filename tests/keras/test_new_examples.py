@@ -22,6 +22,11 @@ def test_a_captured_row_given_as_new_is_its_own_nearest_at_every_layer(
     for name in layers:
         answer = mistique.knn(store, f"toy@1/test/{name}", example=rows[17], k=1)
         assert (answer.rows.tolist(), answer.values.tolist()) == ([17], [0.0])
+    by_row, by_example = (
+        mistique.topk(store, "toy@1/test/norm", n_units=2, **row) for row in ({"row": 17}, {"example": rows[17]})
+    )
+    assert by_row.columns == by_example.columns
+    assert by_row.values.tolist() == by_example.values.tolist()
 
 
 def test_a_network_of_several_inputs_takes_a_mapping(store: Store) -> None:

@@ -1,11 +1,14 @@
-"""Decoding by a table."""
+"""Values by their codes, by their numbers, and from their bytes."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mistique.kernels import look_up
+from mistique.kernels.planes import join_bytes
 
 
 @pytest.mark.parametrize("size", [0, 1, 31, 33])
@@ -17,3 +20,25 @@ def test_decoding_is_a_look_up_in_the_table_of_the_unit(size: int, n_units: int,
     cells = np.empty((n_units, size), tables.dtype)
     getattr(look_up, f"look_up_{width}")(codes, tables, cells)
     assert cells.tolist() == [[table[code] for code in line] for table, line in zip(tables, codes, strict=True)]
+
+
+@pytest.mark.parametrize("bits", ["u1", "u2", "u4", "u8"])
+def test_numbers_stand_for_values_and_one_that_has_none_is_noticed(bits: str) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 200, 31).astype(bits)
+    numbers = rng.integers(0, 31, 500).astype(np.uint32)
+    cells = np.empty(500, bits)
+    assert look_up.look_up_numbers(numbers, values, cells)
+    assert (cells == values[numbers]).all()
+    numbers[7] = 31
+    assert not look_up.look_up_numbers(numbers, values, cells)
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=40), st.integers(1, 8), st.integers(0, 2**64 - 1))
+def test_numbers_are_joined_from_their_bytes(numbers: list[int], width: int, base: int) -> None:
+    numbers = [number % 2 ** (8 * width) for number in numbers]
+    lines = [number.to_bytes(width, "little") for number in numbers]
+    planes = np.array([list(line) for line in lines], np.uint8).reshape(-1, width).T.copy()
+    found = np.empty(len(numbers), np.uint64)
+    join_bytes(planes, np.uint64(base), found)
+    assert found.tolist() == [(number + base) % 2**64 for number in numbers]

@@ -84,6 +84,28 @@ def test_the_bound_of_a_group_is_that_of_its_combination(store: Store, combine: 
     assert 0 < error.max() <= found.max_abs_error
 
 
+@pytest.mark.parametrize("reduce", ["max", "mean"])
+def test_topk_of_the_units_that_are_largest_in_a_row(store: Store, reduce: str) -> None:
+    values = np.random.default_rng(0).normal(size=(200, 2, 2, 6)).astype(np.float32)
+    key = put_layer(store, values)
+    of_row = getattr(values[-3].reshape(4, 6), reduce)(axis=0)
+    units = np.argsort(-of_row)[:2].tolist()
+    by_row = mistique.topk(store, key, position=-3, n_units=2, reduce=reduce)
+    by_unit = mistique.topk(store, key, unit=units, reduce=reduce)
+    assert by_row.columns == by_unit.columns
+    assert (
+        by_row.rows.tolist()
+        == by_unit.rows.tolist()
+        == mistique.topk(store, key, row=197, n_units=2, reduce=reduce).rows.tolist()
+    )
+
+
+def test_topk_of_the_columns_that_are_largest_in_a_row_leaves_out_texts(store: Store) -> None:
+    frame = pd.DataFrame({"name": ["a", "b", "c"], "x": [1.0, 5, 2], "y": [9.0, 4, 3]})
+    answer = mistique.topk(store, put(store, frame), row=1, n_units=1, k=2)
+    assert (answer.columns, answer.rows.tolist()) == (("x",), [1, 2])
+
+
 def test_topk_of_a_named_column_gives_labels(store: Store) -> None:
     frame = pd.DataFrame({"a": [1, 3, 2], "b": [9, 7, 8]}, index=["x", "y", "z"])
     answer = mistique.topk(store, put(store, frame, labels=frame.index), column="b", k=2)
@@ -246,6 +268,9 @@ BAD = {
         "combine: expected one of",
     ),
     "column and columns": (lambda s, k: mistique.topk(s, k, column=0, columns=[1]), "not both"),
+    "a row and a column": (lambda s, k: mistique.topk(s, k, row="id-1", column=0), "not both"),
+    "a row and its position": (lambda s, k: mistique.topk(s, k, row="id-1", position=0), "give one of row="),
+    "no units": (lambda s, k: mistique.topk(s, k, position=0, n_units=0), "n_units: expected"),
     "an empty group": (lambda s, k: mistique.topk(s, k, columns=[]), "at least one"),
     "no bins": (lambda s, k: mistique.col_dist(s, k, bins=0), "bins: expected"),
     "unknown group": (lambda s, k: mistique.col_dist(s, k, by="zone"), "by: 'zone' is neither"),

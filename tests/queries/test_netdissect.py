@@ -59,6 +59,18 @@ def test_units_can_be_chosen_and_all_numbers_are_concepts_without_names(store: S
     np.testing.assert_array_equal(some.values, every.values[[4, 1]])
 
 
+def test_the_strongest_pixels_can_be_counted_in_place_of_the_strongest_cells(store: Store) -> None:
+    maps, concepts = painted()
+    asked = {"concepts": concepts, "names": {2: "door"}, "alpha": 0.1, "threshold_of": "pixels"}
+    answer = mistique.netdissect(store, put_layer(store, maps), **asked)
+    for unit in (0, 1, 4):
+        cells = maps[..., unit].tolist()
+        pixels = [oracle.upsampled(image, *concepts.shape[1:]) for image in cells]
+        assert answer.thresholds[unit] == pytest.approx(np.quantile(pixels, 0.9), abs=1e-6)
+        expected = oracle.concept_score(cells, concepts.tolist(), 2, answer.thresholds[unit])
+        assert answer.values[unit, 0] == pytest.approx(expected, abs=1e-12)
+
+
 def test_a_detector_scores_over_the_least_iou(store: Store) -> None:
     maps, concepts = painted()
     key = put_layer(store, maps)
@@ -92,6 +104,7 @@ def test_what_does_not_fit_is_refused(store: Store) -> None:
         "got list": ("maps", {"concepts": concepts.tolist()}),
         "alpha: expected a share": ("maps", {"alpha": 1}),
         "min_iou: expected a share": ("maps", {"min_iou": -0.1}),
+        "threshold_of: expected": ("maps", {"threshold_of": "maps"}),
         "at least one concept": ("maps", {"names": []}),
         "unit: expected": ("maps", {"unit": 5}),
     }

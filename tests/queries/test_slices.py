@@ -157,6 +157,9 @@ def test_images_are_sliced_by_the_target_or_by_a_frame_of_their_facts(store: Sto
     by = pd.DataFrame({"night": night, "target": target})
     worst = mistique.slices(store, KEY, by=by)
     assert (worst.rows[0], worst.values[0, 1]) == ("night True, target 2", 1.0)
+    # It is always wrong and the others never: rounding is no spread that an effect could be measured by.
+    assert worst.values[0, 3] == np.inf
+    assert "no spread" in repr(worst)
     assert worst.members(0).tolist() == np.flatnonzero(is_wrong).tolist()
 
 

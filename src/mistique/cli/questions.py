@@ -30,6 +30,8 @@ Columns = Annotated[str | None, typer.Option(help="Names or numbers with commas 
 Column = Annotated[str | None, typer.Option(help="By name or number.")]
 Units = Annotated[str | None, typer.Option(help="Neurons or channels: numbers with commas between them.")]
 Other = Annotated[str, typer.Option(help="The key of what it is compared with.")]
+Row = Annotated[str | None, typer.Option(help="The label of the row asked about.")]
+Position = Annotated[int | None, typer.Option(help="Or its position in the dataset.")]
 Count = Annotated[int, typer.Option("--k", "-k", min=1, help="How many.")]
 By = Annotated[str | None, typer.Option(help="Groups: a column of the input, or an intermediate of one column.")]
 Exact = Annotated[bool, typer.Option("--exact", help="Never answer with quantized values.")]
@@ -59,6 +61,9 @@ def topk(
     key: IntermediateKey,
     unit: Units = None,
     columns: Columns = None,
+    row: Row = None,
+    position: Position = None,
+    n_units: Annotated[int, typer.Option(min=1, help="Of the row: how many of its largest units.")] = 3,
     k: Count = 10,
     smallest: Annotated[bool, typer.Option("--smallest", help="The smallest first.")] = False,
     reduce: Annotated[str, typer.Option(help="Over the positions of a unit: max or mean.")] = "max",
@@ -70,6 +75,7 @@ def topk(
 ) -> None:
     """The rows on which a unit, a column, or a group of them is largest."""
     asked: dict[str, Any] = {"columns": labels_of(columns), "unit": labels_of(unit), "largest": not smallest}
+    asked |= {"row": label_of(row), "position": position, "n_units": n_units}
     _answer(
         uri, "topk", key, csv=csv, plot=plot, trust=trust, **asked, k=k, reduce=reduce, combine=combine, exact=exact
     )
@@ -79,8 +85,8 @@ def topk(
 def knn(
     uri: Uri,
     key: IntermediateKey,
-    row: Annotated[str | None, typer.Option(help="The label of the row asked about.")] = None,
-    position: Annotated[int | None, typer.Option(help="Or its position in the dataset.")] = None,
+    row: Row = None,
+    position: Position = None,
     k: Count = 10,
     columns: Columns = None,
     unit: Units = None,
@@ -155,9 +161,7 @@ def row_diff(
 def class_means(
     uri: Uri,
     key: IntermediateKey,
-    by: Annotated[
-        str, typer.Option(help="Groups: a column of the input, or an intermediate of one column.")
-    ] = "target",
+    by: By = "target",
     columns: Columns = None,
     unit: Units = None,
     exact: Exact = False,
@@ -190,6 +194,23 @@ def cka(
 ) -> None:
     """How alike layers are, as a matrix of layers by layers."""
     _answer(uri, "cka", key, csv=csv, plot=plot, trust=trust, other=other, exact=exact)
+
+
+@commands.command()
+def corr(
+    uri: Uri,
+    key: IntermediateKey,
+    other: Annotated[str | None, typer.Option(help="What to compare with; by default with itself.")] = None,
+    columns: Columns = None,
+    other_columns: Columns = None,
+    exact: Exact = False,
+    csv: Csv = False,
+    plot: Plot = None,
+    trust: Trust = False,
+) -> None:
+    """Which columns of one intermediate follow which of another, the strongest correlation first."""
+    asked: dict[str, Any] = {"columns": labels_of(columns), "other_columns": labels_of(other_columns), "other": other}
+    _answer(uri, "corr", key, csv=csv, plot=plot, trust=trust, **asked, exact=exact)
 
 
 @commands.command()

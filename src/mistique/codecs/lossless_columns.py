@@ -14,6 +14,7 @@ import numpy as np
 from mistique.codecs import zstd
 from mistique.codecs.lossless_images import N_FORMS, SAME, Image, differences, find_image, restore
 from mistique.codecs.payload import PayloadReader, damaged
+from mistique.kernels.planes import join_bytes
 
 _CONSTANT, _PLAIN, _PLANES, _INTEGERS, _DIFFERENCES = range(5)
 _WHOLE_FLOATS = 8  # added to the method: the cells are floats that are whole numbers
@@ -129,9 +130,9 @@ def _decode_column(head: tuple[int, int, int, int], body: np.ndarray, width: int
     elif kind == _PLAIN:
         bits[:] = body.view(bits.dtype) if body.flags.aligned else np.frombuffer(body.tobytes(), bits.dtype)
     elif kind == _PLANES:
-        bits.view(np.uint8).reshape(-1, width)[:] = body.reshape(width, column.size).T
+        bits[:] = _joined(body, width, column.size).astype(bits.dtype, copy=False)
     else:
-        whole = _joined(body, width, column.size) + np.uint64(base)
+        whole = _joined(body, width, column.size, base=base)
         if kind == _DIFFERENCES and whole.size:
             whole[0] = first
             whole = np.cumsum(whole, dtype=np.uint64)
@@ -139,7 +140,7 @@ def _decode_column(head: tuple[int, int, int, int], body: np.ndarray, width: int
             column[:] = whole.view(np.int64)
         else:
             # The lowest bytes of a number are the number, in every narrower type.
-            bits[:] = whole.astype(bits.dtype)
+            bits[:] = whole.astype(bits.dtype, copy=False)
 
 
 def _encode_image(column: np.ndarray, earlier: np.ndarray, image: Image) -> tuple[bytes, np.ndarray]:
@@ -184,8 +185,8 @@ def _planes(numbers: np.ndarray, width: int) -> np.ndarray:
     return np.ascontiguousarray(numbers.view(np.uint8).reshape(-1, numbers.itemsize)[:, :width].T)
 
 
-def _joined(planes: np.ndarray, width: int, count: int) -> np.ndarray:
-    """The numbers of `_planes`, uint64."""
-    wide = np.zeros((count, 8), np.uint8)
-    wide[:, :width] = planes.reshape(width, count).T
-    return wide.reshape(-1).view(np.uint64)
+def _joined(planes: np.ndarray, width: int, count: int, *, base: int = 0) -> np.ndarray:
+    """The numbers of `_planes`, each plus `base`, uint64."""
+    numbers = np.empty(count, np.uint64)
+    join_bytes(planes.reshape(width, count), np.uint64(base), numbers)
+    return numbers

@@ -1,4 +1,4 @@
-"""Floats taken apart: their exponents, and the rest of those that are not zero, byte by byte."""
+"""Numbers taken apart into planes of bytes: floats with their exponents by themselves, and integers."""
 
 from __future__ import annotations
 
@@ -51,3 +51,13 @@ def join_planes(exponents: np.ndarray, is_sparse: bool, planes: np.ndarray, patt
         is_kept = not is_sparse or exponent != 0
         patterns[i] = np.uint32(rotated >> _ONE) | np.uint32(rotated << _THIRTY_ONE) if is_kept else np.uint32(0)
         at += np.int64(is_kept)
+
+
+@kernel("void(Array(uint8, 2, 'C', readonly=True), uint64, uint64[::1])")
+def join_bytes(planes: np.ndarray, base: np.uint64, numbers: np.ndarray) -> None:
+    """Numbers from planes (n_bytes, n) of their bytes, the lowest first, each plus `base`."""
+    numbers[:] = base
+    for weight in range(planes.shape[0]):
+        plane, shift = planes[weight], np.uint64(8 * weight)
+        for i in range(numbers.size):
+            numbers[i] += np.uint64(plane[i]) << shift

@@ -15,6 +15,7 @@ import numpy as np
 from mistique.codecs import ALL, Codec, PartCodec, codec_from_config
 from mistique.errors import ChunkCorruptError
 from mistique.ingest.cells import Column
+from mistique.kernels.look_up import look_up_numbers
 from mistique.kernels.transpose import turn
 from mistique.planner.chunk_check import DICTIONARY, Chunk, cell_of, check_chunk
 from mistique.planner.question import chunks_of
@@ -95,9 +96,10 @@ def _read_table(
 
 def _of_numbers(distinct: np.ndarray, numbers: np.ndarray, out: np.ndarray) -> np.ndarray:
     """The values that numbers stand for."""
-    if numbers.max(initial=0) >= len(distinct):
-        raise IndexError(f"number {numbers.max()} of {len(distinct)} values")
-    return np.take(distinct, numbers, out=out, mode="clip")
+    bits = np.dtype(f"u{out.itemsize}")
+    if not (len(distinct) and look_up_numbers(numbers, distinct.view(bits), out.view(bits))):
+        raise IndexError(f"number {numbers.max(initial=0)} of {len(distinct)} values")
+    return out
 
 
 def _read_array(
@@ -240,16 +242,17 @@ def _decode(
     for unit, payload in part:
         kind = table.kinds[int(table.kind_of[unit])]
         shape = int(table.shapes[unit, 0]), int(table.shapes[unit, 1])
-        codec = _codec(kind.codec)
+        codec, part_codec = _codec(kind.codec)
         for chunk in chunks[unit]:
             where = f"segment {segment_id}, unit {unit}"
             check_chunk(intermediate, chunk, kind, shape, is_numbers=chunk.group in numbered, where=where)
         # Chunks of equal values are one unit, of which each may be asked for other rows and columns.
         first, is_alone = chunks[unit][0], len(chunks[unit]) == 1 and not kind.is_table
         try:
-            if is_alone and isinstance(codec, PartCodec):
+            if is_alone and part_codec is not None:
                 columns, rows = some_of.get(first.group, ALL), rows_of[first.block]
-                put(first.block, first.group, codec.decode_part(payload, shape, kind.type, columns=columns, rows=rows))
+                values = part_codec.decode_part(payload, shape, kind.type, columns=columns, rows=rows)
+                put(first.block, first.group, values)
             else:
                 values = codec.decode(payload, shape, kind.type)
                 for chunk in chunks[unit]:
@@ -263,5 +266,7 @@ def _decode(
 
 
 @lru_cache(maxsize=256)
-def _codec(config: str) -> Codec:
-    return codec_from_config(json.loads(config))
+def _codec(config: str) -> tuple[Codec, PartCodec | None]:
+    """A codec, and the same if it decodes parts: to ask a protocol takes longer than to decode a few rows."""
+    codec = codec_from_config(json.loads(config))
+    return codec, codec if isinstance(codec, PartCodec) else None

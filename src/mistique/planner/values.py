@@ -106,17 +106,20 @@ class Values:
         if intermediate.container in ("vector", "series", "index") and len(columns) == 1:
             return columns[0]
         if len({column.dtype for column in columns}) == 1:
-            together = columns[0].base
-            if together is not None and all(column.base is together for column in columns):
-                rows = [column.ctypes.data for column in columns]
-                is_all = together.shape == (len(columns), self.n_rows)
-                if is_all and rows == [row.ctypes.data for row in together]:
-                    return together.view(columns[0].dtype).T
-            return np.stack(columns, axis=1)
+            together = self._side_by_side(columns)
+            return np.stack(columns, axis=1) if together is None else together.view(columns[0].dtype).T
         table = np.empty((self.n_rows, len(columns)), object)
         for i, column in enumerate(columns):
             table[:, i] = column
         return table
+
+    def _side_by_side(self, columns: list[np.ndarray]) -> np.ndarray | None:
+        """The array (n_columns, n_rows) whose rows these columns are, where they were read into one."""
+        together = columns[0].base if columns else None
+        if together is None or together.shape != (len(columns), self.n_rows):
+            return None
+        places = [column.ctypes.data for column in columns]
+        return together if places == [row.ctypes.data for row in together] else None
 
     def to_frame(self, index: Any = None) -> Any:
         """A pandas frame with the dtypes that were captured."""
@@ -129,6 +132,9 @@ class Values:
             return pd.DataFrame(_flat(cells), columns=self.names(), index=index)
         if isinstance(self.parts, SparseColumns):
             return pd.DataFrame.sparse.from_spmatrix(self.parts.values(), index, self.names())
+        together = self._side_by_side([part.cells for part in self.parts])
+        if together is not None and all(_is_plain(part.type) for part in self.parts):
+            return pd.DataFrame(together.T, index, self.names(), copy=True)
         columns = [pandas_column(part, index) for part in self.parts]
         frame = pd.concat(columns, axis=1) if columns else pd.DataFrame(index=index)
         frame.columns = pd.Index(self.names())
@@ -218,6 +224,11 @@ def _restored(cells: np.ndarray, kind: ColumnType) -> np.ndarray:
             return cells.view(np.dtype(getattr(ml_dtypes, kind.dtype)))
         return cells.view(float_dtype(kind.dtype))
     return cells
+
+
+def _is_plain(kind: ColumnType) -> bool:
+    """A column of this type is its cells, in NumPy and in pandas."""
+    return kind.cell != "<U0" and kind.dtype == np.dtype(kind.cell).name
 
 
 def numpy_column(column: Column) -> np.ndarray:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -180,20 +182,34 @@ def cka(
 
 
 def _hsic(layers: list[Portions], keys: list[str], n_rows: int, batch_rows: int) -> np.ndarray:
-    """The mean over batches of HSIC_1 between all layers, weighted by their rows."""
+    """The mean over batches of HSIC_1 between all layers, weighted by their rows.
+
+    The products of one layer are taken on a thread of their own, while the next one is read.
+    """
     total = np.zeros((len(layers), len(layers)))
-    for bounds in _portions_of_batches(layers, n_rows, batch_rows):
-        sizes = np.diff(bounds)
-        centred = [np.empty((len(layers), n * n)) for n in sizes]
-        for i, (portions, key) in enumerate(zip(layers, keys, strict=True)):
-            numbers = portions.take(int(bounds[0]), int(bounds[-1]))
-            numbers = numbers.reshape(len(numbers), -1)
-            check_finite(numbers, key)
-            for batch, low, high in zip(centred, bounds - bounds[0], bounds[1:] - bounds[0], strict=False):
-                batch[i] = centred_gram(numbers[low:high]).reshape(-1)
-        for batch, n in zip(centred, sizes.tolist(), strict=True):
-            total += n / n_rows * (batch @ batch.T) / (n * (n - 3))
+    with ThreadPoolExecutor(1, "mistique-products") as worker:
+        for bounds in _portions_of_batches(layers, n_rows, batch_rows):
+            sizes = np.diff(bounds)
+            centred = [np.empty((len(layers), n, n)) for n in sizes]
+            multiplied: list[Future[None]] = []
+            for i, (portions, key) in enumerate(zip(layers, keys, strict=True)):
+                numbers = portions.take(int(bounds[0]), int(bounds[-1]))
+                numbers = numbers.reshape(len(numbers), -1)
+                if multiplied:
+                    multiplied[-1].result()  # so that no more than two wait in memory
+                grams = [batch[i] for batch in centred]
+                multiplied.append(worker.submit(_centred_grams, numbers, bounds - bounds[0], grams, key))
+            multiplied[-1].result()
+            for batch, n in zip(centred, sizes.tolist(), strict=True):
+                flat = batch.reshape(len(layers), -1)
+                total += n / n_rows * (flat @ flat.T) / (n * (n - 3))
     return total
+
+
+def _centred_grams(numbers: np.ndarray, bounds: np.ndarray, out: list[np.ndarray], key: str) -> None:
+    check_finite(numbers, key)
+    for gram, (low, high) in zip(out, pairwise(bounds.tolist()), strict=True):
+        gram[:] = centred_gram(numbers[low:high])
 
 
 def _portions_of_batches(layers: list[Portions], n_rows: int, batch_rows: int) -> Iterator[np.ndarray]:
@@ -221,13 +237,12 @@ def centred_gram(rows: np.ndarray) -> np.ndarray:
     """
     n = len(rows)
     rows = rows - rows[0]  # a column that does not vary is zero to the last bit
-    rows -= rows.mean(axis=0, dtype=np.float64).astype(rows.dtype)
+    rows -= rows.mean(axis=0)
     gram = (rows @ rows.T).astype(np.float64)
     np.fill_diagonal(gram, 0.0)
     sums = gram.sum(axis=1) / (n - 2)
     gram -= sums[:, None]
-    gram -= sums[None, :]
-    gram += sums.sum() / (n - 1)
+    gram -= sums[None, :] - sums.sum() / (n - 1)
     np.fill_diagonal(gram, 0.0)
     return np.asarray(gram)
 

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mistique.errors import QueryError
-from mistique.planner.examples import run_on
-from mistique.planner.execute import execute
 from mistique.planner.plan import Plan, format_bound
-from mistique.planner.values import Values
 from mistique.queries.approximate import row_graph
 from mistique.queries.contenders import Contenders, contenders
 from mistique.queries.examples import Examples
-from mistique.queries.portions import Portions, number_columns, numbers_of
+from mistique.queries.portions import Portions, number_columns
+from mistique.queries.query_row import query_row
 from mistique.queries.row_distances import DISTANCES, distance_error, distances_to
-from mistique.queries.selection import labels_of, one_row
+from mistique.queries.selection import labels_of
 from mistique.schema import Key
 
 if TYPE_CHECKING:
@@ -139,22 +137,10 @@ def knn(
         raise QueryError(f"k: expected a number of rows, at least 1, got {k!r}")
     if distance not in DISTANCES:
         raise QueryError(f"distance: expected one of {', '.join(DISTANCES)}, got {distance!r}")
-    if sum(given is not None for given in (row, position, example)) != 1:
-        raise QueryError("give one of row= (a label), position= (a number) or example= (a new row of input)")
     capture, node = store.catalog.find(key)
     chosen, left_out = number_columns(node, columns, unit)
-    at, label, plan = None, None, None
-    if example is not None:
-        values = run_on(store, capture, node, example, columns=chosen)
-        query_error = node.recompute_difference or 0.0
-    else:
-        given = position if row is None else row
-        at = one_row(store, capture, node.n_rows, given, is_label=row is not None)
-        label = labels_of(store, capture, node.n_rows, np.array([at]))[0]
-        values, plan = execute(store, capture, node, rows=np.array([at]), columns=chosen, exact=exact)
-        query_error = plan.max_abs_error or 0.0
-    query = numbers_of(values).reshape(-1).astype(np.float64)
-    _check_complete(query, values)
+    asked = query_row(store, capture, node, row=row, position=position, example=example, columns=chosen, exact=exact)
+    query, at = asked.numbers.reshape(-1), asked.position
     nearest, recall = _Nearest(k), None
     portions: Portions | Contenders
     portions = whole = Portions(store, capture, node, columns=chosen, exact=exact)
@@ -184,15 +170,15 @@ def knn(
             distance,
             n_columns=len(query),
             row_error=portions.max_abs_error,
-            query_error=query_error,
+            query_error=asked.max_abs_error,
             sizes=sizes,
         ),
         taken,
         nearest.positions,
-        label,
+        asked.label,
         at,
         distance,
-        plan,
+        asked.plan,
         tuple(left_out),
         recall,
         _store=store,
@@ -239,13 +225,3 @@ class _Nearest:
         sizes = np.concatenate([self.sizes, norms])
         kept = np.lexsort((positions, distances))[: self._k]
         self.positions, self.distances, self.sizes = positions[kept], distances[kept], sizes[kept]
-
-
-def _check_complete(query: np.ndarray, values: Values) -> None:
-    missing = np.isnan(query)
-    if not missing.any():
-        return
-    if isinstance(values.parts, list):
-        names = [name for name, is_missing in zip(values.names(), missing, strict=True) if is_missing]
-        raise QueryError(f"the row has no value in {', '.join(names[:6])}: choose other columns with columns=")
-    raise QueryError(f"the row has {int(missing.sum())} values that are NaN: choose other units with unit=")

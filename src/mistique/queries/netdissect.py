@@ -85,6 +85,7 @@ def netdissect(
     concepts: np.ndarray,
     names: Sequence[str] | Mapping[int, str] | None = None,
     alpha: float = 0.005,
+    threshold_of: str = "cells",
     min_iou: float = 0.04,
     unit: int | list[int] | None = None,
     exact: bool = False,
@@ -102,6 +103,9 @@ def netdissect(
         Of the concepts; a number without a name is no concept. Default: all numbers there are.
     alpha : float, default 0.005
         Share of all cells of a unit that count as its strongest.
+    threshold_of : {"cells", "pixels"}, default "cells"
+        Whether that is a share of the cells of the layer or of the pixels that they are upsampled to. Interpolation
+        takes off the peaks, so the second threshold is lower, and more units are detectors.
     min_iou : float, default 0.04
         Score over which a unit is a detector.
     unit : int or list of int, optional
@@ -145,6 +149,9 @@ def netdissect(
     for name, share in (("alpha", alpha), ("min_iou", min_iou)):
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
             raise QueryError(f"{name}: expected a share between 0 and 1, got {share!r}")
+    if threshold_of not in ("cells", "pixels"):
+        raise QueryError(f'threshold_of: expected "cells" or "pixels", got {threshold_of!r}')
+    size = concepts.shape[1:] if threshold_of == "pixels" else None
     chosen = select_columns(node, None, unit)
     units = np.arange(node.n_units) if chosen is None else chosen[:: node.positions] // node.positions
     portions = Portions(store, capture, node, columns=chosen, exact=exact)
@@ -153,7 +160,7 @@ def netdissect(
     is_silent = np.zeros(len(units), bool)
     for group in _groups(node, len(units)):
         maps = _maps(portions, node, units[group])
-        thresholds[group] = thresholds_of(maps, alpha)
+        thresholds[group] = thresholds_of(maps, alpha, size=size)
         is_silent[group] = thresholds[group] <= maps.reshape(len(maps), -1).min(axis=1)
         lively = np.flatnonzero(~is_silent[group])
         found = overlaps[group]
@@ -219,11 +226,32 @@ def _maps(portions: Portions, node: Intermediate, units: np.ndarray) -> np.ndarr
     return maps.reshape(len(units), node.n_rows, *node.shape[:2])
 
 
-def thresholds_of(maps: np.ndarray, alpha: float) -> np.ndarray:
-    """The (1 - `alpha`) quantile of all cells of each unit, of maps (n_units, n_rows, height, width)."""
+def thresholds_of(maps: np.ndarray, alpha: float, *, size: tuple[int, ...] | None = None) -> np.ndarray:
+    """The (1 - `alpha`) quantile of each unit of maps (n_units, n_rows, height, width): of all cells, or upsampled."""
+    if size is None:
+        down = right = None
+    else:
+        down, right = (_upsampling(n, wanted) for n, wanted in zip(maps.shape[2:], size, strict=True))
+
+    def quantile(cells: np.ndarray) -> float:
+        if down is not None and right is not None:
+            cells = down @ cells @ right.T
+        # `np.quantile` in float64, of the two values that it lies between, found in float32.
+        low, way = divmod((cells.size - 1) * (1 - alpha), 1)
+        places = [int(low), min(int(low) + 1, cells.size - 1)]
+        return float(np.quantile(np.partition(cells.reshape(-1), places)[places].astype(np.float64), way))
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda cells: np.quantile(cells.reshape(-1).astype(np.float64), 1 - alpha), maps)
-        return np.array(list(found))
+        return np.array(list(pool.map(quantile, maps)))
+
+
+def _upsampling(n_cells: int, n_pixels: int) -> np.ndarray:
+    """The matrix that interpolates, shape (n_pixels, n_cells), float32."""
+    before, way = places_of(n_cells, n_pixels)
+    matrix = np.zeros((n_pixels, n_cells), np.float32)
+    matrix[np.arange(n_pixels), before] += 1 - way
+    matrix[np.arange(n_pixels), np.minimum(before + 1, n_cells - 1)] += way
+    return matrix
 
 
 def _labels(concepts: np.ndarray, numbers: list[int]) -> Iterator[tuple[slice, np.ndarray]]:

@@ -13,6 +13,7 @@ from mistique.queries.significance import adjusted, welch_p
 
 Condition = tuple[tuple[str, str], ...]
 _PAIRED = 30
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -158,5 +159,7 @@ def _moments(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n, total, squares, _ = sums
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = total / n
-        variance = np.maximum(squares - total * mean, 0.0) / (n - 1)
+        spread = squares - total * mean
+        # What rounding leaves of equal errors is no spread: an effect size would be that of rounding.
+        variance = np.where(spread > _ROUNDING * squares, spread, 0.0) / (n - 1)
     return mean, variance

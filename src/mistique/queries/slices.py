@@ -79,7 +79,8 @@ class Slices(Plotted):
         lines = []
         for condition, (n, error, elsewhere, effect, p) in zip(self.conditions, self.values.tolist(), strict=True):
             first, *more = (f"{name} {group}" for name, group in condition)
-            lines.append([first, f"{n:,.0f}", _short(error), _short(elsewhere), f"{effect:.2f}", f"{p:.1g}"])
+            shown = "no spread" if np.isinf(effect) else f"{effect:.2f}"
+            lines.append([first, f"{n:,.0f}", _short(error), _short(elsewhere), shown, f"{p:.1g}"])
             # A line of its own: two names and two ranges are too long for one.
             lines.extend([f"  and {one}", *[""] * len(self.columns)] for one in more)
         return lines[:40]
@@ -134,7 +135,8 @@ def slices(
     Returns
     -------
     Slices
-        Those with corrected p below `alpha` by effect size, then the others by p.
+        Those with corrected p below `alpha` by effect size, then the others by p. The effect is infinite where neither
+        the slice nor the other rows have any spread.
 
     Raises
     ------

@@ -11,10 +11,12 @@ import numpy as np
 from mistique.errors import QueryError
 from mistique.queries.contenders import Contenders, contenders
 from mistique.queries.examples import Examples
-from mistique.queries.portions import Portions
+from mistique.queries.portions import Portions, number_columns
 from mistique.queries.positions import names_of
+from mistique.queries.query_row import query_row
 from mistique.queries.selection import labels_of, select_columns
 from mistique.schema import Intermediate, Key
+from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store
@@ -59,6 +61,10 @@ def topk(
     unit: int | list[int] | None = None,
     column: str | int | None = None,
     columns: list[str | int] | None = None,
+    row: Any = None,
+    position: int | None = None,
+    example: Any = None,
+    n_units: int = 3,
     largest: bool = True,
     reduce: str = "max",
     combine: str = "sum",
@@ -77,6 +83,14 @@ def topk(
         A column by name or number. Neither is needed where there is only one.
     columns : list of str or int, optional
         A group of columns.
+    row : label, optional
+        In place of these: the units, or columns of a table, that are largest in this row.
+    position : int, optional
+        Or in the row at this position of the dataset, from the end where negative.
+    example : array, frame, series or mapping, optional
+        Or in a row of input that was never captured, as the model takes it; the model is run on it.
+    n_units : int, default 3
+        How many of them are the group, at most.
     largest : bool, default True
         False: the smallest first.
     reduce : {"max", "mean"}, default "max"
@@ -95,8 +109,10 @@ def topk(
     Raises
     ------
     QueryError
-        An unknown unit or column, columns that hold no numbers, or `k` below 1.
+        An unknown unit, column or row, columns that hold no numbers, or `k` below 1.
     IntermediateNotFoundError
+    ModelMismatchError, NoPlanError, UntrustedArtifactError
+        The model cannot be run on the example.
 
     Notes
     -----
@@ -116,6 +132,8 @@ def topk(
     array([1, 2])
     >>> mistique.topk(store, "demo/ridge@latest/train/input", columns=[0, 1], k=2).values
     array([9., 4.])
+    >>> mistique.topk(store, "demo/ridge@latest/train/input", example=[2.0, 8.0], n_units=1, k=1).columns
+    ('1',)
     """
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise QueryError(f"k: expected a number of rows, at least 1, got {k!r}")
@@ -126,6 +144,11 @@ def topk(
     if column is not None and columns is not None:
         raise QueryError("give column= (one) or columns= (a group), not both")
     capture, node = store.catalog.find(key)
+    if any(given is not None for given in (row, position, example)):
+        if any(given is not None for given in (unit, column, columns)):
+            raise QueryError("give units or columns, or the row that says which, not both")
+        which = _largest_in(store, capture, node, n_units, reduce, exact, row=row, position=position, example=example)
+        unit, columns = (None, which) if node.is_table else (which, None)
     asked = column if columns is None else columns
     if unit is None and asked is None:
         if node.n_columns != 1:
@@ -165,6 +188,20 @@ def topk(
         _store=store,
         _columns=chosen,
     )
+
+
+def _largest_in(
+    store: Store, capture: Capture, node: Intermediate, n_units: int, reduce: str, exact: bool, **row: Any
+) -> list[Any]:
+    """The units, or columns of a table, that are largest in a row; of equals the first."""
+    numbered, _ = number_columns(node, None, None)
+    columns = np.arange(node.n_columns) if numbered is None else numbered
+    if isinstance(n_units, bool) or not isinstance(n_units, (int, np.integer)) or n_units < 1:
+        raise QueryError(f"n_units: expected a number, at least 1, got {n_units!r}")
+    found = query_row(store, capture, node, columns=numbered, exact=exact, **row)
+    (numbers,) = _of_units(found.numbers, reduce)
+    largest = np.argsort(-numbers, kind="stable")[:n_units]
+    return list((columns[largest] if node.is_table else largest).tolist())
 
 
 @dataclass(frozen=True)
