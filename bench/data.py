@@ -43,6 +43,11 @@ class MissingDataError(FileNotFoundError):
     """A benchmark's data are not there; the message says how to get them."""
 
 
+def data_folder() -> Path:
+    """Where all of them lie."""
+    return Path(os.environ.get(_VARIABLE) or Path(__file__).parent / "data").expanduser().absolute()
+
+
 def data_path(name: str) -> Path:
     """Where a file of the data lies.
 
@@ -50,7 +55,7 @@ def data_path(name: str) -> Path:
     ------
     MissingDataError
     """
-    folder = Path(os.environ.get(_VARIABLE) or Path(__file__).parent / "data").expanduser().absolute()
+    folder = data_folder()
     path = folder / name
     if not path.exists():
         raise MissingDataError(_HOW_TO_GET.format(missing=name, folder=folder, variable=_VARIABLE))

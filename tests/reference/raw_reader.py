@@ -13,7 +13,7 @@ import zstandard
 
 from tests.reference.digest import digest
 
-_HEAD = struct.Struct("<Q16s16sQQ32s")
+_HEAD = struct.Struct("<Q16s16sQQQQQQ32s")
 _NO_KEY, _BLOCK_ROWS = bytes(16), 4096
 
 
@@ -46,21 +46,24 @@ def sorted_records(uri: str) -> Iterator[tuple[str, dict[str, Any], bytes]]:
         cells = array[:]
     found = []
     for batch in np.unique(cells["batch"]):
-        bodies, rest = (_bytes_of(cells, (cells["batch"] == batch) & (cells["part"] == part)) for part in (0, 1))
-        at, end, attached = 8, 8 + struct.unpack_from("<Q", bodies)[0], 0
-        while at < end:
-            counter, writer, kind, n_body, n_attachment, check = _HEAD.unpack_from(bodies, at)
-            at += _HEAD.size
-            body, kind = bodies[at : at + n_body], kind.rstrip(b"\0")
-            at += n_body
-            signed = b"|".join([str(counter).encode(), writer, kind, str(n_attachment).encode(), body])
-            assert _hex(signed) == check
-            attachment = rest[attached : attached + n_attachment]
-            attached += -(-n_attachment // 64) * 64
-            if attachment:
-                signed = b"|".join([str(counter).encode(), writer, b"attachment", attachment[32:]])
-                assert _hex(signed) == attachment[:32]
-            found.append((counter, writer, kind.decode(), json.loads(body), attachment[32:]))
+        parts = [_bytes_of(cells, (cells["batch"] == batch) & (cells["part"] == part)) for part in (0, 1, 2)]
+        waiting = [parts[0][8 : 8 + struct.unpack_from("<Q", parts[0])[0]]]
+        while waiting:
+            content = waiting.pop()
+            while content:
+                counter, writer, kind, n_body, _, *places, check = _HEAD.unpack_from(content)
+                body = content[_HEAD.size : _HEAD.size + n_body]
+                assert _hex(content[: _HEAD.size - 32] + body) == check
+                content = content[_HEAD.size + n_body :]
+                behind, attachment = (
+                    part[256 * first : 256 * first + n]
+                    for part, first, n in zip(parts[1:], places[::2], places[1::2], strict=True)
+                )
+                waiting += [behind] * bool(behind)
+                if attachment:
+                    signed = b"|".join([str(counter).encode(), writer, b"attachment", attachment[32:]])
+                    assert _hex(signed) == attachment[:32]
+                found.append((counter, writer, kind.rstrip(b"\0").decode(), json.loads(body), attachment[32:]))
     for _, _, kind, body, attachment in sorted(found, key=lambda record: record[:2]):
         yield kind, body, attachment
 
@@ -126,7 +129,7 @@ def _raw(payload: bytes, n_columns: int, n_rows: int, cell: np.dtype) -> np.ndar
 
 
 def _bytes_of(cells: dict[str, np.ndarray], mask: np.ndarray) -> bytes:
-    return bytes(cells["bytes"][mask][np.argsort(cells["position"][mask])].astype("S64").tobytes())
+    return bytes(cells["bytes"][mask][np.argsort(cells["position"][mask])].astype("S256").tobytes())
 
 
 def _hex(content: bytes) -> bytes:

@@ -136,7 +136,7 @@ def forge(path: Path, rng: random.Random) -> str:
         records[number] = Record(
             chosen.kind, chosen.body if is_attachment else content, content if is_attachment else chosen.attachment
         )
-        log.append(records)
+        log.append(records[:1], behind=records[1:])
     return f"forge {chosen.kind}{' references' if is_attachment else ''} {where}"
 
 

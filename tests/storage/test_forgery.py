@@ -103,8 +103,8 @@ def test_my_seal_does_not_cover_another_attachment_or_body(store: Store) -> None
         (attachment,) = theirs._catalog._log.attachments([capture_of_theirs.orders["stage"]])
         head = {"version": {**vars_of(mine.version), "model": "lab/forged"}, "dataset": "train"}
         of = ["lab/forged", *body["of"][1:]]
-        records = [Record("capture", to_json(head)), Record("intermediate", to_json({**body, "of": of}), attachment)]
-        theirs._catalog._log.append(records)
+        forged = Record("intermediate", to_json({**body, "of": of}), attachment)
+        theirs._catalog._log.append([Record("capture", to_json(head))], behind=[forged])
     assert mistique.get(store, "lab/forged@1/train/scale").values.tobytes() == FORGED.tobytes()
     assert not is_reused(store, "scale")
 
@@ -258,6 +258,34 @@ def test_fields_of_a_record_that_are_not_what_they_should_be_are_refused(
     log = store.catalog._log
     body = {**json.loads(log.record(order).body), field: value}
     head = next(record for _, record in log.records() if record.kind == "capture")
-    log.append([head, Record("intermediate", to_json(body), log.attachments([order])[0])])
+    log.append([head], behind=[Record("intermediate", to_json(body), log.attachments([order])[0])])
     with mistique.open(store.uri, mode="r") as again, pytest.raises(ChunkCorruptError, match="intermediate"):
+        again.catalog.find(key)
+
+
+@pytest.mark.parametrize("outline", [[], {}, {"n_rows": "7"}, {"n_rows": -1}, {"n_rows": 2**60}, {"lineages": 3}])
+def test_an_outline_that_is_none_is_refused(store: Store, outline: object) -> None:
+    put(store, np.arange(3.0))
+    log = store.catalog._log
+    head = next(record for _, record in log.records() if record.kind == "capture")
+    body = json.loads(head.body)
+    wrong = {**body["outline"], **outline} if isinstance(outline, dict) and outline else outline
+    log.append([Record("capture", to_json({**body, "outline": wrong}))])
+    with mistique.open(store.uri, mode="r") as again, pytest.raises(ChunkCorruptError, match="capture"):
         again.catalog.captures()
+
+
+def test_intermediates_behind_the_record_of_another_capture_are_refused(store: Store) -> None:
+    key = put(store, np.arange(3.0))
+    capture, _ = store.catalog.find(key)
+    log = store.catalog._log
+    behind = [record for _, record in log.behind([capture.order])[0]]
+    body = json.loads(log.record(capture.order).body)
+    forged = to_json({**body, "version": {**body["version"], "model": "lab/forged"}})
+    log.append([Record("capture", forged)], behind=behind)
+    log.append([Record("capture", to_json({**body, "dataset": "valid"}))], behind=[Record("drop", behind[0].body)])
+    with mistique.open(store.uri, mode="r") as again:
+        for wrong in ("lab/forged@1/train/stage", "lab/model@1/valid/stage"):
+            with pytest.raises(ChunkCorruptError):
+                again.catalog.find(wrong)
+        assert again.catalog.find(key)[1].n_rows == 3

@@ -14,6 +14,7 @@ import mistique
 from mistique.cli.opening import IntermediateKey, Uri, labels_of, one_line_errors, open_store, rows_of, show_text
 from mistique.queries.disk_usage import disk_usage
 from mistique.queries.listing import facts_of, listing
+from mistique.schema import ROW_LABEL
 
 commands = typer.Typer()
 
@@ -25,9 +26,9 @@ def ls(uri: Uri) -> None:
         found = listing(store)
         console = Console(highlight=False)
         console.print("\n".join(found.lines()), markup=False, soft_wrap=True)
-        if found.captures:
-            newest = found.captures[-1]
-            console.print(f"\nintermediates of {newest.version}/{newest.dataset}: {', '.join(newest.intermediates)}")
+        for newest in store.catalog.captures()[-1:]:
+            names = [name for name in newest.intermediates if name != ROW_LABEL]
+            console.print(f"\nintermediates of {newest.prefix}: {', '.join(names)}")
 
 
 @commands.command()

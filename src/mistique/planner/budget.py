@@ -98,7 +98,9 @@ def evict(store: Rooms, max_nbytes: float, *, below_gamma: float = float("inf"),
 
 
 def _holdings(store: Rooms) -> Iterator[Holding]:
-    for capture in store.catalog.captures():
+    captures = store.catalog.captures()
+    store.catalog.read(captures)
+    for capture in captures:
         for name, references in store.catalog.references(capture).items():
             yield Holding(capture, name, references)
 
@@ -109,7 +111,7 @@ def _model_nbytes(store: Rooms) -> int:
 
 
 def _index_nbytes(store: Rooms) -> int:
-    return sum(index.encoded_nbytes for c in store.catalog.captures() for _, index in c.indexes.values())
+    return sum(capture.contents.index_nbytes for capture in store.catalog.captures())
 
 
 def _drop_indexes(store: Rooms, *, until_nbytes: float) -> None:

@@ -80,7 +80,9 @@ class DiskUsage:
 def disk_usage(store: Store) -> DiskUsage:
     """What each stored intermediate and each index takes, from the catalog alone."""
     used = []
-    for capture in store.catalog.captures():
+    captures = store.catalog.captures()
+    store.catalog.read(captures)
+    for capture in captures:
         for name in capture.stored:
             node, found = capture.intermediates[name], capture.indexes.get(name)
             index_nbytes = found[1].encoded_nbytes if found else 0

@@ -202,7 +202,7 @@ def log_lines(store: Store, model: str | None = None) -> list[str]:
     lines: list[str] = []
     before: ListedVersion | None = None
     for one in models_of(store.catalog, model):
-        rows = [f"{name} ({_n_rows(capture):,} rows)" for name, capture in one.captures.items()]
+        rows = [f"{name} ({capture.contents.outline.n_rows:,} rows)" for name, capture in one.captures.items()]
         facts = [one.version.began.replace("T", " ")[:16], ", ".join(rows), one.label]
         tags = f"  [{', '.join(one.about.tags)}]" if one.about.tags else ""
         lines.append("  ".join([one.name, *(fact for fact in facts if fact)]) + tags)
@@ -218,10 +218,6 @@ def log_lines(store: Store, model: str | None = None) -> list[str]:
         lines += [f"    {tool}: {run}" for tool, run in one.about.links.items()]
         before = one
     return lines or ["nothing was captured yet"]
-
-
-def _n_rows(capture: Capture) -> int:
-    return next((node.n_rows for node in capture.intermediates.values()), 0)
 
 
 def _varying(params: Sequence[Mapping[str, str]]) -> list[str]:

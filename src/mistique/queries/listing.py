@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mistique.planner.plan import format_nbytes
 from mistique.queries.answer import html_table, text_table
-from mistique.schema import ROW_LABEL, Intermediate
+from mistique.schema import Intermediate
 from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ class ListedCapture:
     Parameters
     ----------
     version, dataset : str
-    n_rows : int
-    intermediates : tuple of str
+    n_rows, n_intermediates : int
     raw_nbytes : int
         Of what is stored of it, as it was captured.
     stored_nbytes : int
@@ -34,7 +33,7 @@ class ListedCapture:
     version: str
     dataset: str
     n_rows: int
-    intermediates: tuple[str, ...]
+    n_intermediates: int
     raw_nbytes: int
     stored_nbytes: int
 
@@ -44,7 +43,7 @@ class ListedCapture:
             self.version,
             self.dataset,
             f"{self.n_rows:,}",
-            str(len(self.intermediates)),
+            str(self.n_intermediates),
             format_nbytes(self.raw_nbytes),
             format_nbytes(self.stored_nbytes),
             format_ratio(self.raw_nbytes, self.stored_nbytes),
@@ -113,21 +112,22 @@ def listing(store: Store) -> Listing:
     """What a store holds, from its catalog alone."""
     captures = []
     models: dict[str | None, int] = {}
-    for capture in store.catalog.captures():
+    found = store.catalog.captures()
+    for capture in found:
         models[capture.version.artifact] = capture.version.artifact_nbytes
-        nodes = [node for node in capture.intermediates.values() if node.name != ROW_LABEL]
+        outline = capture.contents.outline
         captures.append(
             ListedCapture(
                 f"{capture.version.model}@{capture.number}",
                 capture.dataset,
-                nodes[0].n_rows if nodes else 0,
-                tuple(node.name for node in nodes),
-                sum(node.raw_nbytes for node in capture.intermediates.values() if node.name in capture.stored),
-                sum(node.stored_nbytes for node in capture.intermediates.values()),
+                outline.n_rows,
+                outline.n_intermediates,
+                outline.raw_nbytes,
+                outline.stored_nbytes,
             )
         )
     models.pop(None, None)
-    index_nbytes = sum(index.encoded_nbytes for c in store.catalog.captures() for _, index in c.indexes.values())
+    index_nbytes = sum(capture.contents.index_nbytes for capture in found)
     return Listing(store.uri, tuple(captures), sum(models.values()), index_nbytes)
 
 

@@ -76,6 +76,7 @@ def find_all(store: Store, key: str | Key) -> list[tuple[Capture, Intermediate]]
         known = [f"{c.version.model}@{c.number}" for c in named]
         raise IntermediateNotFoundError(what="version", name=f"{model}@{version}", known=known)
     path = unescape_path(name) if name else _EVERY
+    store.catalog.read(of_version)
     found = [
         (capture, node)
         for capture in of_version

@@ -2,35 +2,119 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
-from mistique.errors import IntermediateNotFoundError
+from mistique.errors import ChunkCorruptError, IntermediateNotFoundError
 from mistique.schema import Index, Intermediate, Key, Version
 from mistique.storage.facts import CaptureId, Fact
+from mistique.storage.outlines import Outline, outline
 from mistique.storage.record_cells import Order
 from mistique.storage.version_records import About, RunId, Saying
 
+# The facts that lie behind the record of a capture.
+Behind = Callable[[Order], Sequence[tuple[Order, Fact]]]
+
 
 @dataclass(frozen=True)
-class Capture:
-    """What one commit holds: the intermediates of one version over one dataset, in the order of the model.
+class Parts:
+    """The intermediates of a capture, and what became of each.
 
     `references` of an `Intermediate` are not loaded here; `Catalog.references` reads them by need.
     """
 
-    version: Version
-    dataset: str
-    number: str
     intermediates: Mapping[str, Intermediate]
     orders: Mapping[str, Order]
     stored: frozenset[str]
+    pinned: frozenset[str]
+    indexes: Mapping[str, tuple[Order, Index]]
+
+
+class Contents:
+    """What the records of one capture add up to; those behind its first are read when they are asked for."""
+
+    def __init__(self, order: Order, head: Fact, later: Sequence[tuple[Order, Fact]], behind: Behind) -> None:
+        self._order, self._head, self._later, self._behind = order, head, later, behind
+
+    @cached_property
+    def parts(self) -> Parts:
+        """All of it.
+
+        Raises
+        ------
+        ChunkCorruptError
+            What lies behind the record is damaged, or of another capture.
+        """
+        behind = self._behind(self._order)
+        if any(fact.of != self._head.of for _, fact in behind):
+            where = f"record {self._order.counter} of the catalog"
+            raise ChunkCorruptError(where=where, expected=f"intermediates of {self._head.of}", got="those of others")
+        return _parts_of([*behind, *self._later])
+
+    @cached_property
+    def outline(self) -> Outline:
+        """It in sum, by the first record where nothing was stored or dropped later."""
+        is_as_captured = all(fact.leaves_stored for _, fact in self._later)
+        if self._head.outline is not None and is_as_captured:
+            return self._head.outline
+        return outline(self.parts.intermediates, self.parts.stored)
+
+    @property
+    def lineages(self) -> tuple[str, ...]:
+        """Beginnings of the lineages in it."""
+        return (self._head.outline or self.outline).lineages
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is sent elsewhere is sent whole.
+        known = {"parts": self.parts, "outline": self.outline}
+        return {"_order": self._order, "_head": self._head, "_later": self._later, **known}
+
+    @property
+    def index_nbytes(self) -> int:
+        """Of its indexes."""
+        if not any(fact.index for _, fact in self._later):
+            return 0
+        return sum(index.encoded_nbytes for _, index in self.parts.indexes.values())
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What one commit holds: the intermediates of one version over one dataset, in the order of the model."""
+
+    version: Version
+    dataset: str
+    number: str
     order: Order
     id: CaptureId
     about: About
-    pinned: frozenset[str] = frozenset()
-    indexes: Mapping[str, tuple[Order, Index]] = field(default_factory=dict)
+    contents: Contents = field(compare=False, repr=False)
+
+    @property
+    def intermediates(self) -> Mapping[str, Intermediate]:
+        """By name."""
+        return self.contents.parts.intermediates
+
+    @property
+    def orders(self) -> Mapping[str, Order]:
+        """The record that says of each how it is now."""
+        return self.contents.parts.orders
+
+    @property
+    def stored(self) -> frozenset[str]:
+        """Those that can be read."""
+        return self.contents.parts.stored
+
+    @property
+    def pinned(self) -> frozenset[str]:
+        """Those that are to stay stored."""
+        return self.contents.parts.pinned
+
+    @property
+    def indexes(self) -> Mapping[str, tuple[Order, Index]]:
+        """The index of each that has one, and the record that says so."""
+        return self.contents.parts.indexes
 
     @property
     def prefix(self) -> str:
@@ -72,6 +156,7 @@ def captures_of(
     facts: Mapping[CaptureId, Sequence[tuple[Order, Fact]]],
     saying: Saying,
     is_void: Callable[[Order, Fact], bool],
+    behind: Behind,
     known: Mapping[CaptureId, Capture] | None = None,
 ) -> dict[CaptureId, Capture]:
     """The newest capture of each version and dataset, in the order of runs and epochs.
@@ -79,11 +164,13 @@ def captures_of(
     Parameters
     ----------
     facts : mapping of CaptureId to sequence of (Order, Fact)
-        Of each capture oldest first.
+        Of each capture oldest first, without what lies behind others.
     saying : Saying
         What was said of versions.
     is_void : callable
         Whether a capture counts for nothing. The numbers of others do not change with it.
+    behind : callable
+        Reads what lies behind the record of a capture.
     known : mapping of CaptureId to Capture, optional
         What the facts of some captures added up to before, if nothing has changed of these since.
     """
@@ -92,7 +179,7 @@ def captures_of(
     for _, of in sorted((order, of) for of, said in facts.items() for order, fact in said if fact.version):
         runs = run_numbers.setdefault(saying.name_of(of[:2]), {})
         runs.setdefault(of[:2], len(runs) + 1)
-    built = {of: known[of] if of in known else _capture_of(of, said, is_void) for of, said in facts.items()}
+    built = {of: known[of] if of in known else _capture_of(of, said, is_void, behind) for of, said in facts.items()}
 
     def age(capture: Capture) -> tuple[Any, ...]:
         return run_numbers[saying.name_of(capture.id[:2])][capture.id[:2]], capture.version.epoch or 0, capture.order
@@ -106,75 +193,58 @@ def captures_of(
         run = run_numbers[name][of[:2]]
         number, about = f"{run}" if epoch is None else f"{run}.{epoch}", saying.about(of[:3])
         if (capture.version.model, capture.number, capture.about) != (name, number, about):
-            capture = replace(capture, version=replace(capture.version, model=name), number=number, about=about)
+            is_renamed = capture.version.model != name
+            version = replace(capture.version, model=name) if is_renamed else capture.version
+            capture = Capture(version, capture.dataset, number, capture.order, of, about, capture.contents)
         captures[of] = capture
     return captures
 
 
 def _capture_of(
-    of: CaptureId, facts: Sequence[tuple[Order, Fact]], is_void: Callable[[Order, Fact], bool]
+    of: CaptureId, facts: Sequence[tuple[Order, Fact]], is_void: Callable[[Order, Fact], bool], behind: Behind
 ) -> Capture | None:
     """What the facts of one capture add up to, by the name that it was captured under; None: to nothing."""
-    head: tuple[Order, Version] | None = None
-    void: set[str] = set()
-    counting: list[tuple[Order, Fact]] = []
-    for order, fact in facts:
-        if fact.version is not None:
-            if is_void(order, fact):
-                void.add(order.writer)
-            else:
-                void.discard(order.writer)
-                head = order, fact.version
-        if order.writer not in void or fact.is_later:
-            counting.append((order, fact))
-    if head is None:
+    heads = [(order, fact) for order, fact in facts if fact.version is not None and not is_void(order, fact)]
+    if not heads:
         return None
-    parts: dict[str, tuple[Order, Intermediate]] = {}
+    # What came before the newest capture belongs to one that it replaced; so does what another writer says of it.
+    newest, head = heads[-1]
+    later = [
+        (order, fact)
+        for order, fact in facts
+        if order > newest and (fact.added_to is None or (fact.added_to == newest and not is_void(order, fact)))
+    ]
+    assert head.version is not None
+    later = [(order, fact) for order, fact in later if fact.is_later]
+    return Capture(head.version, of[3], "", newest, of, About(), Contents(newest, head, later, behind))
+
+
+def _parts_of(facts: Sequence[tuple[Order, Fact]]) -> Parts:
+    """What the facts behind the record of a capture, and those that came later, add up to."""
+    found: dict[str, tuple[Order, Intermediate]] = {}
     indexes: dict[str, tuple[Order, Fact]] = {}
     stored: set[str] = set()
     pinned: set[str] = set()
-    for order, fact in counting:
-        # What came before the newest capture belongs to one that it replaced; so does what another writer says of it.
-        if order < head[0]:
-            continue
-        is_part = order.writer == head[0].writer if fact.added_to is None else fact.added_to == head[0]
-        if fact.added_to is not None and is_void(order, fact):
-            continue
-        if fact.intermediate is not None and is_part:
-            parts[fact.intermediate.name] = order, fact.intermediate
+    for order, fact in facts:
+        if fact.intermediate is not None:
+            found[fact.intermediate.name] = order, fact.intermediate
             if fact.is_stored:
                 stored.add(fact.intermediate.name)
         stored.discard(fact.dropped)
         pinned.add(fact.pinned)
         pinned.discard(fact.unpinned)
-        if fact.index is not None and is_part:
+        if fact.index is not None:
             indexes[fact.index.name] = order, fact
         indexes.pop(fact.no_index, None)
-    return Capture(
-        head[1],
-        of[3],
-        "",
-        {name: intermediate for name, (_, intermediate) in parts.items()},
-        {name: order for name, (order, _) in parts.items()},
+    return Parts(
+        {name: intermediate for name, (_, intermediate) in found.items()},
+        {name: order for name, (order, _) in found.items()},
         frozenset(stored),
-        head[0],
-        of,
-        About(),
         frozenset(pinned - {""}),
         {
             name: (order, fact.index)
             for name, (order, fact) in indexes.items()
             # Of what is stored now, not of what was before.
-            if fact.index and name in stored and parts[name][0] == fact.made_from
+            if fact.index and name in stored and found[name][0] == fact.made_from
         },
     )
-
-
-def by_lineage(captures: Iterable[Capture]) -> dict[str, list[tuple[Capture, str]]]:
-    """Where the intermediates of each lineage are, oldest first."""
-    found: dict[str, list[tuple[Capture, str]]] = {}
-    for capture in captures:
-        for name, intermediate in capture.intermediates.items():
-            if intermediate.lineage:
-                found.setdefault(intermediate.lineage, []).append((capture, name))
-    return found

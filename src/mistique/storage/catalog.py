@@ -11,8 +11,19 @@ from mistique.schema import Index, Intermediate, Version
 from mistique.storage.captures import Capture
 from mistique.storage.catalog_reader import RECORD_SEAL, CatalogReader
 from mistique.storage.digests import seal
-from mistique.storage.facts import INDEX, MADE_FROM, NO_INDEX, PIN, STORED, CaptureId, capture_id_of
+from mistique.storage.facts import (
+    CAPTURE,
+    INDEX,
+    INTERMEDIATE,
+    MADE_FROM,
+    NO_INDEX,
+    PIN,
+    STORED,
+    CaptureId,
+    capture_id_of,
+)
 from mistique.storage.move_records import removed_record, removing_record
+from mistique.storage.outlines import outline, outline_body
 from mistique.storage.record_bodies import ADDED_TO, SEAL_FIELD, USES, index_body, intermediate_body, to_json
 from mistique.storage.record_cells import Order, Record
 from mistique.storage.references import references_body
@@ -45,12 +56,13 @@ class Catalog(CatalogReader):
         used = {segment.id for node in intermediates if node.references for segment in node.references.segments}
         uses = used | ({version.artifact} if version.artifact else set())
         self._moves.check(uses)
-        head = {"version": asdict(version), "dataset": dataset, "uses": sorted(used)}
-        records = [Record("capture", to_json(head))]
+        found = {node.name: node for node in intermediates}
+        body = outline_body(outline(found, [node.name for node in intermediates if node.is_stored]))
+        head = {"version": asdict(version), "dataset": dataset, "uses": sorted(used), "outline": body}
         capture_id = capture_id_of(version, dataset)
-        records += [_record("intermediate", {"of": capture_id}, node) for node in intermediates]
+        records = [_record(INTERMEDIATE, {"of": capture_id}, node) for node in intermediates]
         try:
-            order, *orders = self._log.append(records)
+            order, *orders = self._log.append([Record(CAPTURE, to_json(head))], behind=records)
             # What was just written need not be read back when the next capture refers to it.
             for of_node, node in zip(orders, intermediates, strict=True):
                 if node.references is not None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from threading import RLock
 
 from mistique.errors import ChunkCorruptError, IntermediateNotFoundError, StoreError
 from mistique.schema import LATEST, Index, Intermediate, Key, References
-from mistique.storage.captures import Capture, by_lineage, captures_of
+from mistique.storage.captures import Capture, captures_of
 from mistique.storage.digests import is_sealed
-from mistique.storage.facts import CaptureId, Fact, fact_of
+from mistique.storage.facts import CaptureId, Fact, fact_of, record_errors
+from mistique.storage.facts_behind import FactsBehind
 from mistique.storage.move_records import MOVED, REMOVED, REMOVING
 from mistique.storage.moves import Moves
+from mistique.storage.outlines import LINEAGE_DIGITS
 from mistique.storage.record_bodies import SEAL_FIELD, references_of, to_json
 from mistique.storage.record_cells import Order
 from mistique.storage.records import RecordLog
@@ -26,7 +28,11 @@ RECORD_SEAL = "record"
 
 
 class CatalogReader:
-    """Versions, datasets and intermediates of a store, kept in memory without their references."""
+    """Versions, datasets and intermediates of a store, kept in memory without their references.
+
+    Records of captures and of what was said later are read at the first question, all of them; those of intermediates
+    when their capture is asked about (docs/adr/0025).
+    """
 
     def __init__(self, log: RecordLog) -> None:
         self._log = log
@@ -37,7 +43,8 @@ class CatalogReader:
         self._touched: set[CaptureId] = set()
         self._said: list[tuple[Order, Said]] = []
         self._saying = Saying([])
-        self._of_lineage: dict[str, list[tuple[Capture, str]]] | None = None
+        self._of_lineage: dict[str, list[CaptureId]] | None = None
+        self._behind = FactsBehind(log)
         self._references: dict[Order, References] = {}
         self._sealed: dict[Order, bool] = {}
         self._translated: dict[Order, References] = {}
@@ -61,8 +68,8 @@ class CatalogReader:
             return
         self._is_loaded = False  # until all of it was understood
         for order, record in self._log.records(beside=self._facts):
-            try:
-                fact = self._facts[order] = fact_of(record)
+            with record_errors(order, record):
+                fact = fact_of(record)
                 if record.kind in (MOVED, REMOVING, REMOVED):
                     self._moves.add(order, record)
                     self._translated.clear()
@@ -71,16 +78,14 @@ class CatalogReader:
                 else:
                     self._of_capture[fact.of].append((order, fact))
                     self._touched.add(fact.of)
-            except (KeyError, TypeError, ValueError) as error:
-                where = f"record {order.counter} of the catalog"
-                raise ChunkCorruptError(where=where, expected=f"a {record.kind}", got=str(error)) from error
+            self._facts[order] = fact
         for of in self._touched:
             self._of_capture[of].sort(key=lambda item: item[0])
         self._saying = Saying(sorted(self._said, key=lambda item: item[0]))
         # What a compaction removed may make any capture void.
         is_same = self._moves.n_records == self._n_moves
         known = {of: found for of, found in self._captures.items() if of not in self._touched} if is_same else {}
-        self._captures = captures_of(self._of_capture, self._saying, self._is_void, known)
+        self._captures = captures_of(self._of_capture, self._saying, self._is_void, self._behind.of, known)
         self._n_moves = self._moves.n_records
         self._touched.clear()
         self._of_lineage = None
@@ -96,6 +101,10 @@ class CatalogReader:
         """Every capture, oldest run first."""
         self.refresh()
         return list(self._captures.values())
+
+    def read(self, captures: Iterable[Capture]) -> None:
+        """Read at once what is known of the intermediates of some captures; each is read when it is asked otherwise."""
+        self._behind.read(dict.fromkeys(capture.order for capture in captures))
 
     def current(self, capture: Capture) -> Capture:
         """A capture with what was stored, dropped or pinned of it since it was found; as it is if it was replaced."""
@@ -158,7 +167,7 @@ class CatalogReader:
         only moves that it sealed are followed.
         """
         self.refresh()
-        for capture, name in reversed(self._with_lineage(lineage)):
+        for capture, name in self._with_lineage(lineage):
             if name in capture.stored and is_wanted(capture.intermediates[name]):
                 written = self._raw_references(capture)[name]
                 if not self._sealed[capture.orders[name]]:
@@ -175,9 +184,9 @@ class CatalogReader:
         By a record that this user's key sealed, as in `held`.
         """
         self.refresh()
-        for capture, name in reversed(self._with_lineage(lineage)):
+        for capture, name in self._with_lineage(lineage):
             intermediate, order = capture.intermediates[name], capture.orders[name]
-            is_left_out = not self._facts[order].is_stored and intermediate.derivation is not None
+            is_left_out = name not in capture.stored and intermediate.derivation is not None
             if is_left_out and self._is_sealed(order, b""):
                 return intermediate
         return None
@@ -204,9 +213,13 @@ class CatalogReader:
         self.refresh()
         pending = self._moves.pending
         unsettled = captures_of(
-            self._of_capture, self._saying, lambda order, fact: self._is_void(order, fact) or bool(pending & fact.uses)
+            self._of_capture,
+            self._saying,
+            lambda order, fact: self._is_void(order, fact) or bool(pending & fact.uses),
+            self._behind.of,
         )
         captures = [*self._captures.values(), *unsettled.values()]
+        self.read(captures)
         found: dict[Order, References] = {}
         for capture in captures:
             for name, references in self._raw_references(capture).items():
@@ -249,10 +262,18 @@ class CatalogReader:
             raise IntermediateNotFoundError(what="version", name=f"{key.model}@{key.version}", known=known)
         return found
 
-    def _with_lineage(self, lineage: str) -> list[tuple[Capture, str]]:
+    def _with_lineage(self, lineage: str) -> Iterator[tuple[Capture, str]]:
+        """The intermediates of that lineage, newest first."""
         if self._of_lineage is None:
-            self._of_lineage = by_lineage(self._captures.values())
-        return self._of_lineage.get(lineage, [])
+            self._of_lineage = {}
+            for capture in self._captures.values():
+                for beginning in capture.contents.lineages:
+                    self._of_lineage.setdefault(beginning, []).append(capture.id)
+        for of in reversed(self._of_lineage.get(lineage[:LINEAGE_DIGITS], [])):
+            capture = self._captures[of]
+            for name, intermediate in reversed([*capture.intermediates.items()]):
+                if intermediate.lineage == lineage:
+                    yield capture, name
 
     def _raw_references(self, capture: Capture, names: Iterable[str] | None = None) -> dict[str, References]:
         names = capture.stored if names is None else names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,13 +17,15 @@ from mistique.storage.captures import Capture
 from mistique.storage.catalog import Catalog
 from mistique.storage.damage import Damage, Health
 from mistique.storage.digest_index import DigestIndex, create_digests
-from mistique.storage.facts import fact_of
+from mistique.storage.facts import CAPTURE, fact_of
 from mistique.storage.fragments import alone, fresh_schema, has_schema, list_commits
 from mistique.storage.layout import Layout
 from mistique.storage.log_inspection import InspectedLog
-from mistique.storage.move_records import MOVED, REMOVED, REMOVING, move_from, moved_parts
+from mistique.storage.move_records import MOVED, REMOVED, REMOVING, MovedParts, move_from
 from mistique.storage.moves import Moves
 from mistique.storage.options import translated
+from mistique.storage.outlines import outline, outline_body
+from mistique.storage.record_bodies import to_json
 from mistique.storage.record_cells import Order, Record
 from mistique.storage.records import RecordLog
 from mistique.storage.segments import SegmentReader
@@ -124,7 +127,7 @@ class Checker:
 
     def run(self) -> Findings:
         """Look once."""
-        log = InspectedLog(self._layout.catalog, self._ctx, "records", _why_no_fact)
+        log = InspectedLog(self._layout.catalog, self._ctx, "records", _why_no_fact, mended_capture)
         usage = InspectedLog(self._layout.usage, self._ctx, "usage", _why_no_usage)
         self._damages += [*log.damages, *usage.damages]
         catalog = Catalog(cast(RecordLog, log))
@@ -262,12 +265,23 @@ def _why_no_fact(order: Order, record: Record) -> str:
     try:
         fact_of(record)
         if record.kind == MOVED:
-            moved_parts(record.attachment, move_from(order, record))
+            MovedParts(record.attachment, move_from(order, record)).check()
         elif record.kind in (REMOVING, REMOVED):
             Moves(lambda _: b"").add(order, record)
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         return f"expected a {record.kind}, got {error}"
     return ""
+
+
+def mended_capture(record: Record, behind: Sequence[Record]) -> Record:
+    """A capture whose outline is of the intermediates that are left of it."""
+    if record.kind != CAPTURE:
+        return record
+    facts = [fact_of(one) for one in behind]
+    nodes = {fact.intermediate.name: fact.intermediate for fact in facts if fact.intermediate is not None}
+    stored = [fact.intermediate.name for fact in facts if fact.intermediate is not None and fact.is_stored]
+    body = {**json.loads(record.body), "outline": outline_body(outline(nodes, stored))}
+    return Record(record.kind, to_json(body), record.attachment)
 
 
 def _why_no_usage(order: Order, record: Record) -> str:

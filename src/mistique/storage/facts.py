@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from mistique.errors import ChunkCorruptError
 from mistique.schema import Index, Intermediate, Version
 from mistique.storage.move_records import MOVED, REMOVED, REMOVING
+from mistique.storage.outlines import Outline, outline_of
 from mistique.storage.record_bodies import ADDED_TO, USES, expect, index_of, intermediate_of
 from mistique.storage.record_cells import Order, Record
 from mistique.storage.version_records import RENAMED, SAID, Said, said_of
 
 CaptureId = tuple[str, str, int | None, str]  # model, run, epoch, dataset
-# An intermediate that was stored after its capture, and that one is to stay stored.
-STORED, PIN = "stored", "pin"
+# A capture, one of its intermediates, one that was stored after its capture, and that one is to stay stored.
+CAPTURE, INTERMEDIATE, STORED, PIN = "capture", "intermediate", "stored", "pin"
 # That an intermediate has an index, made from what one record says is stored; and that it has none any more.
 INDEX, NO_INDEX, MADE_FROM = "index", "no index", "made_from"
 
@@ -24,6 +28,7 @@ class Fact:
 
     of: CaptureId
     version: Version | None = None
+    outline: Outline | None = None
     intermediate: Intermediate | None = None
     is_stored: bool = False
     dropped: str = ""
@@ -38,21 +43,36 @@ class Fact:
     said: Said | None = None
 
     @property
+    def leaves_stored(self) -> bool:
+        """It changes nothing of what is stored: a pin, or an index."""
+        return bool(self.pinned or self.unpinned or self.index is not None or self.no_index)
+
+    @property
     def is_later(self) -> bool:
         """It says something of a capture that was there before."""
         return bool(self.dropped or self.added_to is not None or self.pinned or self.unpinned or self.no_index)
 
 
+@contextmanager
+def record_errors(order: Order, record: Record) -> Iterator[None]:
+    """What a record says makes no sense: one error that says which."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        where = f"record {order.counter} of the catalog"
+        raise ChunkCorruptError(where=where, expected=f"a {record.kind}", got=str(error)) from error
+
+
 def fact_of(record: Record) -> Fact:
     """What a record says."""
     body = json.loads(record.body)
-    if record.kind == "capture":
+    if record.kind == CAPTURE:
         version = Version(**body["version"])
         expect(str, version.model, version.run_id, version.framework, version.artifact_note, body["dataset"])
         expect(str, *body.get("uses", ()), *((version.artifact,) if version.artifact is not None else ()))
         expect(int, version.artifact_nbytes, version.batch_rows, 0 if version.epoch is None else version.epoch)
         uses = frozenset(body.get("uses", ())) | ({version.artifact} if version.artifact else set())
-        return Fact(capture_id_of(version, body["dataset"]), version=version, uses=uses)
+        return Fact(capture_id_of(version, body["dataset"]), version, outline_of(body.get("outline")), uses=uses)
     if record.kind in (MOVED, REMOVING, REMOVED):
         return Fact(("", "", None, ""))
     if record.kind in (SAID, RENAMED):
@@ -60,7 +80,7 @@ def fact_of(record: Record) -> Fact:
     model, run_id, epoch, dataset = body["of"]
     expect(str, model, run_id, dataset)
     of = model, run_id, epoch, dataset
-    if record.kind == "intermediate":
+    if record.kind == INTERMEDIATE:
         return Fact(of, intermediate=intermediate_of(body), is_stored=body["is_stored"])
     if record.kind == STORED:
         added_to = Order(*body[ADDED_TO])

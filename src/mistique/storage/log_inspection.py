@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
 import numpy as np
 import tiledb
@@ -20,12 +20,15 @@ from mistique.storage.fragments import (
 from mistique.storage.options import damage_as_error
 from mistique.storage.record_cells import (
     ATTACHMENTS,
+    BEHIND,
     HEADS,
+    Found,
     Order,
     Record,
     attachment_in,
     batches_of,
     cells_at,
+    records_behind,
     records_in,
 )
 from mistique.storage.records import create_records, write_records
@@ -37,6 +40,8 @@ _Batch = tuple[int, np.ndarray, np.ndarray]
 
 # Why a record makes no sense, or nothing.
 IsUnsound = Callable[[Order, Record], str]
+# A record as it should be, given what is left of those behind it.
+Mend = Callable[[Record, Sequence[Record]], Record]
 
 
 class InspectedLog:
@@ -50,12 +55,17 @@ class InspectedLog:
         Of its damages.
     is_unsound : callable
         Says why a record makes no sense, or nothing.
+    mend : callable, optional
+        What a repair makes of a record behind which some are lost.
     """
 
-    def __init__(self, uri: str, ctx: tiledb.Ctx, kind: str, is_unsound: IsUnsound) -> None:
-        self._uri, self._ctx, self._kind, self._is_unsound = uri, ctx, kind, is_unsound
+    def __init__(
+        self, uri: str, ctx: tiledb.Ctx, kind: str, is_unsound: IsUnsound, mend: Mend = lambda record, _: record
+    ) -> None:
+        self._uri, self._ctx, self._kind, self._is_unsound, self._mend = uri, ctx, kind, is_unsound, mend
         self.damages: list[Damage] = []
         self._records: dict[Order, Record] = {}
+        self._behind: dict[Order, list[Order]] = {}
         self._lost_attachments: set[Order] = set()
         self._left: dict[str, list[Order]] = {}  # of each damaged fragment
         self._schema: bytes | None = None
@@ -72,6 +82,7 @@ class InspectedLog:
             self._take_all()
         except MistiqueError:
             self._records.clear()
+            self._behind.clear()
             for commit in sorted(list_commits(uri, ctx)):
                 if not commit.endswith(".vac"):
                     self._inspect(commit)
@@ -86,12 +97,16 @@ class InspectedLog:
         return False
 
     def records(self, *, beside: Container[Order] = ()) -> list[tuple[Order, Record]]:
-        """Those that can be read but some, oldest first; their attachments are apart."""
-        return sorted((item for item in self._records.items() if item[0] not in beside), key=lambda item: item[0])
+        """Those that can be read but some and those that lie behind others, oldest first."""
+        return [(order, self._records[order]) for order in sorted(self._behind) if order not in beside]
 
     def record(self, order: Order) -> Record:
         """One of them."""
         return self._records[order]
+
+    def behind(self, orders: Sequence[Order]) -> list[list[tuple[Order, Record]]]:
+        """What can be read of the records behind some."""
+        return [[(one, self._records[one]) for one in self._behind[order]] for order in orders]
 
     def attachments(self, orders: Sequence[Order]) -> list[bytes]:
         """The attachments of some records.
@@ -119,17 +134,23 @@ class InspectedLog:
             replace_schema(self._uri, self._schema, self._ctx)
         kept = {order for orders in self._left.values() for order in orders}
         if kept:
-            write_records(self._uri, self._ctx, [(order, self._records[order]) for order in sorted(kept)])
+            orders = sorted(kept)
+            behind = dict(zip(orders, self.behind(orders), strict=True))
+            heads = [
+                (order, self._mend(self._records[order], [record for _, record in behind[order]])) for order in orders
+            ]
+            write_records(self._uri, self._ctx, heads, behind)
         remove_fragments(self._uri, self._left, self._ctx)
 
     def _take_all(self) -> None:
         with damage_as_error(self._uri, "readable records"), tiledb.open(self._uri, "r", ctx=self._ctx) as array:
             cells = array[:]
             part = cells["part"]
-            heads, rest = (
-                {name: found[part == which] for name, found in cells.items()} for which in (HEADS, ATTACHMENTS)
+            heads, behind, attached = (
+                [*batches_of({name: found[part == which] for name, found in cells.items()})]
+                for which in (HEADS, BEHIND, ATTACHMENTS)
             )
-            self._take([*batches_of(heads)], [*batches_of(rest)])
+            self._take(heads, behind, attached)
         if self.damages:
             raise ChunkCorruptError(where=self._uri, expected="records", got=self.damages.pop().what)
 
@@ -145,41 +166,55 @@ class InspectedLog:
                 if array.nonempty_domain() is None:
                     raise ValueError("no records in it")
                 heads = self._cells(array, HEADS, f"records of fragment {commit}")
-                rest = self._cells(array, ATTACHMENTS, f"attachments of fragment {commit}")
-                found = self._take(heads, rest)
+                behind = self._cells(array, BEHIND, f"records behind others of fragment {commit}")
+                attached = self._cells(array, ATTACHMENTS, f"attachments of fragment {commit}")
+                found = self._take(heads, behind, attached)
         except MistiqueError as error:
             self._say(f"fragment {commit}", str(error))
         if len(self.damages) > before:
             self._left[commit] = found
 
-    def _take(self, heads: Sequence[_Batch], rest: Sequence[_Batch]) -> list[Order]:
-        """Take the records of some batches."""
-        attached = {batch: (positions, content) for batch, positions, content in rest}
+    def _take(self, heads: Sequence[_Batch], behind: Sequence[_Batch], attached: Sequence[_Batch]) -> list[Order]:
+        """Take the records of some batches; those that lie behind no other."""
+        inner, rest = ({batch: rest for batch, *rest in part} for part in (behind, attached))
         taken: list[Order] = []
         for batch in heads:
-            records = records_in(*batch)
-            while True:
-                try:
-                    order, record, place = next(records)
-                except StopIteration:
-                    break
-                except MistiqueError as error:
-                    self._say(f"records of batch {batch[0]:x}", str(error))
-                    break
-                is_lost = False
-                try:
-                    attachment = attachment_in(order, place, cells_at(attached, place))
-                except (MistiqueError, ValueError) as error:
-                    self._say(f"attachment of record {order.counter}", str(error))
-                    attachment, is_lost = b"", True
-                whole = Record(record.kind, record.body, attachment)
-                if why := self._is_unsound(order, whole):
-                    self._say(f"record {order.counter}", why)
+            for head in self._readable(records_in(*batch), f"records of batch {batch[0]:x}"):
+                if not self._take_one(head, rest):
                     continue
-                self._lost_attachments |= {order} if is_lost else set()
-                self._records[order] = whole
-                taken.append(order)
+                taken.append(head.order)
+                what = f"records behind record {head.order.counter}"
+                try:
+                    cells = cells_at(inner, head.behind)  # type: ignore[arg-type]
+                except ValueError as error:
+                    self._say(what, str(error))
+                    cells = None
+                found = self._readable(records_behind(head, cells), what) if cells is not None else ()
+                self._behind[head.order] = [one.order for one in found if self._take_one(one, rest)]
         return taken
+
+    def _readable(self, records: Iterator[Found], what: str) -> Iterator[Found]:
+        """Records up to the first that is damaged."""
+        try:
+            yield from records
+        except MistiqueError as error:
+            self._say(what, str(error))
+
+    def _take_one(self, found: Found, attached: Mapping[int, Sequence[np.ndarray]]) -> bool:
+        """Take a record, with its attachment; false: it makes no sense."""
+        order, is_lost = found.order, False
+        try:
+            attachment = attachment_in(order, found.attachment, cells_at(attached, found.attachment))  # type: ignore[arg-type]
+        except (MistiqueError, ValueError) as error:
+            self._say(f"attachment of record {order.counter}", str(error))
+            attachment, is_lost = b"", True
+        whole = Record(found.record.kind, found.record.body, attachment)
+        if why := self._is_unsound(order, whole):
+            self._say(f"record {order.counter}", why)
+            return False
+        self._lost_attachments |= {order} if is_lost else set()
+        self._records[order] = whole
+        return True
 
     def _cells(self, array: tiledb.SparseArray, part: int, what: str) -> list[_Batch]:
         """The batches of one part, found by halves of halves where they cannot be read at once."""

@@ -172,28 +172,48 @@ def segment_from(body: Mapping[str, Any]) -> Segment:
     return segment
 
 
-def moved_parts(content: bytes, move: Move) -> dict[str, SegmentMove]:
-    """What the attachment of a move says of each of its sources.
+class MovedParts:
+    """What the attachment of a move says of each of its sources, looked at one by one.
+
+    Parameters
+    ----------
+    content : bytes
+    move : Move
 
     Raises
     ------
     ValueError
         It does not fit the record.
     """
-    n_words = sum(segment.n_units + 3 * segment.n_chunks for segment in move.sources)
-    words = np.frombuffer(expanded(content, n_words * 8) if n_words else b"", np.int64)
-    if len(words) != n_words:
-        raise ValueError(f"expected {n_words} numbers, got {len(words)}")
-    parts: dict[str, SegmentMove] = {}
-    for segment in move.sources:
-        bounds = np.cumsum([segment.n_units, segment.n_chunks, segment.n_chunks, segment.n_chunks])
-        steps, targets, units, places = np.split(words[: bounds[-1]], bounds[:-1])
-        words = words[bounds[-1] :]
-        first_chunk = np.concatenate([[0], np.cumsum(steps)])
-        if first_chunk[-1] != segment.n_chunks or (steps < 1).any() or (targets >= len(move.targets)).any():
-            raise ValueError(f"places that do not fit segment {segment.id}")
-        parts[segment.id] = SegmentMove(segment, first_chunk, targets, np.cumsum(units), places)
-    return parts
+
+    def __init__(self, content: bytes, move: Move) -> None:
+        n_words = sum(segment.n_units + 3 * segment.n_chunks for segment in move.sources)
+        self._words = np.frombuffer(expanded(content, n_words * 8) if n_words else b"", np.int64)
+        if len(self._words) != n_words:
+            raise ValueError(f"expected {n_words} numbers, got {len(self._words)}")
+        self._n_targets, at = len(move.targets), 0
+        self._sources: dict[str, tuple[Segment, int]] = {}
+        for segment in move.sources:
+            self._sources[segment.id] = segment, at
+            at += segment.n_units + 3 * segment.n_chunks
+        self._known: dict[str, SegmentMove] = {}
+
+    def __getitem__(self, segment_id: str) -> SegmentMove:
+        if segment_id not in self._known:
+            segment, at = self._sources[segment_id]
+            end = at + segment.n_units
+            steps, rest = self._words[at:end], self._words[end : end + 3 * segment.n_chunks]
+            targets, units, places = rest.reshape(3, segment.n_chunks)
+            first_chunk = np.concatenate([[0], np.cumsum(steps)])
+            if first_chunk[-1] != segment.n_chunks or (steps < 1).any() or (targets >= self._n_targets).any():
+                raise ValueError(f"places that do not fit segment {segment.id}")
+            self._known[segment_id] = SegmentMove(segment, first_chunk, targets, np.cumsum(units), places)
+        return self._known[segment_id]
+
+    def check(self) -> None:
+        """Look at all of it."""
+        for segment_id in self._sources:
+            self[segment_id]
 
 
 def _json(value: object) -> bytes:

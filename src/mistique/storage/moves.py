@@ -22,10 +22,10 @@ from mistique.storage.move_records import (
     MOVED,
     REMOVING,
     Move,
+    MovedParts,
     SegmentMove,
     is_own,
     move_from,
-    moved_parts,
     pack_chunks,
     unpack_chunks,
 )
@@ -55,7 +55,7 @@ class Moves:
         self._announced: dict[Order, frozenset[str]] = {}
         self._settled: set[Order] = set()
         self._removals: list[_Removal] = []
-        self._parts: dict[Order, dict[str, SegmentMove]] = {}
+        self._parts: dict[Order, MovedParts] = {}
         self._is_own: dict[Order, bool] = {}
         self.n_records = 0
 
@@ -272,7 +272,7 @@ class Moves:
         return self._is_own[move.order]
 
     def _part(self, move: Move, segment_id: str) -> SegmentMove:
-        if move.order not in self._parts:
-            with damage_as_error(f"record {move.order.counter} of the catalog", "places of moved chunks"):
-                self._parts[move.order] = moved_parts(self._load(move.order), move)
-        return self._parts[move.order][segment_id]
+        with damage_as_error(f"record {move.order.counter} of the catalog", "places of moved chunks"):
+            if move.order not in self._parts:
+                self._parts[move.order] = MovedParts(self._load(move.order), move)
+            return self._parts[move.order][segment_id]

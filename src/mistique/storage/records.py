@@ -18,7 +18,9 @@ from mistique.storage.layout import make_array
 from mistique.storage.options import StorageOptions, damage_as_error, translated
 from mistique.storage.record_cells import (
     ATTACHMENTS,
+    BEHIND,
     HEADS,
+    Found,
     Order,
     Place,
     Record,
@@ -26,6 +28,7 @@ from mistique.storage.record_cells import (
     batches_of,
     cells_at,
     cells_of,
+    records_behind,
     records_in,
     schema_of_records,
 )
@@ -33,6 +36,8 @@ from mistique.storage.soundness import refuse_unsound
 
 T = TypeVar("T")
 _READ_TRIES = 5
+# More batches than that are read as all.
+_MAX_BATCHES = 64
 _ALL = (0, 2**63 - 1)
 
 
@@ -55,8 +60,9 @@ class RecordLog:
         self._writer = secrets.token_hex(8)
         # Two threads of one writer must not give two records one place.
         self._lock = RLock()
-        self._records: dict[Order, Record] = {}
-        self._places: dict[Order, Place] = {}
+        self._found: dict[Order, Found] = {}
+        self._behind: dict[Order, tuple[Found, ...]] = {}  # as far as they were read
+        self._found_behind: dict[Order, Found] = {}
         self._fragments: frozenset[str] = frozenset()
         self._own_stamps: set[tuple[int, int]] = set()
 
@@ -74,62 +80,100 @@ class RecordLog:
             refuse_unsound(self._uri)
         # What this log wrote itself it knows: TileDB would look through the larger fragments for it, too.
         unknown = frozenset(name for name in new if fragment_timestamps(name) not in self._own_stamps)
-        for order, record, place in self._retry(lambda: self._read_new(unknown)) if unknown else ():
-            self._records[order], self._places[order] = record, place
+        for found in self._retry(lambda: self._read_new(unknown)) if unknown else ():
+            self._found[found.order] = found
         self._fragments = present
         return True
 
     def records(self, *, beside: Container[Order] = ()) -> list[tuple[Order, Record]]:
-        """All records known but some, oldest first."""
+        """All records known but some and those that lie behind others, oldest first."""
         with self._lock:
-            found = [item for item in self._records.items() if item[0] not in beside]
+            found = [(order, one.record) for order, one in self._found.items() if order not in beside]
         return sorted(found, key=lambda item: item[0])
 
     def record(self, order: Order) -> Record:
         """One record that is known, without its attachment."""
         with self._lock:
-            return self._records[order]
+            return self._one(order).record
+
+    def behind(self, orders: Sequence[Order]) -> list[list[tuple[Order, Record]]]:
+        """The records that lie behind each of some, in one read, kept.
+
+        Raises
+        ------
+        ChunkCorruptError
+        """
+        with self._lock:
+            missing = [self._one(order) for order in orders if order not in self._behind]
+
+        def read() -> dict[Order, tuple[Found, ...]]:
+            cells = self._cells(BEHIND, [head.behind for head in missing if head.behind.n_bytes])
+            return {head.order: tuple(records_behind(head, cells_at(cells, head.behind))) for head in missing}
+
+        read_now = self._retry(read) if missing else {}
+        with self._lock:
+            for order, found in read_now.items():
+                self._behind[order] = found
+                self._found_behind |= {one.order: one for one in found}
+            return [[(one.order, one.record) for one in self._behind[order]] for order in orders]
 
     def attachments(self, orders: Sequence[Order]) -> list[bytes]:
         """The attachments of some records, in one read."""
         with self._lock:
-            places = {order: self._places.get(order) for order in orders}
-        for order, place in places.items():
-            if place is None:
-                raise ChunkCorruptError(where=self._uri, expected=f"record {order}", got="none")
-        known = {order: place for order, place in places.items() if place is not None}
+            places = {order: self._one(order).attachment for order in orders}
 
         def read() -> list[bytes]:
-            cells = self._attached([place for place in known.values() if place.n_bytes])
-            return [attachment_in(order, known[order], cells_at(cells, known[order])) for order in orders]
+            cells = self._cells(ATTACHMENTS, [place for place in places.values() if place.n_bytes])
+            return [attachment_in(order, places[order], cells_at(cells, places[order])) for order in orders]
 
         return self._retry(read)
 
-    def _attached(self, places: Sequence[Place]) -> Mapping[int, tuple[np.ndarray, np.ndarray]]:
-        """Positions and cells of the batches that some attachments lie in; of a single batch what is needed alone."""
+    def _one(self, order: Order) -> Found:
+        found = self._found.get(order) or self._found_behind.get(order)
+        if found is None:
+            raise ChunkCorruptError(where=self._uri, expected=f"record {order}", got="none")
+        return found
+
+    def _cells(self, part: int, places: Sequence[Place]) -> Mapping[int, tuple[np.ndarray, np.ndarray]]:
+        """Positions and cells of the batches that some places are in; of a single batch what is needed alone."""
         if not places:
             return {}
-        batches = sorted({place.batch for place in places})
-        span = slice(None)
+        batches, span = sorted({place.batch for place in places}), slice(None)
         if len(batches) == 1:
             span = slice(min(place.first for place in places), max(p.first + p.n_cells - 1 for p in places))
         with tiledb.open(self._uri, "r", ctx=self._ctx) as array:
-            cells = array.multi_index[ATTACHMENTS, batches, span]
+            cells = array.multi_index[part, batches if len(batches) <= _MAX_BATCHES else slice(None), span]
         return {batch: (positions, content) for batch, positions, content in batches_of(cells)}
 
-    def append(self, records: Sequence[Record]) -> list[Order]:
-        """Write records, all or none of them, above every record seen so far."""
-        with self._lock:
-            return self._append(records)
+    def append(self, records: Sequence[Record], *, behind: Sequence[Record] = ()) -> list[Order]:
+        """Write records, all or none of them, above every record seen so far.
 
-    def _append(self, records: Sequence[Record]) -> list[Order]:
+        Parameters
+        ----------
+        records : sequence of Record
+        behind : sequence of Record, optional
+            What lies behind the last of them.
+
+        Returns
+        -------
+        list of Order
+            Of all of them in turn.
+        """
+        with self._lock:
+            return self._append(records, behind)
+
+    def _append(self, records: Sequence[Record], behind: Sequence[Record]) -> list[Order]:
         self.refresh()
-        first = max((order.counter for order in self._records), default=0) + 1
-        orders = [Order(first + i, self._writer) for i in range(len(records))]
-        stamp, places = write_records(self._uri, self._ctx, list(zip(orders, records, strict=True)))
+        first = max((found.last for found in self._found.values()), default=0) + 1
+        orders = [Order(first + i, self._writer) for i in range(len(records) + len(behind))]
+        heads, rest = orders[: len(records)], orders[len(records) :]
+        kept_back = {heads[-1]: list(zip(rest, behind, strict=True))} if behind else {}
+        stamp, written = write_records(self._uri, self._ctx, list(zip(heads, records, strict=True)), kept_back)
         self._own_stamps.add((stamp, stamp))
-        for order, record, place in zip(orders, records, places, strict=True):
-            self._records[order], self._places[order] = Record(record.kind, record.body), place
+        by_order = {found.order: found for found in written}
+        self._found |= {order: by_order[order] for order in heads}
+        self._found_behind |= {order: by_order[order] for order in rest}
+        self._behind |= {head: tuple(by_order[order] for order, _ in kept) for head, kept in kept_back.items()}
         # They are written: that they cannot be read back now is the trouble of whoever reads next.
         with suppress(StoreError):
             self.refresh()
@@ -156,13 +200,13 @@ class RecordLog:
     def _commits(self) -> frozenset[str]:
         return list_commits(self._uri, self._ctx, self._vfs)
 
-    def _read_new(self, fragments: frozenset[str]) -> list[tuple[Order, Record, Place]]:
+    def _read_new(self, fragments: frozenset[str]) -> list[Found]:
         stamps = [fragment_timestamps(name) for name in fragments]
-        if self._records and all(stamp is not None for stamp in stamps) and len(stamps) <= 8:
+        if self._found and all(stamp is not None for stamp in stamps) and len(stamps) <= 8:
             ranges = [stamp for stamp in stamps if stamp is not None]
         else:
             ranges = [_ALL]
-        found: list[tuple[Order, Record, Place]] = []
+        found: list[Found] = []
         for stamp in ranges:
             cells = self._heads(stamp)
             if stamp != _ALL and not len(cells["batch"]):
@@ -193,10 +237,15 @@ class RecordLog:
         raise AssertionError("unreachable")
 
 
-def write_records(uri: str, ctx: tiledb.Ctx, records: Sequence[tuple[Order, Record]]) -> tuple[int, list[Place]]:
-    """Write records at their places, all or none; the timestamp of their fragment, and where attachments lie."""
-    coordinates, cells, places = cells_of(records)
+def write_records(
+    uri: str,
+    ctx: tiledb.Ctx,
+    records: Sequence[tuple[Order, Record]],
+    behind: Mapping[Order, Sequence[tuple[Order, Record]]],
+) -> tuple[int, list[Found]]:
+    """Write records and what lies behind some, all or none; the timestamp of their fragment, and where each lies."""
+    coordinates, cells, found = cells_of(records, behind)
     stamp = random_timestamp()
     with translated(uri, "write records to"), tiledb.open(uri, "w", ctx=ctx, timestamp=stamp) as array:
         array[coordinates] = cells
-    return stamp, places
+    return stamp, found

@@ -189,6 +189,8 @@ class SegmentReader:
             subarray.add_ranges([ranges])
             cells = array.read_subarray(subarray)
             content = (cells["bytes"] if isinstance(cells, dict) else cells).view(np.uint8)
+            # It would hold what was read as long as the array is open: of 64 arrays, up to a GB.
+            array.pyquery = None
         bounds = np.cumsum([0] + [(last - first + 1) * 8 for first, last in ranges])
         if len(content) != bounds[-1]:
             raise ChunkCorruptError(

@@ -18,6 +18,7 @@ from mistique.errors import ChunkCorruptError, StoreError
 # Version, bytes of the data, bytes of the tile, type, bytes of a cell, encryption, bytes of the filters.
 _HEAD = struct.Struct("<IQQBQBI")
 _CHUNK = struct.Struct("<III")
+_CHECKSUMS = struct.Struct("<IIQ16sQ16s")
 _MAX_TILE_NBYTES = 64 * 2**20
 _MAX_CHUNK_NBYTES = 2**20
 _OF_GENERIC_TILES = ("__schema", "__meta", "__group")
@@ -122,7 +123,8 @@ def _walk(path: str) -> None:
         is_sound = _is_anything  # its tags say what is wrong
     n_bytes, at = os.path.getsize(path), 0
     try:
-        with open(path, "rb", buffering=4096) as file:
+        # Where contents are looked at, too, they are read on the way; where not, they are passed over.
+        with open(path, "rb", buffering=2**20 if is_sound is _is_checksummed else 4096) as file:
             while at < n_bytes:
                 (n_chunks,) = struct.unpack("<Q", file.read(8))
                 at += 8
@@ -168,9 +170,8 @@ def _is_compressed(metadata: bytes, content: bytes, n_original: int, n_filtered:
 def _is_checksummed(metadata: bytes, content: bytes, n_original: int, n_filtered: int) -> bool:
     """MD5 of what the compressor said, and of what it made."""
     said = metadata[56:]
-    heads = struct.pack("<IIQ", 1, 1, len(said)), struct.pack("<Q", n_filtered)
-    digests = (hashlib.md5(part, usedforsecurity=False).digest() for part in (said, content))
-    is_right = metadata[:56] == b"".join(part for pair in zip(heads, digests, strict=True) for part in pair)
+    of_said, of_content = hashlib.md5(said, usedforsecurity=False), hashlib.md5(content, usedforsecurity=False)
+    is_right = metadata[:56] == _CHECKSUMS.pack(1, 1, len(said), of_said.digest(), n_filtered, of_content.digest())
     # Behind double delta there is one part more, and no telling what it comes to.
     return is_right and (len(said) == 24 or _is_compressed(said, content, n_original, n_filtered))
 

@@ -1,0 +1,45 @@
+"""What lies behind the records of captures: their intermediates, read by need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mistique.storage.facts import INTERMEDIATE, Fact, fact_of, record_errors
+from mistique.storage.record_cells import Order
+from mistique.storage.records import RecordLog
+
+
+class FactsBehind:
+    """The intermediates of captures, read and parsed when one of them is asked about, and kept.
+
+    Parameters
+    ----------
+    log : RecordLog
+    """
+
+    def __init__(self, log: RecordLog) -> None:
+        self._log = log
+        self._known: dict[Order, list[tuple[Order, Fact]]] = {}
+
+    def of(self, order: Order) -> Sequence[tuple[Order, Fact]]:
+        """What lies behind the record of a capture.
+
+        Raises
+        ------
+        ChunkCorruptError
+            One cannot be read, or is no intermediate.
+        """
+        self.read([order])
+        return self._known[order]
+
+    def read(self, orders: Iterable[Order]) -> None:
+        """Read what lies behind some, at once."""
+        missing = [order for order in orders if order not in self._known]
+        for head, records in zip(missing, self._log.behind(missing) if missing else (), strict=True):
+            found: list[tuple[Order, Fact]] = []
+            for order, record in records:
+                with record_errors(order, record):
+                    if record.kind != INTERMEDIATE:
+                        raise ValueError(f"a {record.kind} among intermediates")
+                    found.append((order, fact_of(record)))
+            self._known[head] = found
