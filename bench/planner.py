@@ -201,7 +201,7 @@ def measure_catalog(report: Report, scratch: Scratch) -> None:
                     role = "stage" if j else "input"
                     taken.add(f"stage{j}", rng.random((10, 3)), role=role, parents=parents)
         store.compact()  # as it is after a while: listing many fragments is the cost of opening a log, not of planning
-        seconds[n] = _planning_seconds(store, [f"lab/{i}@latest/train/stage{i % per_capture}" for i in range(5)] * 20)
+        seconds[n] = _planning_seconds(store, [f"lab/{i % 2}@latest/train/stage{9 * i}" for i in range(1, 6)] * 20)
         report.add(f"planning a question, {n:,} intermediates", 1e3 * seconds[n], unit="ms", bar=2.0)
     first, last = seconds.values()
     report.add("planning in the large catalog over the small one", last / first, bar=1.5)
