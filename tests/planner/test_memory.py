@@ -81,6 +81,14 @@ def _numbers(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[["sqft_living"]]
 
 
+def test_what_is_pinned_is_stored_though_it_is_in_memory(store: Store, homes: pd.DataFrame) -> None:
+    fitted(store, homes)
+    opened = mistique.open(store.uri)
+    assert road(opened) == "recompute"
+    opened.pin(KEY)
+    assert mistique.get(opened, KEY).plan.stored.startswith("stored 1500 rows of poly")
+
+
 @pytest.mark.parametrize("max_nbytes", [0, 300_000])
 def test_what_does_not_fit_is_not_kept(store: Store, homes: pd.DataFrame, max_nbytes: int) -> None:
     fitted(store, homes)

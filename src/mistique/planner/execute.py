@@ -46,6 +46,8 @@ def question_of(
     """A question of rows and columns (by position; None: all) of an intermediate."""
     stages, version, models = store.graph(capture), capture.version, store.runnable
     graph = stages.nodes
+    # What is to be stored the next time it is recomputed must be recomputed once.
+    waits = intermediate.name in stages.capture.pinned and graph[intermediate.name].references is None
     return Question(
         key=str(Key(version.model, capture.number, capture.dataset, intermediate.name)),
         target=graph[intermediate.name],
@@ -64,7 +66,7 @@ def question_of(
         counted=stages.counted,
         index=stages.indexes.get(intermediate.name),
         of_largest=of_largest,
-        kept=store.memory.get(capture, intermediate.name),
+        kept=None if waits else store.memory.get(capture, intermediate.name),
     )
 
 
