@@ -38,7 +38,8 @@ def rows_to_store(
 
     Notes
     -----
-    Two conditions. Gamma, of all questions so far and this one, is not below the store's threshold. And what was lost
+    Two conditions. Gamma, of all questions so far and this one, is not below the store's threshold; none of them counts
+    for more than this one would lose again. And what was lost
     to recomputing so far is not below what storing costs: rows that nobody asked for but that a block needs, encoding,
     writing. So no more is ever spent on storing than was lost by not having stored.
     """
@@ -55,17 +56,20 @@ def rows_to_store(
     whole_nbytes = store.worth.expected_nbytes(capture, target)
     nbytes = whole_nbytes * len(rows) / max(target.n_rows, 1)
     run_seconds = chosen.predicted_seconds - ready_seconds(question, chosen.sources, calibration)
-    lost = store.worth.demand(capture, target.name).saved_seconds
-    lost += run_seconds - read_seconds_if_stored(question, calibration)
+    demand = store.worth.demand(capture, target.name)
+    loses = run_seconds - read_seconds_if_stored(question, calibration)
+    lost = demand.saved_seconds + loses
+    # What lies before it may have been stored since those questions, which makes recomputing cheap.
+    found = gamma(min(lost, (demand.n_queries + 1) * loses), nbytes)
     if target.name not in capture.pinned:
-        if gamma(lost, nbytes) < store.gamma_min:
+        if found < store.gamma_min:
             return _NONE
         more = recompute_from(question, chosen.sources, rows, calibration).predicted_seconds - chosen.predicted_seconds
         raw_nbytes = target.raw_nbytes * len(rows) / max(target.n_rows, 1)
         writing = calibration.write_cost(str(target.codec["name"])).seconds((1, raw_nbytes))
         if lost < max(more, 0.0) + writing:
             return _NONE
-    return rows if store.has_room(nbytes, gamma(lost, nbytes), question.key) else _NONE
+    return rows if store.has_room(nbytes, found, question.key) else _NONE
 
 
 class Beside:
