@@ -14,6 +14,7 @@ import tiledb
 from mistique.errors import ChunkCorruptError, FormatVersionError, StoreNotFoundError
 from mistique.schema import FORMAT_VERSION
 from mistique.storage.encryption import key_errors
+from mistique.storage.fragments import ALL_TIME
 from mistique.storage.options import translated
 from mistique.storage.soundness import refuse_unsound
 
@@ -89,7 +90,7 @@ def open_layout(uri: str, *, ctx: tiledb.Ctx, create: bool) -> Layout:
         with translated(uri, "make a store at"):
             _create(layout, ctx)
         return layout
-    with translated(uri, "open"), key_errors(uri), tiledb.Group(layout.uri, "r", ctx=ctx) as group:
+    with translated(uri, "open"), key_errors(uri), _read_group(layout.uri, ctx) as group:
         version, read_by = group.meta.get(_FORMAT_KEY), group.meta.get(_READ_BY_KEY)
     if version is None:
         if create and not _has_foreign_members(layout, ctx):
@@ -104,6 +105,13 @@ def open_layout(uri: str, *, ctx: tiledb.Ctx, create: bool) -> Layout:
     return layout
 
 
+def _read_group(uri: str, ctx: tiledb.Ctx) -> tiledb.Group:
+    """The group as everybody has left it: TileDB shows what was written before now, by this clock."""
+    config = ctx.config()
+    config["sm.group.timestamp_end"] = str(ALL_TIME[1])
+    return tiledb.Group(uri, "r", config=config, ctx=ctx)
+
+
 def _holds_anything(uri: str, ctx: tiledb.Ctx) -> bool:
     vfs = tiledb.VFS(ctx=ctx)
     return bool(vfs.is_file(uri) or (vfs.is_dir(uri) and vfs.ls(uri)))
@@ -111,7 +119,7 @@ def _holds_anything(uri: str, ctx: tiledb.Ctx) -> bool:
 
 def _has_foreign_members(layout: Layout, ctx: tiledb.Ctx) -> bool:
     """Whether a group without a format version holds what a half-made store would not."""
-    with tiledb.Group(layout.uri, "r", ctx=ctx) as group:
+    with _read_group(layout.uri, ctx) as group:
         return any(member.name not in ("catalog", "usage", "digests", "segments", "artifacts") for member in group)
 
 
@@ -125,7 +133,7 @@ def _create(layout: Layout, ctx: tiledb.Ctx) -> None:
     create_records(layout.catalog, ctx)
     create_records(layout.usage, ctx)
     create_digests(layout.digests, ctx)
-    with tiledb.Group(layout.uri, "r", ctx=ctx) as store:
+    with _read_group(layout.uri, ctx) as store:
         present = {member.name for member in store}
     with tiledb.Group(layout.uri, "w", ctx=ctx) as store:
         for name in ("catalog", "usage", "digests", "segments", "artifacts"):
@@ -167,7 +175,11 @@ def _is_created(uri: str, create: Callable[..., None], ctx: tiledb.Ctx) -> bool:
     try:
         create(uri, ctx=ctx)
     except tiledb.TileDBError:
-        if tiledb.object_type(uri, ctx=ctx) is None:
-            raise
+        deadline = monotonic() + _SECONDS_TO_MAKE
+        while tiledb.object_type(uri, ctx=ctx) is None:
+            # Its folder comes first, then what says of what kind it is.
+            if not tiledb.VFS(ctx=ctx).is_dir(uri) or monotonic() > deadline:
+                raise
+            sleep(0.02)
         return False
     return True
