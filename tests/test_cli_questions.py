@@ -62,6 +62,8 @@ def test_csv_is_the_whole_answer_with_row_labels(filled: Store) -> None:
         ["row-diff", KEY, "--rows", "home 3,home 4"],
         ["class-means", KEY],
         ["svcca", KEY, "--other", OTHER],
+        ["corr", KEY, "--other", OTHER],
+        ["topk", KEY, "--position", "3", "--n-units", "1"],
         ["cka", "homes/a@1/train", "--other", OTHER],
         ["drift", "homes/a@1/train", "--other", "homes/a@2/train"],
         ["trace", "homes/a@1/train", "--row", "home 3", "--other", "homes/a@2/train"],

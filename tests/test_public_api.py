@@ -26,6 +26,7 @@ PUBLIC = {
         "class_means",
         "col_diff",
         "col_dist",
+        "corr",
         "dead_units",
         "diff",
         "drift",

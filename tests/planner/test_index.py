@@ -200,8 +200,8 @@ def test_an_exact_question_is_not_answered_by_an_index_of_codes(store: Store) ->
 
 def test_an_index_that_would_be_too_large_is_not_made(store: Store) -> None:
     key = put_layer(store, np.random.default_rng(0).normal(size=(3000, 70)).astype(np.float32))
-    with pytest.raises(IndexTooLargeError, match=r"max_share=0\.2"):
-        mistique.index(store, key)
+    with pytest.raises(IndexTooLargeError, match=r"max_share=0\.1"):
+        mistique.index(store, key, max_share=0.1)
     assert "index" not in [c.road for c in mistique.explain(store, key).candidates]
     assert store.compact(grace_seconds=0).n_segments_removed == 0
 

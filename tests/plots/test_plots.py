@@ -142,6 +142,13 @@ def test_svcca_draws_the_correlations_and_their_mean(store: Store, key: str) -> 
     assert ax.lines[1].get_ydata()[0] == answer.coefficient
 
 
+def test_corr_draws_the_size_of_each_correlation_and_writes_its_sign(store: Store, key: str) -> None:
+    answer = mistique.corr(store, f"lab/model-0{key}maps", other=f"lab/model-0{key}table")
+    ax = answer.plot()
+    np.testing.assert_allclose(ax.images[0].get_array(), np.abs(answer.values))
+    assert [text.get_text() for text in ax.texts] == [f"{value:.2f}" for value in answer.values.flat]
+
+
 def test_netdissect_draws_a_bar_for_each_unit_named_by_its_concept(store: Store, key: str) -> None:
     concepts = np.random.default_rng(0).integers(0, 3, (30, 8, 8))
     layer = f"lab/model-0{key}maps"

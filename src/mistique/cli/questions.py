@@ -197,6 +197,23 @@ def cka(
 
 
 @commands.command()
+def corr(
+    uri: Uri,
+    key: IntermediateKey,
+    other: Annotated[str | None, typer.Option(help="What to compare with; by default with itself.")] = None,
+    columns: Columns = None,
+    other_columns: Columns = None,
+    exact: Exact = False,
+    csv: Csv = False,
+    plot: Plot = None,
+    trust: Trust = False,
+) -> None:
+    """Which columns of one intermediate follow which of another, the strongest correlation first."""
+    asked: dict[str, Any] = {"columns": labels_of(columns), "other_columns": labels_of(other_columns), "other": other}
+    _answer(uri, "corr", key, csv=csv, plot=plot, trust=trust, **asked, exact=exact)
+
+
+@commands.command()
 def slices(
     uri: Uri,
     key: Dataset,

@@ -10,7 +10,7 @@ from mistique.plots.correlations import draw_correlations
 from mistique.plots.curves import draw_dead_units, draw_epochs
 from mistique.plots.detectors import draw_detectors
 from mistique.plots.error_bars import draw_slices
-from mistique.plots.heat import draw_class_means, draw_similarities
+from mistique.plots.heat import draw_class_means, draw_corr, draw_similarities
 from mistique.plots.histogram import draw_histogram
 from mistique.plots.images import draw_examples, draw_neighbours
 from mistique.plots.overlays import draw_drift
@@ -22,6 +22,7 @@ from mistique.queries import (
     ClassMeans,
     ColDiff,
     ColDist,
+    Corr,
     DeadUnits,
     Drift,
     Epochs,
@@ -51,6 +52,7 @@ _PICTURES: dict[type[Plotted], Callable[[Any, Any], Any]] = {
     Neighbours: draw_neighbours,
     Cka: draw_similarities,
     Svcca: draw_correlations,
+    Corr: draw_corr,
     NetDissect: draw_detectors,
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mistique.plots.axes import axes_of, title
-from mistique.queries import Cka, ClassMeans
+from mistique.queries import Cka, ClassMeans, Corr
 
 _MAX_NAMED = 40
 _MAX_SQUARES = 20
@@ -42,19 +42,40 @@ def draw_class_means(answer: ClassMeans, ax: Any = None) -> Any:
 
 def draw_similarities(answer: Cka, ax: Any = None) -> Any:
     """A square for each pair of layers, with its similarity where there is room for it. Below 0 is drawn as 0."""
-    n_rows, n_columns = answer.values.shape
-    ax = axes_of(ax, width=0.45 * n_columns + 4.0, height=0.4 * n_rows + 2.4)
-    image = ax.imshow(answer.values, vmin=0.0, vmax=1.0, cmap="gray_r", interpolation="nearest")
-    bar = ax.figure.colorbar(image, ax=ax, shrink=0.8)
-    bar.set_label("CKA", fontsize=8)
-    bar.ax.tick_params(labelsize=8)
-    ax.set_xticks(np.arange(n_columns), answer.columns, fontsize=8, rotation=60, ha="right")
-    ax.set_yticks(np.arange(n_rows), answer.rows, fontsize=8)
-    if max(n_rows, n_columns) <= _MAX_SQUARES:
-        for (i, j), value in np.ndenumerate(answer.values):
-            ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color="w" if value > 0.5 else "k")
+    ax = _squares(answer, answer.values, "CKA", ax)
     prefixes = [f"{key.rpartition('@')[0]}@{key.rpartition('@')[2].partition('/')[0]}" for key in answer.keys]
     others = [f"{key.rpartition('@')[0]}@{key.rpartition('@')[2].partition('/')[0]}" for key in answer.others]
     of = ", ".join(dict.fromkeys([*prefixes, *others]))
     title(ax, f"Likeness of layers (linear CKA, {answer.n_rows:,} rows)", of)
+    return ax
+
+
+def draw_corr(answer: Corr, ax: Any = None) -> Any:
+    """A square for each pair of columns, dark where they follow one another; the number in it has the sign."""
+    ax = _squares(answer, np.abs(answer.values), "size of the correlation", ax)
+    of = answer.key if answer.other == answer.key else f"{answer.key} and {answer.other}"
+    title(ax, f"Correlations of columns ({answer.counts.max(initial=0):,} rows)", of)
+    return ax
+
+
+def _squares(answer: Cka | Corr, shades: np.ndarray, what: str, ax: Any) -> Any:
+    """Greys from 0 to 1 for each row and column of an answer, with its values where there is room."""
+    n_rows, n_columns = shades.shape
+    ax = axes_of(ax, width=min(0.45 * n_columns, 14.0) + 4.0, height=min(0.4 * n_rows, 14.0) + 2.4)
+    is_few = max(n_rows, n_columns) <= _MAX_SQUARES
+    # Squares as long as there are few: of hundreds of columns against one nothing would be seen.
+    aspect = "equal" if is_few else "auto"
+    shown = np.ma.masked_invalid(shades)
+    image = ax.imshow(shown, vmin=0.0, vmax=1.0, cmap="gray_r", interpolation="nearest", aspect=aspect)
+    bar = ax.figure.colorbar(image, ax=ax, shrink=0.8)
+    bar.set_label(what, fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    if n_columns <= _MAX_NAMED:
+        ax.set_xticks(np.arange(n_columns), answer.columns, fontsize=8, rotation=60, ha="right")
+    if n_rows <= _MAX_NAMED:
+        ax.set_yticks(np.arange(n_rows), answer.rows, fontsize=8)
+    if is_few:
+        for (i, j), value in np.ndenumerate(answer.values):
+            color = "w" if shades[i, j] > 0.5 else "k"
+            ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color=color)
     return ax

@@ -4,6 +4,7 @@ from mistique.queries.cka import Cka, cka
 from mistique.queries.class_means import ClassMeans, class_means
 from mistique.queries.col_diff import ColDiff, col_diff
 from mistique.queries.col_dist import ColDist, col_dist
+from mistique.queries.corr import Corr, corr
 from mistique.queries.dead_units import DeadUnits, dead_units
 from mistique.queries.drift import Drift, drift
 from mistique.queries.epochs import Epochs, epochs
@@ -25,6 +26,7 @@ __all__ = [
     "ClassMeans",
     "ColDiff",
     "ColDist",
+    "Corr",
     "DeadUnits",
     "Difference",
     "Drift",
@@ -43,6 +45,7 @@ __all__ = [
     "class_means",
     "col_diff",
     "col_dist",
+    "corr",
     "dead_units",
     "diff",
     "drift",
