@@ -39,9 +39,9 @@ def rows_to_store(
     Notes
     -----
     Two conditions. Gamma, of all questions so far and this one, is not below the store's threshold; none of them counts
-    for more than this one would lose again. And what was lost
-    to recomputing so far is not below what storing costs: rows that nobody asked for but that a block needs, encoding,
-    writing. So no more is ever spent on storing than was lost by not having stored.
+    for more than this one would lose again. And what was lost to recomputing so far is not below what storing costs:
+    rows that nobody asked for but that a block needs, encoding, writing. So no more is ever spent on storing than was
+    lost by not having stored.
     """
     target, calibration = question.target, store.calibration
     if not store.learns or target.role not in ("stage", "prediction") or not len(missing):
