@@ -91,7 +91,7 @@ def measure_exact(report: Report, scratch: Scratch) -> None:
     n_rows, n_columns = (8_192, 256) if report.is_quick else (65_536, 1_024)
     random = np.random.default_rng(0)
     mixing = random.normal(size=(32, n_columns)) / 32**0.5
-    with mistique.open(scratch.path("exact.mistique"), gamma_min=float("inf"), index_share=0) as store:
+    with mistique.open(scratch.path("exact.mistique"), gamma_min=float("inf"), index_share=0, memory_nbytes=0) as store:
         facts: dict[str, Any] = {"model": "layer", "dataset": "rows", "framework": "none", "batch_rows": 1024}
         with store.capture(codec="raw", **facts) as capture:
             for _ in range(n_rows // 1024):

@@ -131,7 +131,7 @@ def layer_outputs(net: Any, x: np.ndarray, *, layers: list[str] | None = None) -
 def fresh_store(scratch: Scratch) -> tuple[Path, mistique.store.Store]:
     """An empty store, made before any clock runs: its path and itself. It stores nothing but what is captured."""
     path = scratch.path("bench.mistique")
-    return path, mistique.open(path, gamma_min=float("inf"))
+    return path, mistique.open(path, gamma_min=float("inf"), memory_nbytes=0)
 
 
 def kept_store(scratch: Scratch, name: str, **options: Any) -> mistique.store.Store:
@@ -145,7 +145,7 @@ def kept_store(scratch: Scratch, name: str, **options: Any) -> mistique.store.St
     path = Path(folder) / f"{name}.mistique" if folder else scratch.path(f"{name}.mistique")
     for measured in (path / "usage").glob("__[cf]*/*"):  # commits, fragments and what is said of them
         shutil.rmtree(measured) if measured.is_dir() else measured.unlink()
-    return mistique.open(path, gamma_min=float("inf"), **options)
+    return mistique.open(path, gamma_min=float("inf"), memory_nbytes=0, **options)
 
 
 def is_captured(store: mistique.store.Store, dataset: str) -> bool:

@@ -42,7 +42,7 @@ def _homes(report: Report, scratch: Scratch) -> tuple[Store, Mapping[str, Callab
     from bench.pipelines import homes_pipelines
 
     X, y = homes(4_000 if report.is_quick else None)
-    store = mistique.open(scratch.path("homes.mistique"), gamma_min=float("inf"))
+    store = mistique.open(scratch.path("homes.mistique"), gamma_min=float("inf"), memory_nbytes=0)
     chosen = [template for template in homes_pipelines() if template.name in ("elastic", "lightgbm")]
     for template in chosen:
         pipe = next(template.pipelines())
@@ -65,7 +65,7 @@ def _vgg(report: Report, scratch: Scratch) -> tuple[Store, Mapping[str, Callable
 
     images, classes = data.cifar("test", 64 if report.is_quick else 2_000)
     net, x = data.vgg16(dense=(512, 10)), data.vgg16_input(images)
-    store = mistique.open(scratch.path("vgg.mistique"), gamma_min=float("inf"))
+    store = mistique.open(scratch.path("vgg.mistique"), gamma_min=float("inf"), memory_nbytes=0)
     capture(net, x, classes, store=store, model="vgg", dataset="test", batch_size=64)
     nodes = store.catalog.captures()[0].intermediates
     deep = next(name for name in nodes if name.startswith("block4_conv1"))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mistique.codecs.entropy import decode_codes, encode_codes
 from mistique.codecs.payload import PayloadReader
 from mistique.errors import ChunkCorruptError
-from mistique.kernels import neighbours, tans
+from mistique.kernels import neighbours, tans_tables
 from tests.reference.tans import codes_of
 
 
@@ -85,7 +85,7 @@ def test_the_lag_is_the_width_of_a_map_that_repeats_along_it() -> None:
 @given(st.lists(st.one_of(st.just(0), st.integers(0, 10**6)), min_size=256, max_size=256))
 def test_normalized_counts_add_up_and_forget_no_code(counts: list[int]) -> None:
     frequencies = np.array([counts], np.int64)
-    tans.normalize(frequencies, 11)
+    tans_tables.normalize(frequencies, 11)
     assert frequencies.sum() == 2**11
     assert (frequencies[0][np.array(counts) > 0] > 0).all()
     assert (frequencies >= 0).all()

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import tiledb
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
 
 import mistique
 from mistique.errors import StoreNotFoundError
+from mistique.planner.calibration import Calibration
 from mistique.queries.listing import listing
+from mistique.sklearn import Pipeline
+from mistique.store import Store
 from tests.capturing import put, put_layer
 from tests.integration.loopback import BUCKET, config_for, s3_server
 
@@ -72,3 +79,36 @@ def test_a_store_in_an_object_store_is_compacted(config: dict[str, str]) -> None
             found = [mistique.get(opened, key).values for key in keys]
             assert all(array.tobytes() == (values + i).tobytes() for i, array in enumerate(found))
         assert store.compact(grace_seconds=0).n_segments_removed == 0
+
+
+def test_what_reads_take_over_s3_says_nothing_of_a_copy_on_a_disk_and_what_runs_take_does(
+    config: dict[str, str], tmp_path: Path, homes: pd.DataFrame
+) -> None:
+    uri, key = f"s3://{BUCKET}/costs.mistique", "homes/ridge@1/train/scale"
+    with mistique.open(uri, config=config, gamma_min=float("inf"), memory_nbytes=0) as store:
+        pipe = Pipeline([("scale", StandardScaler()), ("ridge", Ridge())]).set_capture(store, model="homes/ridge")
+        pipe.fit(homes[["sqft_living", "grade"]], homes["price"])
+        expected = mistique.get(store, key).values
+        store.drop(key)
+        assert mistique.get(store, key).plan.chosen.road == "recompute"
+    copy_of(uri, tmp_path / "costs.mistique", config)
+    with mistique.open(uri, config=config) as remote, mistique.open(tmp_path / "costs.mistique") as local:
+        model = f"homes/ridge {local.catalog.find(key)[0].version.run_id}\tscale"
+        known = [[c.is_known("read", "raw table"), c.is_known("stage", model)] for c in costs_of(remote, local)]
+        assert known == [[True, True], [False, True]]
+        assert np.array_equal(mistique.get(local, key).values, expected)
+
+
+def costs_of(*stores: Store) -> list[Calibration]:
+    return [store.calibration for store in stores]
+
+
+def copy_of(uri: str, path: Path, config: dict[str, str]) -> None:
+    """Copy a store, file by file."""
+    vfs = tiledb.VFS(ctx=tiledb.Ctx(config))
+    for name in vfs.ls_recursive(uri):
+        to = path / name.removeprefix(uri).lstrip("/")
+        if vfs.is_file(name):
+            to.parent.mkdir(parents=True, exist_ok=True)
+            with vfs.open(name, "rb") as source:
+                to.write_bytes(source.read())

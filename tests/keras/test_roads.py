@@ -155,3 +155,6 @@ def test_a_run_in_portions_that_fit_a_small_memory_gives_the_same(
         assert np.array_equal(values, expected["right"]), plan.chosen.road
     assert set(n_reads) == {BATCH}
     assert len(n_reads) >= N_ROWS // BATCH
+    rows = np.arange(0, N_ROWS, 3)
+    for values, plan in by_every_road(captured, "net@1/raw-none/right", rows=rows):
+        assert np.array_equal(values, expected["right"][rows]), plan.chosen.road

@@ -140,3 +140,17 @@ def test_a_stage_seen_at_two_sizes_has_a_fixed_part_and_a_slope() -> None:
 def test_the_fit_of_nothing_to_tell_apart_stays_near_what_is_assumed() -> None:
     found = fitted(np.array([[1.0, 100.0]] * 8), np.full(8, 0.2), np.array([0.1, 0.001]))
     assert found == pytest.approx([0.1, 0.001], rel=0.05)
+
+
+def test_costs_are_fitted_anew_after_an_eighth_more_observations_or_a_surprise() -> None:
+    calibration = calibrated(reads_at(1e-3, 1e-9))
+    before = calibration.read_cost("raw")
+    usual = read(10**7, 5, before.seconds(work(10**7, 5)) * 1.2)
+    for _ in range(7):
+        calibration.add(usual)
+        assert calibration.read_cost("raw") is before
+    calibration.add(usual)
+    after = calibration.read_cost("raw")
+    assert after is not before
+    calibration.add(read(10**7, 5, 1.0))
+    assert calibration.read_cost("raw") is not after

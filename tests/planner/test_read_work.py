@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mistique
-from mistique.planner.question import read_work
+from mistique.planner.question import read_work, steps_of
 from mistique.planner.reading import read
 from mistique.schema import Intermediate, Segment
 from mistique.store import Store
@@ -75,3 +75,9 @@ def test_a_segment_that_is_not_open_counts_as_its_mean_and_as_one_to_open(shared
     assert opened.n_opened == 0
     assert closed.n_units == opened.n_units
     assert opened.encoded_nbytes <= closed.encoded_nbytes < 2 * opened.encoded_nbytes
+
+
+@given(st.sets(st.integers(0, 200)), st.integers(1, 20))
+def test_the_steps_that_hold_some_numbers_are_those_of_their_quotients(numbers: set[int], step: int) -> None:
+    found = steps_of(np.array(sorted(numbers), np.int64), step)
+    assert found.tolist() == sorted({number // step for number in numbers})

@@ -15,7 +15,7 @@ from mistique.codecs import zstd
 from mistique.codecs.codec import ALL
 from mistique.codecs.payload import PayloadReader, damaged
 from mistique.codecs.threads import scratch
-from mistique.kernels import neighbours, tans
+from mistique.kernels import neighbours, tans, tans_tables
 
 _CONSTANT, _ZSTD, _TANS = 0, 1, 2
 # Codes of a part, about: parts are decoded one without the other, for 9 bytes each (ADR 18).
@@ -99,10 +99,10 @@ def _encode_tans(codes: np.ndarray, n_symbols: int) -> bytes:
     frequencies = counts.sum(axis=0, dtype=np.int64).reshape(n_contexts, 256)
     table_bits = _table_bits(n_symbols)
     frequencies = np.maximum(frequencies[:, :n_symbols], 1)
-    tans.normalize(frequencies, table_bits)
+    tans_tables.normalize(frequencies, table_bits)
     steps = scratch("steps", n_contexts * 256, np.int64)
     states = scratch("states", n_contexts << table_bits, np.uint16)
-    tans.encoding_tables(frequencies, table_bits, steps.reshape(-1, 256), states.reshape(n_contexts, -1))
+    tans_tables.encoding_tables(frequencies, table_bits, steps.reshape(-1, 256), states.reshape(n_contexts, -1))
     part_rows = _part_rows(codes.shape)
     ends = np.empty(-(-codes.shape[1] // part_rows), np.int64)
     out = scratch("bits", (codes.size + 4 * ends.size) * table_bits // 32 + 4, np.uint32)
@@ -136,7 +136,7 @@ def _decode_tans(reader: PayloadReader, shape: tuple[int, int], n_wanted: int, r
     words[n_guard + body.size // 8 :] = 0
     words[n_guard:].view(np.uint8)[: body.size] = body
     tables = scratch("tables", len(frequencies) << table_bits, np.uint32)
-    tans.decoding_tables(frequencies, table_bits, tables.reshape(len(frequencies), -1))
+    tans_tables.decoding_tables(frequencies, table_bits, tables.reshape(len(frequencies), -1))
     contexts = (_classes(thresholds) << table_bits).astype(np.uint16)
     wanted = np.arange(shape[1])[rows]
     needed = range(n_parts) if len(wanted) == shape[1] else sorted(set((wanted // part_rows).tolist()))

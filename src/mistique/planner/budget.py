@@ -170,4 +170,4 @@ def _answerable(
     question = question_of(store, capture, node, rows=np.arange(min(node.n_rows, 1)))
     is_exact = before.references is not None and not codec_from_config(before.codec).is_lossy
     exact = is_exact and before.summary_error == 0
-    choose(replace(question, graph=graph, target=node, exact=exact, cuts={}, works={}), store.calibration)
+    choose(replace(question, graph=graph, target=node, exact=exact, cuts={}, works={}, counted={}), store.calibration)

@@ -4,18 +4,41 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mistique.planner.cost import DERIVE_START, READ_START, WRITE_START, Cost
+from mistique.planner.cost import DERIVE_START, MEMORY_START, READ_START, WRITE_START, Cost
 from mistique.planner.fit import fitted
 from mistique.storage.usage import Observation
 
 _WINDOW = 64
+# What was fitted stands until an eighth as many observations have come, or one that is off by so much: the bar of
+# predictions.
+_SOON, _SURPRISE = 8, 1.5
 # What depends on where the store lies.
 _OF_STORAGE = ("read", "write", "load")
 _Subject = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Fit:
+    """What was fitted, from which assumption, and how many observations have come since."""
+
+    cost: Cost
+    assumed: tuple[float, ...]
+    n_since: int = 0
+
+    def is_surprised(self, observation: Observation) -> bool:
+        """Whether one more observation calls for fitting anew."""
+        self.n_since += 1
+        if self.n_since * _SOON >= self.cost.n_observations or len(observation.work) != len(self.assumed):
+            return True
+        return not _are_alike(self.cost.seconds(observation.work), observation.seconds)
+
+
+def _are_alike(one: float, other: float) -> bool:
+    return one <= other * _SURPRISE and other <= one * _SURPRISE
 
 
 class Calibration:
@@ -33,7 +56,8 @@ class Calibration:
 
     Notes
     -----
-    The rule: of each subject the last 64 observations, through `mistique.planner.fit.fitted`.
+    The rule: of each subject the last 64 observations, through `mistique.planner.fit.fitted`, anew when an eighth as
+    many have come since, or one of them is off by half, or what is assumed has changed by as much.
     """
 
     def __init__(
@@ -44,7 +68,7 @@ class Calibration:
         self._ratios: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_WINDOW))
         self._medians: dict[str, float] = {}
         self._n_runs: Counter[str] = Counter()
-        self._fits: dict[_Subject, tuple[tuple[float, ...], Cost]] = {}
+        self._fits: dict[_Subject, _Fit] = {}
         for observation in observations:
             self._take(observation)
 
@@ -66,8 +90,8 @@ class Calibration:
         """
         key, assumed = self._key(kind, subject), tuple(start)
         known = self._fits.get(key)
-        if known is not None and known[0] == assumed:
-            return known[1]
+        if known is not None and len(known.assumed) == len(assumed) and all(map(_are_alike, known.assumed, assumed)):
+            return known.cost
         # Another mistique may have counted other kinds of work.
         seen = [observation for observation in self._seen.get(key, ()) if len(observation.work) == len(assumed)]
         if not seen:
@@ -75,7 +99,7 @@ class Calibration:
         work = np.array([observation.work for observation in seen])
         seconds = np.array([observation.seconds for observation in seen])
         cost = Cost(tuple(fitted(work, seconds, np.maximum(assumed, 1e-12)).tolist()), len(seen))
-        self._fits[key] = assumed, cost
+        self._fits[key] = _Fit(cost, assumed)
         return cost
 
     def is_known(self, kind: str, subject: str) -> bool:
@@ -89,6 +113,10 @@ class Calibration:
     def derive_cost(self, rules: str) -> Cost:
         """The cost of following rules; amounts are 1 and the number of values that the steps take."""
         return self.cost("derive", rules, DERIVE_START)
+
+    def memory_cost(self, kind: str) -> Cost:
+        """The cost of giving what is in memory of a table or layer; amounts are 1 and the number of values."""
+        return self.cost("memory", kind, MEMORY_START)
 
     def write_cost(self, codec: str) -> Cost:
         """The cost of encoding and writing; amounts are 1 and the bytes of the values."""
@@ -113,7 +141,8 @@ class Calibration:
             return
         key = observation.kind, observation.subject
         self._seen[key].append(observation)
-        self._fits.pop(key, None)
+        if key in self._fits and self._fits[key].is_surprised(observation):
+            del self._fits[key]
         model = observation.subject.partition("\t")[0]
         if observation.kind == "run":
             self._n_runs[model] += 1

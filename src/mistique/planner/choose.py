@@ -6,7 +6,15 @@ from mistique.errors import NoPlanError
 from mistique.planner.calibration import Calibration
 from mistique.planner.plan import Candidate, Plan, format_seconds
 from mistique.planner.question import Question
-from mistique.planner.roads import derive_road, index_road, mixed_road, read_road, recompute_roads, why_not_recomputed
+from mistique.planner.roads import (
+    derive_road,
+    index_road,
+    memory_road,
+    mixed_road,
+    read_road,
+    recompute_roads,
+    why_not_recomputed,
+)
 
 _SURE = 1.5
 _NOT_TRUSTED = Candidate("recompute", (), False, "the model is not this user's, and no trust was given to run it")
@@ -23,6 +31,7 @@ def choose(question: Question, calibration: Calibration, *, runs: bool = True) -
     candidates = (
         *read_road(question, calibration),
         *index_road(question, calibration),
+        *memory_road(question, calibration),
         *derive_road(question, calibration),
         *(mixed_road(question, calibration) if runs else []),
         *(recompute_roads(question, calibration) if runs else [_NOT_TRUSTED]),

@@ -16,7 +16,7 @@ from mistique.planner.byproduct import rows_to_store, stored_beside
 from mistique.planner.choose import can_be_answered_without_running, choose, is_choice
 from mistique.planner.descent import Descent, descent_to
 from mistique.planner.index_byproduct import index_beside
-from mistique.planner.measured import Took, read_indexed, read_stored
+from mistique.planner.measured import Took, read_indexed, read_stored, remembered
 from mistique.planner.plan import Plan
 from mistique.planner.probe import calibrate
 from mistique.planner.question import Question, is_held
@@ -61,8 +61,10 @@ def question_of(
         sets_up=models.sets_up(version),
         cuts=stages.cuts,
         works=stages.works,
+        counted=stages.counted,
         index=stages.indexes.get(intermediate.name),
         of_largest=of_largest,
+        kept=store.memory.get(capture, intermediate.name),
     )
 
 
@@ -167,6 +169,8 @@ def follow(store: Store, capture: Capture, question: Question, plan: Plan) -> tu
             read_values, error = read_stored(store, target, question.rows[held], question.columns, took=took)
             order = np.argsort(np.concatenate([question.rows[held], missing]))
             values, max_abs_error = read_values.joined(values).take(order), max(max_abs_error, error)
+    elif chosen.is_memory:
+        values, max_abs_error = remembered(store, question, took=took)
     elif chosen.is_index:
         values, max_abs_error = read_indexed(store, question, took=took)
     elif chosen.reads_target:

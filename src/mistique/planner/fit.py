@@ -9,6 +9,8 @@ _HUBER = 1 / 3
 # Where a round begins counts as much as a fiftieth of one measurement.
 _PRIOR_WEIGHT = 0.02
 _N_ROUNDS, _N_SWEEPS = 6, 8
+# A round that moves nothing by more is the last.
+_SETTLED = 1e-3
 # Of what was found in the round before: what seems to cost nothing may yet turn out to cost something.
 _FLOOR = 0.1
 
@@ -31,9 +33,9 @@ def fitted(work: np.ndarray, seconds: np.ndarray, start: np.ndarray) -> np.ndarr
     Notes
     -----
     Least squares of the *relative* error, so that a read of 1 ms counts as much as one of 1 s, with Huber's weights in
-    six rounds: one slow run, of a machine that was busy, moves a plan by little. The first round begins at the start,
-    made as much faster or slower as the median measurement is, the next ones where the one before ended; a small pull
-    towards there decides where nothing tells kinds of work apart. Held by ``tests/planner/test_cost.py``.
+    up to six rounds: one slow run, of a machine that was busy, moves a plan by little. The first round begins at the
+    start, made as much faster or slower as the median measurement is, the next ones where the one before ended; a small
+    pull towards there decides where nothing tells kinds of work apart. Held by ``tests/planner/test_cost.py``.
 
     Examples
     --------
@@ -43,14 +45,18 @@ def fitted(work: np.ndarray, seconds: np.ndarray, start: np.ndarray) -> np.ndarr
     """
     scaled = work * (start / seconds[:, None])
     known = scaled.sum(axis=1)
-    scaled = scaled / np.median(known)
+    middle = np.sort(known)[len(known) // 2]
+    scaled = scaled / middle
     weights = np.ones(len(seconds))
-    units = np.full(len(start), 1 / np.median(known))
+    units = np.full(len(start), 1 / middle)
+    pull = _PRIOR_WEIGHT * np.eye(len(start))
     for _ in range(_N_ROUNDS):
-        left = (scaled * weights[:, None]).T @ scaled + _PRIOR_WEIGHT * np.eye(len(start))
+        left = (scaled * weights[:, None]).T @ scaled + pull
         right = weights @ scaled + _PRIOR_WEIGHT
         factors = _positive(left, right)
         scaled, units = scaled * factors, units * factors
+        if np.abs(factors - 1.0).max() < _SETTLED:
+            break
         weights = np.minimum(1.0, _HUBER / np.maximum(np.abs(scaled.sum(axis=1) - 1.0), 1e-12))
     found: np.ndarray = units * start
     return found

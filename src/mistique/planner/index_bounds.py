@@ -18,7 +18,7 @@ from mistique.codecs import stored_form, zstd
 from mistique.codecs.entropy import decode_codes, encode_codes
 from mistique.codecs.payload import PayloadReader, damaged, joined
 from mistique.planner.index_layout import IndexPlaces, payloads_of, spans_of
-from mistique.planner.question import distinct
+from mistique.planner.question import steps_of
 from mistique.planner.values import array_places
 from mistique.schema import Intermediate
 from mistique.storage.segments import SegmentReader
@@ -198,7 +198,7 @@ def read_bounds(
     units, positions = np.divmod(columns, stored.positions)
     shape, order = array_places(stored, columns)
     lower, upper = np.empty((stored.n_rows, len(columns))), np.empty((stored.n_rows, len(columns)))
-    wanted = distinct(units).tolist()
+    wanted = steps_of(columns, stored.positions).tolist()
     for span, (low, high) in enumerate(spans_of(stored)):
         payloads = payloads_of(segments, places, span, wanted)
         for unit in wanted:

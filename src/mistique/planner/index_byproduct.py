@@ -13,7 +13,7 @@ from mistique.errors import CaptureWarning, IndexTooLargeError, MistiqueError
 from mistique.planner.index_layout import float32_nbytes, keeps_maxima
 from mistique.planner.plan import INDEX, Plan, format_nbytes
 from mistique.planner.predict import read_seconds
-from mistique.planner.question import Question, distinct
+from mistique.planner.question import Question, steps_of
 from mistique.schema import Index, Intermediate
 from mistique.storage.captures import Capture
 from mistique.storage.record_cells import Order
@@ -119,7 +119,7 @@ def _asks_few_units(question: Question) -> bool:
         return False
     if keeps_maxima(target) and not question.of_largest:
         return False
-    n_units = len(distinct(question.columns // target.positions))
+    n_units = len(steps_of(question.columns, target.positions))
     return n_units <= max(_MAX_UNITS_SHARE * target.n_units, 1)
 
 

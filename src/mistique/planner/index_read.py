@@ -13,7 +13,7 @@ from mistique.codecs.payload import PayloadReader, damaged, joined
 from mistique.kernels.transpose import turn
 from mistique.planner.cost import ReadWork
 from mistique.planner.index_layout import CODES, MAXIMA, IndexPlaces, group_of, payloads_of
-from mistique.planner.question import Question, distinct
+from mistique.planner.question import Question, steps_of
 from mistique.planner.summary import read_whole_shape, stored_columns
 from mistique.planner.values import Values, array_places
 from mistique.schema import ColumnType, Index, Intermediate
@@ -44,7 +44,7 @@ def read_index(
         shape, order = array_places(stored, columns)
         cell = np.dtype(stored.types[0].cell)
         out = np.empty((len(columns), len(rows)), cell)
-        wanted = distinct(units).tolist()
+        wanted = steps_of(columns, stored.positions).tolist()
         numbers = places.numbers(stored, wanted)
         for span, low, high, n_rows in _spans_of(places, stored, rows):
             asked = rows[low:high] - span * places.index.span_rows
@@ -65,7 +65,7 @@ def read_maxima(
 ) -> tuple[Values, float]:
     """The largest of the positions of each unit, in place of its positions, and where it is."""
     stored = stored_form(node)
-    units = distinct(columns // node.positions)
+    units = steps_of(columns, node.positions)
     out = np.empty((len(rows), len(units)), stored.types[0].cell)
     where = np.empty((len(rows), len(units)), np.int64)
     for span, low, high, n_rows in _spans_of(places, stored, rows):
@@ -81,9 +81,9 @@ def index_work(question: Question, index: Index) -> ReadWork:
     """What answering by an index is made of."""
     assert index.references is not None
     stored, columns = stored_columns(question.target, question.columns)
-    units = distinct(columns // stored.positions)
-    n_heads = len(distinct(units * stored.positions // stored.group_columns)) if index.n_heads else 0
-    n_spans = len(distinct(question.rows // index.span_rows))
+    units = steps_of(columns, stored.positions)
+    n_heads = len(steps_of(units * stored.positions, stored.group_columns)) if index.n_heads else 0
+    n_spans = len(steps_of(question.rows, index.span_rows))
     n_all = (index.n_heads + index.n_units) * -(-stored.n_rows // index.span_rows)
     n_ranges = n_spans * (n_heads + len(units))
     width = 1 if index.form == MAXIMA else stored.positions
@@ -104,7 +104,7 @@ def index_work(question: Question, index: Index) -> ReadWork:
 def _spans_of(places: IndexPlaces, stored: Intermediate, rows: np.ndarray) -> Iterator[tuple[int, int, int, int]]:
     """Each span that holds some rows: its number, which of them it holds, and how many it has."""
     span_rows = places.index.span_rows
-    for span in distinct(rows // span_rows).tolist():
+    for span in steps_of(rows, span_rows).tolist():
         low, high = np.searchsorted(rows, [span * span_rows, (span + 1) * span_rows]).tolist()
         yield span, low, high, min(span_rows, stored.n_rows - span * span_rows)
 

@@ -15,7 +15,7 @@ from mistique.planner.index_bounds import read_bounds
 from mistique.planner.index_layout import BOUNDS, MAXIMA, IndexPlaces
 from mistique.planner.index_read import index_work, read_index, read_maxima
 from mistique.planner.plan import INDEX
-from mistique.planner.question import Question, read_subject, read_work
+from mistique.planner.question import Question, memory_amounts, memory_subject, read_subject, read_work
 from mistique.planner.reading import read
 from mistique.planner.values import Values
 from mistique.schema import Intermediate
@@ -38,6 +38,7 @@ class Took:
     run_seconds: float = 0.0
     derive_seconds: float = 0.0
     write_seconds: float = 0.0
+    memory_seconds: float = 0.0
     read_nbytes: int = 0
 
     def parts(self) -> dict[str, float]:
@@ -85,6 +86,18 @@ def read_indexed(store: Store, question: Question, *, took: Took) -> tuple[Value
     took.read_seconds += seconds
     took.read_nbytes += work.encoded_nbytes
     return values, error
+
+
+def remembered(store: Store, question: Question, *, took: Took) -> tuple[Values, float]:
+    """The values asked, of what is kept in memory; what it took is learned."""
+    kept, subject, amounts = question.kept, memory_subject(question.target), memory_amounts(question)
+    assert kept is not None
+    predicted = store.calibration.memory_cost(subject).seconds(amounts)
+    started = time.perf_counter()
+    values = kept.part(question.rows, question.columns)
+    took.memory_seconds += time.perf_counter() - started
+    store.calibration.add(Observation("memory", subject, amounts, predicted, took.memory_seconds))
+    return values, kept.max_abs_error
 
 
 def has_bounds(question: Question) -> bool:

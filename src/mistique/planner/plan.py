@@ -8,6 +8,7 @@ from html import escape
 from math import isinf
 
 INDEX, INDEX_OF_LARGEST = "index", "index of largest"
+MEMORY = "memory"
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Candidate:
     ----------
     road : str
         ``read``, ``derive from conv1``, ``recompute``, ``recompute from scale``, ``read 1024 rows, recompute``,
-        ``index``, or ``index of largest``.
+        ``index``, ``index of largest``, or ``memory``.
     sources : tuple of str
         Intermediates that it reads: the one asked, the input, or ancestors.
     is_possible : bool
@@ -52,6 +53,11 @@ class Candidate:
         return self.road.startswith("index")
 
     @property
+    def is_memory(self) -> bool:
+        """It gives what was recomputed before in this process."""
+        return self.road == MEMORY
+
+    @property
     def is_index_of_largest(self) -> bool:
         """It gives the largest of the positions of each unit alone."""
         return self.road == INDEX_OF_LARGEST
@@ -77,7 +83,7 @@ class Plan:
         Largest absolute error of the answer; None before the run.
     took : mapping of str to float, optional
         Seconds of its parts: ``read``, ``derive``, ``import`` (of the framework), ``load`` (the model), ``setup``,
-        ``run``, ``write`` (of what was stored beside the answer).
+        ``run``, ``memory``, ``write`` (of what was stored beside the answer).
     read_nbytes : int, optional
         Encoded bytes that were read.
     stored : str

@@ -110,10 +110,22 @@ def read_seconds(
     question: Question, node: Intermediate, rows: np.ndarray, columns: np.ndarray, calibration: Calibration
 ) -> tuple[float, int, str]:
     """What reading is predicted to take, the bytes, and what that rests on."""
-    work = read_work(node, rows, columns, table_of=question.table_of)
+    work = _work(question, node, rows, columns)
     cost = calibration.read_cost(read_subject(node))
     basis = f"{cost.n_observations} reads measured" if cost.n_observations else "no read measured yet: a first guess"
     return cost.seconds(work.amounts), work.encoded_nbytes, basis
+
+
+def _work(question: Question, node: Intermediate, rows: np.ndarray, columns: np.ndarray) -> ReadWork:
+    """What a read is made of; that of all of an intermediate is counted once, when its segments are open."""
+    if (len(rows), len(columns)) != (node.n_rows, node.n_columns):
+        return read_work(node, rows, columns, table_of=question.table_of)
+    if node.name not in question.counted:
+        work = read_work(node, rows, columns, table_of=question.table_of)
+        if work.n_opened:
+            return work
+        question.counted[node.name] = work
+    return question.counted[node.name]
 
 
 def read_seconds_if_stored(question: Question, calibration: Calibration) -> float:

@@ -86,7 +86,12 @@ def recompute(
     found: list[Values] = []
     # A table is stored as it was captured, all rows at once.
     takes_whole = target.is_table and len(byproduct.rows) > 0
-    for low, high in [(0, len(running))] if takes_whole else _portions_of(question, sources, running):
+    ranges = [(0, len(running))] if takes_whole else list(_portions_of(question, sources, running))
+    # A pipeline that ran in portions may have added in another order than all at once.
+    is_whole = len(running) == target.n_rows and (version.batch_rows > 0 or len(ranges) == 1)
+    keeps = is_whole and store.memory.takes(target)
+    columns = np.arange(target.n_columns) if keeps else question.columns
+    for low, high in ranges:
         part = running[low:high]
         given = {}
         for name in sources:
@@ -106,9 +111,10 @@ def recompute(
         )
         what = f"recomputed {target.name!r}"
         described = describe(output, what=what) if target.is_table else describe_array(output, what=what)
-        wanted = np.flatnonzero(np.isin(part, rows, assume_unique=True)) if len(part) > len(rows) else None
-        values = values_of(described, target, question.columns)
-        found.append(values if wanted is None or len(wanted) == len(part) else values.take(wanted))
+        values = values_of(described, target, columns)
+        if not keeps and len(running) > len(rows):
+            values = values.take(np.flatnonzero(np.isin(part, rows, assume_unique=True)))
+        found.append(values)
         run_seconds += time.perf_counter() - started
         byproduct.take(part, output, described)
         setup_seconds += seconds.get(SETUP, 0.0)
@@ -139,6 +145,8 @@ def recompute(
     error = target.recompute_difference or 0.0
     if not version.batch_rows and len(running) < target.n_rows:
         error = max(error, _rounding(values))
+    if keeps:
+        values = store.memory.keep(capture, values, max_abs_error=error).part(rows, question.columns)
     return values, error
 
 

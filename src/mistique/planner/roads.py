@@ -14,15 +14,17 @@ from mistique.planner.cut import cheapest_cut
 from mistique.planner.descent import descent_to
 from mistique.planner.index_layout import BOUNDS, MAXIMA
 from mistique.planner.index_read import index_work
-from mistique.planner.plan import INDEX, INDEX_OF_LARGEST, Candidate
+from mistique.planner.plan import INDEX, INDEX_OF_LARGEST, MEMORY, Candidate
 from mistique.planner.predict import read_seconds, ready_seconds, run_amounts, run_cost, stage_cost
 from mistique.planner.question import (
     Question,
     are_held,
-    distinct,
     is_held,
+    memory_amounts,
+    memory_subject,
     read_subject,
     running_rows,
+    steps_of,
     whole_work,
 )
 from mistique.schema import INPUT, Intermediate
@@ -56,6 +58,18 @@ def index_road(question: Question, calibration: Calibration) -> list[Candidate]:
     work, cost = index_work(question, index), calibration.read_cost(INDEX)
     basis = f"{cost.n_observations} such reads measured" if cost.n_observations else "none measured yet: a first guess"
     return [Candidate(road, (target.name,), True, basis, cost.seconds(work.amounts), work.encoded_nbytes)]
+
+
+def memory_road(question: Question, calibration: Calibration) -> list[Candidate]:
+    """Giving what was recomputed before in this process."""
+    kept, target = question.kept, question.target
+    if kept is None:
+        return []
+    if question.exact and kept.max_abs_error > 0:
+        return [Candidate(MEMORY, (target.name,), False, f"it may differ by {kept.max_abs_error:.2g}")]
+    cost = calibration.memory_cost(memory_subject(target))
+    seconds = cost.seconds(memory_amounts(question))
+    return [Candidate(MEMORY, (target.name,), True, "recomputed before, in this process", seconds)]
 
 
 def derive_road(question: Question, calibration: Calibration) -> list[Candidate]:
@@ -222,7 +236,7 @@ def _cheapest(question: Question, rows: np.ndarray, calibration: Calibration) ->
 
     @lru_cache
     def n_blocks(block_rows: int) -> int:
-        return len(distinct(rows // block_rows))
+        return len(steps_of(rows, block_rows))
 
     def parents(name: str) -> Sequence[str]:
         return (graph[name].parents or ()) if name in graph else ()

@@ -189,10 +189,15 @@ def values_of(described: Described, intermediate: Intermediate, columns: np.ndar
     """What a recomputation gave, for the columns asked."""
     if isinstance(described.parts, SparseColumns):
         return Values(intermediate, columns, described.parts.columns(columns))
-    if not isinstance(described.parts, np.ndarray):
-        return Values(intermediate, columns, [described.parts[i] for i in columns])
-    n_rows, n_positions, n_units = described.n_rows, intermediate.positions, intermediate.n_units
-    cells = described.parts.reshape(n_rows, n_positions, n_units)
+    return chosen_columns(described.parts, intermediate, columns)
+
+
+def chosen_columns(parts: list[Column] | np.ndarray, intermediate: Intermediate, columns: np.ndarray) -> Values:
+    """Some columns of what all columns of an intermediate are."""
+    if not isinstance(parts, np.ndarray):
+        return Values(intermediate, columns, [parts[i] for i in columns.tolist()])
+    n_rows, n_positions, n_units = len(parts), intermediate.positions, intermediate.n_units
+    cells = parts.reshape(n_rows, n_positions, n_units)
     if len(columns) == intermediate.n_columns:
         return Values(intermediate, columns, cells)
     shape, places = array_places(intermediate, columns)

@@ -110,7 +110,8 @@ class Worth:
             return node.stored_nbytes
         raw_nbytes, nbytes = self._written.get(read_subject(node), (0.0, 0.0))
         for other in capture.intermediates.values():
-            is_alike = other.role in ("stage", "prediction") and read_subject(other) == read_subject(node)
+            # A prediction shares no column with its neighbours, as stages do.
+            is_alike = other.role == node.role and read_subject(other) == read_subject(node)
             if is_alike and other.name in capture.stored and other.codec == node.codec:
                 raw_nbytes += other.raw_nbytes
                 nbytes += other.stored_nbytes

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import hmac
-import os
-import secrets
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from hashlib import sha256
-from pathlib import Path
 
 import numpy as np
 import tiledb
-from platformdirs import user_config_path
 
 from mistique.errors import ChunkCorruptError
-from mistique.storage.layout import Layout, make_array
+from mistique.storage.layout import Layout
+from mistique.storage.making import make_array
 from mistique.storage.options import damage_as_error, translated
+from mistique.storage.signing import sign, signature_name
 from mistique.storage.soundness import refuse_unsound
 
 _TILE_NBYTES = 1024 * 1024
@@ -58,44 +55,6 @@ class Artifact:
         return found
 
 
-def signing_key() -> bytes | None:
-    """The key that this user signs with: ``MISTIQUE_SIGNING_KEY``, or a file in the user's config folder.
-
-    The file is made at the first signature, readable by the user alone. None when it can be neither read nor made:
-    artifacts are then kept unsigned, and recomputing asks for trust.
-    """
-    team = os.environ.get("MISTIQUE_SIGNING_KEY")
-    if team:
-        return team.encode()
-    folder = Path(os.environ.get("MISTIQUE_CONFIG_DIR") or _config_folder(*map(os.environ.get, _CONFIG_VARIABLES)))
-    path = folder / "signing.key"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Made whole under another name and linked: of two processes that start at once, one wins and both read its key.
-        draft = folder / f"signing.{secrets.token_hex(8)}"
-        if not path.exists():
-            draft.touch(mode=0o600)
-            draft.write_text(secrets.token_hex(32))
-            try:
-                os.link(draft, path)
-            except FileExistsError:
-                pass
-            finally:
-                draft.unlink()
-        return path.read_bytes().strip()
-    except OSError:
-        return None
-
-
-_CONFIG_VARIABLES = ("XDG_CONFIG_HOME", "HOME", "APPDATA", "USERPROFILE")
-
-
-@lru_cache(maxsize=8)
-def _config_folder(*variables: str | None) -> Path:
-    """The user's config folder under these variables: found anew each time, it was 60 ms of a fit with capture."""
-    return user_config_path("mistique")
-
-
 class Artifacts:
     """Puts and gets the kept models of one store."""
 
@@ -111,7 +70,7 @@ class Artifacts:
             refuse_unsound(uri)
             with tiledb.open(uri, "r", ctx=self._ctx) as array:
                 is_whole = "kind" in array.meta
-                is_signed_already = _signature_name() in array.meta
+                is_signed_already = signature_name() in array.meta
             if not is_whole:
                 if artifact.payload:
                     with tiledb.open(uri, "w", ctx=self._ctx) as array:
@@ -121,9 +80,9 @@ class Artifacts:
                     if artifact.salt:
                         array.meta["salt"] = artifact.salt
                     array.meta["kind"] = artifact.kind
-            if not is_signed_already and (signature := _sign(digest)) is not None:
+            if not is_signed_already and (signature := sign(digest)) is not None:
                 with tiledb.open(uri, "w", ctx=self._ctx) as array:
-                    array.meta[_signature_name()] = signature
+                    array.meta[signature_name()] = signature
         return digest
 
     def get(self, digest: str) -> Artifact:
@@ -138,7 +97,7 @@ class Artifacts:
         refuse_unsound(uri)
         with damage_as_error(uri, "a readable artifact"), tiledb.open(uri, "r", ctx=self._ctx) as array:
             n_bytes, kind, salt = (array.meta.get(name) for name in ("n_bytes", "kind", "salt"))
-            stored_signature = array.meta.get(_signature_name())
+            stored_signature = array.meta.get(signature_name())
             if (
                 not isinstance(n_bytes, (int, np.integer))
                 or not isinstance(kind, str)
@@ -150,7 +109,7 @@ class Artifacts:
         found = Artifact(kind, payload, salt=salt if isinstance(salt, str) else "")
         if found.digest != digest:
             raise ChunkCorruptError(where="artifact", expected=f"digest {digest}", got=found.digest)
-        signature = _sign(digest)
+        signature = sign(digest)
         is_signed = (
             signature is not None
             and isinstance(stored_signature, str)
@@ -171,14 +130,3 @@ class Artifacts:
         )
         attr = tiledb.Attr("bytes", dtype=np.uint8, filters=tiledb.FilterList([tiledb.ZstdFilter(level=9)]))
         make_array(uri, tiledb.ArraySchema(domain=domain, attrs=[attr]), self._ctx)
-
-
-def _sign(digest: str) -> str | None:
-    key = signing_key()
-    return None if key is None else hmac.new(key, b"mistique artifact " + digest.encode(), sha256).hexdigest()
-
-
-def _signature_name() -> str:
-    """Where this user's signature stands: several people may sign one artifact."""
-    key = signing_key() or b""
-    return f"signature_{sha256(b'mistique key id ' + key).hexdigest()[:16]}"

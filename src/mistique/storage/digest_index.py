@@ -13,7 +13,7 @@ import tiledb
 from mistique.errors import StoreError
 from mistique.storage.digests import Digest
 from mistique.storage.fragments import fragment_timestamps, list_commits, remove_fragments
-from mistique.storage.layout import make_array
+from mistique.storage.making import make_array
 from mistique.storage.options import damage_as_error, translated
 from mistique.storage.soundness import refuse_unsound
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mistique.kernels.digest import digest_rows, digest_words, expand_key
-from mistique.storage.artifacts import signing_key
+from mistique.storage.signing import signing_key
 
 Digest = tuple[int, int]
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
-from time import monotonic, sleep
 
 import numpy as np
 import tiledb
 
-from mistique.errors import ChunkCorruptError, FormatVersionError, StoreNotFoundError
+from mistique.errors import FormatVersionError, StoreNotFoundError
 from mistique.schema import FORMAT_VERSION
+from mistique.storage.digest_index import create_digests
 from mistique.storage.encryption import key_errors
+from mistique.storage.making import is_created
 from mistique.storage.options import translated
+from mistique.storage.records import create_records
 from mistique.storage.soundness import refuse_unsound
 
 _FORMAT_KEY = "mistique_format_version"
 _READ_BY_KEY = "mistique_read_by"
-_SECONDS_TO_MAKE = 3.0
 
 
 @dataclass(frozen=True)
@@ -117,11 +117,8 @@ def _has_foreign_members(layout: Layout, ctx: tiledb.Ctx) -> bool:
 
 def _create(layout: Layout, ctx: tiledb.Ctx) -> None:
     """Make every part, and the format version last: a store that was half made has none and is made again."""
-    from mistique.storage.digest_index import create_digests
-    from mistique.storage.records import create_records
-
     for uri in (layout.uri, f"{layout.uri}/segments", f"{layout.uri}/artifacts"):
-        _is_created(uri, tiledb.group_create, ctx)
+        is_created(uri, tiledb.group_create, ctx)
     create_records(layout.catalog, ctx)
     create_records(layout.usage, ctx)
     create_digests(layout.digests, ctx)
@@ -133,41 +130,3 @@ def _create(layout: Layout, ctx: tiledb.Ctx) -> None:
                 store.add(name, name=name, relative=True)
         store.meta[_READ_BY_KEY] = package_version("mistique")
         store.meta[_FORMAT_KEY] = FORMAT_VERSION
-
-
-def make_array(uri: str, schema: tiledb.ArraySchema, ctx: tiledb.Ctx) -> None:
-    """Make an array that another process may be making: who comes second waits until it can be opened.
-
-    One whose maker died before its schema was whole, so that nothing was written to it, is made anew.
-    """
-
-    def create(uri: str, ctx: tiledb.Ctx) -> None:
-        tiledb.Array.create(uri, schema, ctx=ctx)
-
-    if _is_created(uri, create, ctx):
-        return
-    deadline = monotonic() + _SECONDS_TO_MAKE
-    while True:
-        try:
-            refuse_unsound(f"{uri}/__schema")  # half a schema is not given to TileDB
-            tiledb.ArraySchema.load(uri, ctx=ctx)
-            return
-        except (tiledb.TileDBError, ChunkCorruptError):
-            if monotonic() > deadline:
-                break
-        sleep(0.02)
-    vfs = tiledb.VFS(ctx=ctx)
-    if not any(vfs.is_dir(f"{uri}/{part}") and vfs.ls(f"{uri}/{part}") for part in ("__commits", "__meta")):
-        vfs.remove_dir(uri)
-        create(uri, ctx)
-
-
-def _is_created(uri: str, create: Callable[..., None], ctx: tiledb.Ctx) -> bool:
-    """Whether it was this call that created it; if not, another process, which makes the same, came first."""
-    try:
-        create(uri, ctx=ctx)
-    except tiledb.TileDBError:
-        if tiledb.object_type(uri, ctx=ctx) is None:
-            raise
-        return False
-    return True

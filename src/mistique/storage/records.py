@@ -14,7 +14,7 @@ import tiledb
 
 from mistique.errors import ChunkCorruptError, StoreError
 from mistique.storage.fragments import fragment_timestamps, list_commits, random_timestamp
-from mistique.storage.layout import make_array
+from mistique.storage.making import make_array
 from mistique.storage.options import StorageOptions, damage_as_error, translated
 from mistique.storage.record_cells import (
     ATTACHMENTS,

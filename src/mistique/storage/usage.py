@@ -30,7 +30,7 @@ class Observation:
     Parameters
     ----------
     kind : str
-        ``read``, ``derive``, ``run``, ``stage``, ``load``, ``import``, ``setup`` or ``write``.
+        ``read``, ``derive``, ``run``, ``stage``, ``load``, ``import``, ``setup``, ``memory`` or ``write``.
     subject : str
         What it was done to: a codec, a stage of a model, an artifact.
     work : tuple of float

@@ -16,6 +16,7 @@ from mistique.dedup.placement import Placement
 from mistique.errors import StoreClosedError, StoreReadOnlyError
 from mistique.planner.calibration import Calibration
 from mistique.planner.index_byproduct import DEFAULT_INDEX_SHARE, ColumnReads
+from mistique.planner.memory import Memory
 from mistique.planner.models import Models
 from mistique.planner.question import StageGraph
 from mistique.planner.recomputer import Trust
@@ -33,6 +34,9 @@ from mistique.storage.records import RecordLog
 from mistique.storage.segment_writer import SegmentWriter
 from mistique.storage.segments import SegmentReader
 from mistique.storage.usage import Observation, UsageLog
+
+# Of what was recomputed and stays in memory.
+DEFAULT_MEMORY_NBYTES = 256 * 1024 * 1024
 
 
 class Rooms:
@@ -53,6 +57,7 @@ class Rooms:
         max_nbytes: int | None = None,
         index_share: float = DEFAULT_INDEX_SHARE,
         indexes: str = "asked",
+        memory_nbytes: int = DEFAULT_MEMORY_NBYTES,
     ) -> None:
         if mode not in ("a", "r"):
             raise ValueError(f'mode: expected "a" to read and write or "r" to look only, got {mode!r}')
@@ -62,11 +67,14 @@ class Rooms:
             raise ValueError(f"max_nbytes: expected a number of bytes above 0, or None, got {max_nbytes!r}")
         if not index_share >= 0:
             raise ValueError(f"index_share: expected a share of the float32 bytes, at least 0, got {index_share!r}")
+        if not memory_nbytes >= 0:
+            raise ValueError(f"memory_nbytes: expected a number of bytes, at least 0, got {memory_nbytes!r}")
         if indexes not in ("asked", "captured"):
             raise ValueError(f'indexes: expected "asked" or "captured", got {indexes!r}')
         self.uri, self.mode, self.trust = uri, mode, trust
         self.index_share, self.indexes = index_share, indexes
         self.gamma_min, self.max_nbytes = gamma_min, max_nbytes
+        self.memory_nbytes = memory_nbytes
         self._options, self._max_buffer_nbytes = options, max_buffer_nbytes
         self._placement = Placement(placement)
         self._closed = ""
@@ -89,6 +97,7 @@ class Rooms:
         self._warm: set[str] = set()
         self._graphs: dict[CaptureId, StageGraph] = {}
         self.labels: dict[Order, Any] = {}
+        self.memory = Memory(self.memory_nbytes)
         self.column_reads = ColumnReads()
         self.row_graphs: dict[tuple[Any, ...], Any] = {}
 

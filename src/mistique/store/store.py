@@ -24,6 +24,7 @@ from mistique.schema import Index, Intermediate, Version
 from mistique.storage.captures import Capture as Committed
 from mistique.storage.encryption import KeySource
 from mistique.storage.options import StorageOptions
+from mistique.store.rooms import DEFAULT_MEMORY_NBYTES
 from mistique.store.sinks import LaterSink, StoreSink
 from mistique.store.upkeep import Upkeep
 from mistique.store.versions import Versions
@@ -47,6 +48,7 @@ class Store(Versions, Upkeep):
     max_nbytes : int, optional
     index_share : float
     indexes : {"asked", "captured"}
+    memory_nbytes : int
     """
 
     def capture(
@@ -138,6 +140,7 @@ class Store(Versions, Upkeep):
             "max_nbytes": self.max_nbytes,
             "index_share": self.index_share,
             "indexes": self.indexes,
+            "memory_nbytes": self.memory_nbytes,
             "key": self._options.key,
         }
         # Not the options: they may hold credentials. A worker takes them from its environment, as TileDB does. Of a key
@@ -167,6 +170,7 @@ def open(
     max_nbytes: int | None = None,
     index_share: float = DEFAULT_INDEX_SHARE,
     indexes: str = "asked",
+    memory_nbytes: int = DEFAULT_MEMORY_NBYTES,
     key: KeySource | None = None,
 ) -> Store:
     """A store at a URI, made when there is none.
@@ -199,6 +203,9 @@ def open(
         as float32; 0: none but those that `mistique.index` makes.
     indexes : {"asked", "captured"}, default "asked"
         When: once questions took as long as making one, or with every capture, before the first question.
+    memory_nbytes : int, default 256 MiB
+        Of intermediates that were recomputed whole and stay in memory, those that were asked for last: they are likely
+        to be asked for again. 0: none.
     key : str, path or callable, optional
         Where the key comes from of a store that is encrypted at rest (AES-256-GCM): ``"env:NAME"``, ``"file:PATH"``, a
         path, or a function that returns it; 16 random bytes at least. It is never stored, pickled or printed. A new
@@ -241,4 +248,5 @@ def open(
         max_nbytes=max_nbytes,
         index_share=index_share,
         indexes=indexes,
+        memory_nbytes=memory_nbytes,
     )
