@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +46,31 @@ while n < 400 and len(seen) < int(sys.argv[2]):
         seen, n = now, n + 1
 print("right", len(seen))
 """
+
+
+@pytest.mark.parametrize("collect", [mistique.Store.gc, mistique.Store.compact])
+def test_what_killed_writers_left_in_catalog_usage_and_digests_is_removed_once_it_is_old(
+    tmp_path: Path, collect: Callable[..., object]
+) -> None:
+    with mistique.open(tmp_path / "s.mistique") as store:
+        key = put(store, np.arange(2000.0))
+        mistique.get(store, key)
+    folder, left = Path(store.uri), []
+    for part in ("catalog", "usage", "digests"):
+        (fragment, *_) = (folder / part / "__fragments").iterdir()
+        for age in (0, 3000, 5000):
+            # As it lies there before its commit.
+            name = fragment.name.replace(fragment.name.split("_")[4], f"{age:032x}")
+            left.append((Path(shutil.copytree(fragment, fragment.parent / name)), age))
+            for path in (*left[-1][0].iterdir(), left[-1][0]):
+                os.utime(path, (time.time() - age,) * 2)
+    with mistique.open(store.uri) as again:
+        collect(again, grace_seconds=4000)
+        assert [path.exists() for path, _ in left] == [age < 4000 for _, age in left]
+        collect(again, grace_seconds=0)
+        assert [path.exists() for path, _ in left] == [age == 0 for _, age in left]
+        assert mistique.get(again, key).values.tolist() == list(range(2000))
+        assert again.check().is_whole
 
 
 def test_gc_and_compact_leave_what_a_live_writer_has_not_committed(tmp_path: Path) -> None:

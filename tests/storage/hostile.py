@@ -32,6 +32,9 @@ from tests.capturing import capturing
 from tests.storage.flip_bytes import ask
 
 N_ROWS = 40
+# Beyond twice what the answers need: stacks and arenas of threads that happen to start, and pieces of 16 MiB.
+SLACK_NBYTES = 64 * 2**20
+MAX_ADDRESS_NBYTES = 2 * 2**30
 ABSURD = (-1, 0, 1, 255, 2**31, 2**53, 2**62, -(2**62), 1e308, None, True, "", "x" * 1000, [], {}, [[]])
 OUTSIDE = ("../../../outside", "/outside", "s3://elsewhere/x", "file:///outside", "%2e%2e%2foutside", "\0", "..")
 
@@ -187,11 +190,22 @@ def peak_nbytes() -> int:
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
 
 
+def growth_of_look(path: Path) -> int:
+    """Memory that asking everything of a store takes."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")
+    before = peak_nbytes()
+    look(path)
+    return peak_nbytes() - before
+
+
 def main(path: Path, seed: str, n: int) -> int:
     """The number of damages after which something went wrong."""
     right = look(path)
+    needed = growth_of_look(path)
     # A size that makes no sense asks for gigabytes: refused at once under a limit.
-    resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, resource.RLIM_INFINITY))
+    address_nbytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (address_nbytes + MAX_ADDRESS_NBYTES, resource.RLIM_INFINITY))
     rng = random.Random(seed)
     outcomes: Counter[str] = Counter()
     largest, wrong = 0, 0
@@ -220,13 +234,18 @@ def main(path: Path, seed: str, n: int) -> int:
         if outcome not in ("right", "refused"):
             wrong += 1
             sys.stdout.write(f"{outcome}: {what}\n")
-        largest = max(largest, peak_nbytes() - before)
+        growth = peak_nbytes() - before
+        largest = max(largest, growth)
+        if growth > 2 * needed + SLACK_NBYTES:
+            wrong += 1
+            sys.stdout.write(f"MEMORY: {what}: {growth / 2**20:.0f} MiB, where {needed / 2**20:.0f} are needed\n")
         # What an error held, threads and their stacks among it, must not count against the next.
         gc.collect()
         shutil.rmtree(copy)
         for left in path.parent.glob("outside*"):
             shutil.rmtree(left) if left.is_dir() else os.unlink(left)
-    sys.stdout.write(f"{json.dumps(dict(sorted(outcomes.items())))}\nlargest growth: {largest / 2**20:.0f} MiB\n")
+    sys.stdout.write(f"{json.dumps(dict(sorted(outcomes.items())))}\nlargest growth: {largest / 2**20:.0f} MiB, ")
+    sys.stdout.write(f"of the whole store {needed / 2**20:.0f} MiB\n")
     return wrong
 
 

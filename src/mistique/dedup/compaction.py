@@ -217,6 +217,7 @@ class Compactor:
             self._catalog.remove(order, victims)
         for name in removed | victims:
             self._remains.remove(name)
+        self._remains.remove_uncommitted(grace_seconds=grace_seconds)
         return removed | victims
 
     def _used(self) -> frozenset[str]:

@@ -11,6 +11,7 @@ import numpy as np
 import tiledb
 
 from mistique.errors import ChunkCorruptError
+from mistique.storage.fragments import ALL_TIME
 from mistique.storage.layout import Layout
 from mistique.storage.making import make_array
 from mistique.storage.options import damage_as_error, translated
@@ -68,7 +69,7 @@ class Artifacts:
         with translated(uri, "write artifact"):
             self._make(uri, max(len(artifact.payload), 1))
             refuse_unsound(uri)
-            with tiledb.open(uri, "r", ctx=self._ctx) as array:
+            with tiledb.open(uri, "r", ctx=self._ctx, timestamp=ALL_TIME) as array:
                 is_whole = "kind" in array.meta
                 is_signed_already = signature_name() in array.meta
             if not is_whole:
@@ -95,7 +96,10 @@ class Artifacts:
         """
         uri = self._layout.artifact(digest)
         refuse_unsound(uri)
-        with damage_as_error(uri, "a readable artifact"), tiledb.open(uri, "r", ctx=self._ctx) as array:
+        with (
+            damage_as_error(uri, "a readable artifact"),
+            tiledb.open(uri, "r", ctx=self._ctx, timestamp=ALL_TIME) as array,
+        ):
             n_bytes, kind, salt = (array.meta.get(name) for name in ("n_bytes", "kind", "salt"))
             stored_signature = array.meta.get(signature_name())
             if (

@@ -12,7 +12,7 @@ import tiledb
 
 from mistique.errors import StoreError
 from mistique.storage.digests import Digest
-from mistique.storage.fragments import fragment_timestamps, list_commits, remove_fragments
+from mistique.storage.fragments import ALL_TIME, fragment_timestamps, list_commits, remove_fragments
 from mistique.storage.making import make_array
 from mistique.storage.options import damage_as_error, translated
 from mistique.storage.soundness import refuse_unsound
@@ -110,7 +110,10 @@ class DigestIndex:
         points = np.unique(digests[:, 0] >> np.uint64(1))
 
         def read() -> Mapping[str, np.ndarray]:
-            with translated(self._uri, "look up digests in"), tiledb.open(self._uri, "r", ctx=self._ctx) as array:
+            with (
+                translated(self._uri, "look up digests in"),
+                tiledb.open(self._uri, "r", ctx=self._ctx, timestamp=ALL_TIME) as array,
+            ):
                 cells: Mapping[str, np.ndarray] = array.multi_index[points.tolist()]
             return cells
 
@@ -135,7 +138,10 @@ class DigestIndex:
 
         def read() -> Mapping[str, np.ndarray]:
             refuse_unsound(self._uri)
-            with translated(self._uri, "read digests of"), tiledb.open(self._uri, "r", ctx=self._ctx) as array:
+            with (
+                translated(self._uri, "read digests of"),
+                tiledb.open(self._uri, "r", ctx=self._ctx, timestamp=ALL_TIME) as array,
+            ):
                 cells: Mapping[str, np.ndarray] = array[:]
             return cells
 
@@ -199,7 +205,7 @@ class DigestIndex:
         raise AssertionError("unreachable")
 
     def _read_halves(self, timestamps: tuple[int, int] | None) -> np.ndarray:
-        stamp = timestamps or (0, 2**63 - 1)
+        stamp = timestamps or ALL_TIME
         with (
             damage_as_error(self._uri, "digests"),
             translated(self._uri, "look up digests in"),

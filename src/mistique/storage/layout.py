@@ -13,6 +13,7 @@ from mistique.errors import FormatVersionError, StoreNotFoundError
 from mistique.schema import FORMAT_VERSION
 from mistique.storage.digest_index import create_digests
 from mistique.storage.encryption import key_errors
+from mistique.storage.fragments import ALL_TIME
 from mistique.storage.making import is_created
 from mistique.storage.options import translated
 from mistique.storage.records import create_records
@@ -89,7 +90,7 @@ def open_layout(uri: str, *, ctx: tiledb.Ctx, create: bool) -> Layout:
         with translated(uri, "make a store at"):
             _create(layout, ctx)
         return layout
-    with translated(uri, "open"), key_errors(uri), tiledb.Group(layout.uri, "r", ctx=ctx) as group:
+    with translated(uri, "open"), key_errors(uri), _read_group(layout.uri, ctx) as group:
         version, read_by = group.meta.get(_FORMAT_KEY), group.meta.get(_READ_BY_KEY)
     if version is None:
         if create and not _has_foreign_members(layout, ctx):
@@ -104,6 +105,13 @@ def open_layout(uri: str, *, ctx: tiledb.Ctx, create: bool) -> Layout:
     return layout
 
 
+def _read_group(uri: str, ctx: tiledb.Ctx) -> tiledb.Group:
+    """The group as everybody has left it: TileDB shows what was written before now, by this clock."""
+    config = ctx.config()
+    config["sm.group.timestamp_end"] = str(ALL_TIME[1])
+    return tiledb.Group(uri, "r", config=config, ctx=ctx)
+
+
 def _holds_anything(uri: str, ctx: tiledb.Ctx) -> bool:
     vfs = tiledb.VFS(ctx=ctx)
     return bool(vfs.is_file(uri) or (vfs.is_dir(uri) and vfs.ls(uri)))
@@ -111,7 +119,7 @@ def _holds_anything(uri: str, ctx: tiledb.Ctx) -> bool:
 
 def _has_foreign_members(layout: Layout, ctx: tiledb.Ctx) -> bool:
     """Whether a group without a format version holds what a half-made store would not."""
-    with tiledb.Group(layout.uri, "r", ctx=ctx) as group:
+    with _read_group(layout.uri, ctx) as group:
         return any(member.name not in ("catalog", "usage", "digests", "segments", "artifacts") for member in group)
 
 
@@ -122,7 +130,7 @@ def _create(layout: Layout, ctx: tiledb.Ctx) -> None:
     create_records(layout.catalog, ctx)
     create_records(layout.usage, ctx)
     create_digests(layout.digests, ctx)
-    with tiledb.Group(layout.uri, "r", ctx=ctx) as store:
+    with _read_group(layout.uri, ctx) as store:
         present = {member.name for member in store}
     with tiledb.Group(layout.uri, "w", ctx=ctx) as store:
         for name in ("catalog", "usage", "digests", "segments", "artifacts"):

@@ -10,6 +10,7 @@ import tiledb
 from mistique.errors import ChunkCorruptError, MistiqueError
 from mistique.storage.damage import Damage
 from mistique.storage.fragments import (
+    ALL_TIME,
     alone,
     fresh_schema,
     has_schema,
@@ -143,7 +144,10 @@ class InspectedLog:
         remove_fragments(self._uri, self._left, self._ctx)
 
     def _take_all(self) -> None:
-        with damage_as_error(self._uri, "readable records"), tiledb.open(self._uri, "r", ctx=self._ctx) as array:
+        with (
+            damage_as_error(self._uri, "readable records"),
+            tiledb.open(self._uri, "r", ctx=self._ctx, timestamp=ALL_TIME) as array,
+        ):
             cells = array[:]
             part = cells["part"]
             heads, behind, attached = (
@@ -161,7 +165,7 @@ class InspectedLog:
             with (
                 alone(self._uri, commit, self._ctx, schema=self._schema) as uri,
                 damage_as_error(f"fragment {commit}", "a readable fragment"),
-                tiledb.open(uri, "r", ctx=self._ctx) as array,
+                tiledb.open(uri, "r", ctx=self._ctx, timestamp=ALL_TIME) as array,
             ):
                 if array.nonempty_domain() is None:
                     raise ValueError("no records in it")

@@ -45,7 +45,11 @@ def is_created(uri: str, create: Callable[..., None], ctx: tiledb.Ctx) -> bool:
     try:
         create(uri, ctx=ctx)
     except tiledb.TileDBError:
-        if tiledb.object_type(uri, ctx=ctx) is None:
-            raise
+        deadline = monotonic() + _SECONDS_TO_MAKE
+        while tiledb.object_type(uri, ctx=ctx) is None:
+            # Its folder comes first, then what says of what kind it is.
+            if not tiledb.VFS(ctx=ctx).is_dir(uri) or monotonic() > deadline:
+                raise
+            sleep(0.02)
         return False
     return True

@@ -13,7 +13,7 @@ import numpy as np
 import tiledb
 
 from mistique.errors import ChunkCorruptError, StoreError
-from mistique.storage.fragments import fragment_timestamps, list_commits, random_timestamp
+from mistique.storage.fragments import ALL_TIME, fragment_timestamps, list_commits, random_timestamp
 from mistique.storage.making import make_array
 from mistique.storage.options import StorageOptions, damage_as_error, translated
 from mistique.storage.record_cells import (
@@ -38,7 +38,6 @@ T = TypeVar("T")
 _READ_TRIES = 5
 # More batches than that are read as all.
 _MAX_BATCHES = 64
-_ALL = (0, 2**63 - 1)
 
 
 def create_records(uri: str, ctx: tiledb.Ctx) -> None:
@@ -141,7 +140,7 @@ class RecordLog:
         batches, span = sorted({place.batch for place in places}), slice(None)
         if len(batches) == 1:
             span = slice(min(place.first for place in places), max(p.first + p.n_cells - 1 for p in places))
-        with tiledb.open(self._uri, "r", ctx=self._ctx) as array:
+        with tiledb.open(self._uri, "r", ctx=self._ctx, timestamp=ALL_TIME) as array:
             cells = array.multi_index[part, batches if len(batches) <= _MAX_BATCHES else slice(None), span]
         return {batch: (positions, content) for batch, positions, content in batches_of(cells)}
 
@@ -205,13 +204,13 @@ class RecordLog:
         if self._found and all(stamp is not None for stamp in stamps) and len(stamps) <= 8:
             ranges = [stamp for stamp in stamps if stamp is not None]
         else:
-            ranges = [_ALL]
+            ranges = [ALL_TIME]
         found: list[Found] = []
         for stamp in ranges:
             cells = self._heads(stamp)
-            if stamp != _ALL and not len(cells["batch"]):
+            if stamp != ALL_TIME and not len(cells["batch"]):
                 # A compaction took the fragment away since it was listed: its records lie in a larger one.
-                cells = self._heads(_ALL)
+                cells = self._heads(ALL_TIME)
             for batch in batches_of(cells):
                 found += records_in(*batch)
         return found

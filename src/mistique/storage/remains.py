@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 import tiledb
 
 from mistique.errors import StoreError
-from mistique.storage.fragments import fragment_timestamps
+from mistique.storage.fragments import fragment_timestamps, list_commits, list_fragments, remove_fragments
 from mistique.storage.layout import Layout
 from mistique.storage.options import translated
 
 T = TypeVar("T")
 _TRIES = 6
+_MIN_GRACE_SECONDS = 600
 _SEGMENT_DIGITS, _ARTIFACT_DIGITS = 32, 64
 
 
@@ -28,7 +30,7 @@ class Remains:
     """
 
     def __init__(self, layout: Layout, ctx: tiledb.Ctx) -> None:
-        self._layout, self._vfs = layout, tiledb.VFS(ctx=ctx)
+        self._layout, self._ctx, self._vfs = layout, ctx, tiledb.VFS(ctx=ctx)
 
     def names(self) -> frozenset[str]:
         """Whatever is there, whole or not."""
@@ -59,6 +61,26 @@ class Remains:
                 continue
             stamps += [stamp[1] for stamp in found if stamp is not None]
         return max(time.time() - max(stamps) / 1000, 0.0) if stamps else 0.0
+
+    def remove_uncommitted(self, *, grace_seconds: float) -> int:
+        """Remove what writers that were killed have left in the arrays of records and digests; how many fragments.
+
+        A fragment is written, then committed. One that has not changed for so long is committed by nobody any more; ten
+        minutes at least, as an array of which a committed fragment is missing cannot be read. On a local disk only: how
+        old files of an object store are, TileDB does not say.
+        """
+        layout, n_removed = self._layout, 0
+        if "://" in layout.uri:
+            return 0
+        for uri in (layout.catalog, layout.usage, layout.digests):
+            there = list_fragments(uri, self._ctx)
+            committed = {name.partition(".")[0] for name in list_commits(uri, self._ctx)}
+            changed = {name: _changed_unix_seconds(Path(uri, "__fragments", name)) for name in there - committed}
+            latest = time.time() - max(grace_seconds, _MIN_GRACE_SECONDS)
+            left = [name for name, at in changed.items() if at < latest]
+            remove_fragments(uri, left, self._ctx)
+            n_removed += len(left)
+        return n_removed
 
     def remove(self, name: str) -> None:
         """Take it away; that somebody else does so at the same time does no harm."""
@@ -92,3 +114,11 @@ class Remains:
     def _uri(self, name: str) -> str:
         is_segment = len(name) == _SEGMENT_DIGITS
         return self._layout.segment(name) if is_segment else self._layout.artifact(name)
+
+
+def _changed_unix_seconds(folder: Path) -> float:
+    """When a folder or a file in it was changed last; now, where it is gone."""
+    try:
+        return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+    except OSError:
+        return time.time()

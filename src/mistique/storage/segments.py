@@ -21,6 +21,7 @@ import tiledb
 from mistique.errors import ChunkCorruptError
 from mistique.schema import Part, Segment
 from mistique.storage.digests import digest_bytes, digest_text, is_sealed
+from mistique.storage.fragments import ALL_TIME
 from mistique.storage.layout import Layout
 from mistique.storage.options import damage_as_error
 from mistique.storage.segment_writer import SEGMENT_SEAL
@@ -64,7 +65,7 @@ class SegmentReader:
         uri = self._layout.segment(segment_id)
         with damage_as_error(f"segment {segment_id}", "a readable segment"):
             refuse_unsound(uri)
-            with tiledb.open(uri, "r", ctx=self._ctx) as array:
+            with tiledb.open(uri, "r", ctx=self._ctx, timestamp=ALL_TIME) as array:
                 said, found = array.meta["facts"], array.meta.get("seal")
             if not is_sealed(found, SEGMENT_SEAL, segment_id.encode(), said.encode()):
                 return None
@@ -227,7 +228,7 @@ class SegmentReader:
         with damage_as_error(f"segment {segment.id}", "a readable segment"):
             uri = self._layout.segment(segment.id)
             refuse_unsound(uri)
-            array = tiledb.open(uri, "r", ctx=self._ctx)
+            array = tiledb.open(uri, "r", ctx=self._ctx, timestamp=ALL_TIME)
         content = self._part(array, segment, segment.units)
         with damage_as_error(f"segment {segment.id}", "a table of its units"):
             table = UnitTable.from_bytes(content, n_units=segment.n_units)
