@@ -1,4 +1,4 @@
-"""A reader of columns of numbers and texts kept by `raw`, written from docs/format.md alone, with TileDB, NumPy and zstd."""
+"""A reader of numbers and texts kept by `raw`, written from docs/format.md alone, with TileDB, NumPy and zstd."""
 
 from __future__ import annotations
 
