@@ -40,8 +40,10 @@ def _made(n_intermediates: int) -> Path:
     is_done = path.with_suffix(".done")
     try:
         if path.exists():
-            mistique.open(path, mode="r").catalog.captures()
-    except MistiqueError:  # of another format
+            with mistique.open(path) as store:
+                if store.catalog.captures():
+                    mistique.get(store, _KEY)
+    except MistiqueError:  # it is of another format
         shutil.rmtree(path)
         is_done.unlink(missing_ok=True)
     if not is_done.exists():

@@ -1,4 +1,4 @@
-"""A reader of columns of numbers kept by `raw`, written from docs/format.md alone, with TileDB, NumPy and zstd."""
+"""A reader of numbers and texts kept by `raw`, written from docs/format.md alone, with TileDB, NumPy and zstd."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def columns(uri: str, *, model: str, dataset: str, name: str) -> np.ndarray:
             found = body, json.loads(attachment)
     assert found is not None
     node, references = found
-    table = np.zeros((node["shape"][0], node["n_rows"]), node["types"][0]["cell"])
+    cell = node["types"][0]["cell"]
+    table = np.zeros((node["shape"][0], node["n_rows"]), object if cell == "<U0" else cell)
     segments = [Segment(uri, segment) for segment in references["segments"]]
     values = {v["group"]: segments[v["segment"]].column(v["unit"], v["place"]) for v in references["dictionaries"]}
     for run in references["runs"]:
@@ -97,7 +98,9 @@ def _raw(payload: bytes, n_columns: int, n_rows: int, cell: np.dtype) -> np.ndar
     how, payload = payload[0], payload[1:]
     if how == 0:
         return np.full((n_columns, n_rows), np.frombuffer(payload, cell)[0])
-    assert how == 1, "floats and text are for others to read"
+    if how == 3:
+        return _texts(payload, n_columns, n_rows)
+    assert how == 1, "floats are for others to read"
     assert n_columns <= 16
     heads = [struct.unpack_from("<BBQQ", payload, 1 + 18 * i) for i in range(n_columns)]
     rest = payload[1 + 18 * n_columns :]
@@ -126,6 +129,16 @@ def _raw(payload: bytes, n_columns: int, n_rows: int, cell: np.dtype) -> np.ndar
             found[column] = cells.astype(f"<u{cell.itemsize}").view(cell)
     assert at == len(rest)
     return found
+
+
+def _texts(payload: bytes, n_columns: int, n_rows: int) -> np.ndarray:
+    n_written, width, _ = struct.unpack_from("<IBQ", payload)
+    content, n_cells = zstandard.decompress(payload[13:]), n_columns * n_rows
+    numbers = np.frombuffer(content[: width * n_cells], f"<u{width}") if width else np.arange(n_cells)
+    lengths = np.frombuffer(content[width * n_cells :][: 4 * n_written], "<u4")
+    ends = width * n_cells + 4 * n_written + np.cumsum(lengths)
+    written = [content[end - n : end].decode() for end, n in zip(ends.tolist(), lengths.tolist(), strict=True)]
+    return np.array([written[number] for number in numbers.tolist()], object).reshape(n_columns, n_rows)
 
 
 def _bytes_of(cells: dict[str, np.ndarray], mask: np.ndarray) -> bytes:

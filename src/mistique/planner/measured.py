@@ -10,6 +10,7 @@ import numpy as np
 
 from mistique.codecs import stored_form
 from mistique.planner.calibration import Calibration
+from mistique.planner.cost import READ_START, Cost
 from mistique.planner.index_bounds import read_bounds
 from mistique.planner.index_layout import BOUNDS, MAXIMA, IndexPlaces
 from mistique.planner.index_read import index_work, read_index, read_maxima
@@ -22,6 +23,8 @@ from mistique.storage.usage import Observation
 
 if TYPE_CHECKING:
     from mistique.store import Store
+
+_BOUNDS, _BELIEVED = f"{INDEX} {BOUNDS}", 3
 
 
 @dataclass(slots=True)
@@ -48,16 +51,24 @@ def read_stored(
     store: Store, intermediate: Intermediate, rows: np.ndarray, columns: np.ndarray, *, took: Took
 ) -> tuple[Values, float]:
     """Stored values, verified, and their error bound; what it took is learned."""
-    work = read_work(intermediate, rows, columns, table_of=store.segments.open_table)
-    subject = read_subject(intermediate)
-    predicted = store.calibration.read_cost(subject).seconds(work.amounts)
+    (found,) = read_parts(store, intermediate, [(rows, columns)], took=took)
+    return found
+
+
+def read_parts(
+    store: Store, intermediate: Intermediate, parts: list[tuple[np.ndarray, np.ndarray]], *, took: Took
+) -> list[tuple[Values, float]]:
+    """Several parts of one intermediate, each some rows and columns; what they took together is learned."""
+    works = [read_work(intermediate, *part, table_of=store.segments.open_table) for part in parts]
+    subject, amounts = read_subject(intermediate), tuple(map(sum, zip(*(work.amounts for work in works), strict=True)))
+    predicted = store.calibration.read_cost(subject).seconds(amounts)
     started = time.perf_counter()
-    values, error = read(store.segments, intermediate, rows, columns)
+    found = [read(store.segments, intermediate, rows, columns) for rows, columns in parts]
     seconds = time.perf_counter() - started
-    store.calibration.add(Observation("read", subject, work.amounts, predicted, seconds))
+    store.calibration.add(Observation("read", subject, amounts, predicted, seconds))
     took.read_seconds += seconds
-    took.read_nbytes += work.encoded_nbytes
-    return values, error
+    took.read_nbytes += sum(work.encoded_nbytes for work in works)
+    return found
 
 
 def read_indexed(store: Store, question: Question, *, took: Took) -> tuple[Values, float]:
@@ -98,9 +109,14 @@ def has_bounds(question: Question) -> bool:
 
 
 def bounds_seconds(question: Question, calibration: Calibration) -> float:
-    """What reading the bounds of the columns asked is predicted to take."""
+    """What reading the bounds of the columns asked is predicted to take.
+
+    What was measured once or twice is not believed yet: had the machine been busy, they would never be read again.
+    """
     assert question.index is not None
-    return calibration.read_cost(f"{INDEX} {BOUNDS}").seconds(index_work(question, question.index).amounts)
+    cost = calibration.read_cost(_BOUNDS)
+    each = cost.seconds_each if cost.n_observations >= _BELIEVED else READ_START
+    return Cost(each, cost.n_observations).seconds(index_work(question, question.index).amounts)
 
 
 def read_bounds_of(
@@ -114,7 +130,8 @@ def read_bounds_of(
     found = read_bounds(store.segments, IndexPlaces.of(index, target), target, columns)
     seconds = time.perf_counter() - started
     work = index_work(question, index)
-    store.calibration.add(Observation("read", f"{INDEX} {BOUNDS}", work.amounts, predicted, seconds))
+    if not store.is_cold(_BOUNDS):  # the first of a process loads what decodes them
+        store.calibration.add(Observation("read", _BOUNDS, work.amounts, predicted, seconds))
     took.read_seconds += seconds
     took.read_nbytes += work.encoded_nbytes
     return found

@@ -12,7 +12,7 @@ import numpy as np
 from mistique.errors import StoreError
 from mistique.planner.choose import choose
 from mistique.planner.execute import question_of
-from mistique.planner.measured import Took, bounds_seconds, has_bounds, read_bounds_of, read_stored
+from mistique.planner.measured import Took, bounds_seconds, has_bounds, read_bounds_of, read_parts
 from mistique.planner.plan import INDEX, Candidate, Plan, format_nbytes
 from mistique.planner.predict import read_seconds
 from mistique.planner.question import Question
@@ -149,8 +149,12 @@ class _Bounds:
     def close(self, rows: np.ndarray) -> None:
         """Read them."""
         target, n_rows = self._question.target, len(self.lower)
-        for some, columns, places in self._open(rows):
-            values, error = read_stored(self._store, target, some, columns, took=self.took)
+        waiting = list(self._open(rows))
+        if not waiting:
+            return
+        # One measurement of them all: after each, costs are fitted anew.
+        found = read_parts(self._store, target, [(some, columns) for some, columns, _ in waiting], took=self.took)
+        for (some, columns, places), (values, error) in zip(waiting, found, strict=True):
             numbers = numbers_of(values).reshape(len(some), -1)[:, array_places(target, columns)[1]]
             for bounds in (self.lower, self.upper):
                 bounds.reshape(n_rows, -1)[some[:, None], places] = numbers
