@@ -182,25 +182,25 @@ def functions():
 net = keras.Sequential([keras.Input((8,)), *(keras.layers.Dense(512, "relu") for _ in range(4))])
 x = np.random.default_rng(0).normal(size=(512, 8)).astype("float32")
 store, at = mistique.open(sys.argv[1]), {}
-for n in range(200):
+for n in range(100):
     mistique.keras.capture(net, x, store=store, model="m", dataset=f"d{n}", keep="none", batch_size=256)
-    if n in (1, 19, 199):
+    if n in (1, 19, 99):
         gc.collect()
         at[n] = functions(), resident()
-print(at[199][0] - at[1][0], at[199][1] - at[19][1])
+print(at[99][0] - at[1][0], at[99][1] - at[19][1])
 """
 
 
 @pytest.mark.slow
 @pytest.mark.tensorflow
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from Linux' /proc")
-def test_two_hundred_captures_of_one_network_trace_it_once_and_leave_no_outputs(tmp_path: Path) -> None:
+def test_a_hundred_captures_of_one_network_trace_it_once_and_leave_no_outputs(tmp_path: Path) -> None:
     # keras 13118, tensorflow 44711 and 34579, keract 74, nnsight 396 and 538: each repeated pass takes time and memory.
     done = subprocess.run([sys.executable, "-c", REPEATED, tmp_path / "s"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     n_traced, grown = map(int, done.stdout.split())
     assert n_traced == 0
-    # The outputs of one pass are 4 MB: 180 that were held would be 750 MB.
+    # The outputs of one pass are 4 MB: 80 that were held would be 320 MB.
     assert grown < 64 * 2**20
 
 
