@@ -50,7 +50,8 @@ def measure_whole(report: Report, scratch: Scratch) -> None:
     given = cifar(256 if report.is_quick else 5_000)
     path, store = fresh_store(scratch)
     with store:
-        codecs = tuple(dict.fromkeys(("raw", AUTO)))
+        # Exactly last: what is held exactly would stand in for the quantized values.
+        codecs = tuple(dict.fromkeys((AUTO, "raw")))
         versions = {codec: captured(store, given, model="cifar", codec=codec) for codec in codecs}
         for name, layer in layer_outputs(given.net, given.x, layers=["conv2", "conv4", "dense"]).items():
             ours = {
@@ -135,7 +136,7 @@ def measure_some(report: Report, scratch: Scratch) -> None:
 
         versions = {}
         wanted = list(dict.fromkeys(question.layer for question in questions))
-        for codec in dict.fromkeys(("raw", AUTO)):
+        for codec in dict.fromkeys((AUTO, "raw")):  # exactly last, as above
             options: dict[str, Any] = {"layers": wanted, "codec": codec, "batch_size": BATCH_ROWS}
             versions[codec] = capture(net, x, store=store, model=f"vgg/{codec}", dataset="train", **options)
         for name in wanted:
