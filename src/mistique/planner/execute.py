@@ -14,6 +14,7 @@ from mistique.errors import ChunkCorruptError, ModelMismatchError, StoreError, U
 from mistique.kernels.transpose import turn
 from mistique.planner.byproduct import rows_to_store, stored_beside
 from mistique.planner.choose import can_be_answered_without_running, choose, is_choice
+from mistique.planner.claims import check_claims
 from mistique.planner.descent import Descent, descent_to
 from mistique.planner.index_byproduct import index_beside
 from mistique.planner.measured import Took, read_indexed, read_stored, remembered
@@ -46,6 +47,7 @@ def question_of(
     """A question of rows and columns (by position; None: all) of an intermediate."""
     stages, version, models = store.graph(capture), capture.version, store.runnable
     graph = stages.nodes
+    check_claims(graph[intermediate.name], graph)
     # What is to be stored the next time it is recomputed must be recomputed once.
     waits = intermediate.name in stages.capture.pinned and graph[intermediate.name].references is None
     return Question(

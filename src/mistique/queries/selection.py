@@ -31,7 +31,7 @@ def select_rows(store: Store, capture: Capture, n_rows: int, rows: Any) -> np.nd
     if rows is None:
         return None
     if isinstance(rows, slice):
-        return np.arange(n_rows)[rows]
+        return np.arange(*rows.indices(n_rows))
     is_one = isinstance(rows, (str, bytes, tuple)) or not hasattr(rows, "__len__")
     wanted = [rows] if is_one else list(rows)
     index = row_labels(store, capture)
@@ -50,7 +50,7 @@ def select_rows(store: Store, capture: Capture, n_rows: int, rows: Any) -> np.nd
             near = get_close_matches(str(label), [str(i) for i in index[:100_000]], n=3, cutoff=0.3)
             listed = ", ".join(near or [repr(i) for i in index[:3]])
             raise QueryError(f"no row is labelled {label!r}; nearest: {listed}") from None
-        positions.append(np.arange(n_rows)[found].reshape(-1))
+        positions.append(np.arange(len(index))[found].reshape(-1))
     return np.concatenate(positions) if positions else np.empty(0, np.int64)
 
 

@@ -24,8 +24,9 @@ from mistique.storage.facts import (
 )
 from mistique.storage.move_records import removed_record, removing_record
 from mistique.storage.outlines import outline, outline_body
-from mistique.storage.record_bodies import ADDED_TO, SEAL_FIELD, USES, index_body, intermediate_body, to_json
+from mistique.storage.record_bodies import ADDED_TO, SEAL_FIELD, USES, index_body, intermediate_body
 from mistique.storage.record_cells import Order, Record
+from mistique.storage.record_fields import to_json
 from mistique.storage.references import references_body
 
 # How often a capture looks again whether what it uses was removed, 0.01 s apart, then twice as long each time: 10 s.

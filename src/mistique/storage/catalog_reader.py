@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from threading import RLock
 
-from mistique.errors import ChunkCorruptError, IntermediateNotFoundError, StoreError
+from mistique.errors import IntermediateNotFoundError, StoreError
 from mistique.schema import LATEST, Index, Intermediate, Key, References
 from mistique.storage.captures import Capture, captures_of
 from mistique.storage.digests import is_sealed
@@ -18,8 +18,9 @@ from mistique.storage.facts_behind import FactsBehind
 from mistique.storage.move_records import MOVED, REMOVED, REMOVING
 from mistique.storage.moves import Moves
 from mistique.storage.outlines import LINEAGE_DIGITS
-from mistique.storage.record_bodies import SEAL_FIELD, references_of, to_json
+from mistique.storage.record_bodies import SEAL_FIELD, references_in
 from mistique.storage.record_cells import Order
+from mistique.storage.record_fields import to_json
 from mistique.storage.records import RecordLog
 from mistique.storage.version_records import RunId, Said, Saying
 
@@ -280,23 +281,16 @@ class CatalogReader:
         missing = [name for name in names if capture.orders[name] not in self._references]
         contents = self._log.attachments([capture.orders[name] for name in missing]) if missing else []
         for name, content in zip(missing, contents, strict=True):
-            try:
-                self._references[capture.orders[name]] = references_of(json.loads(content))
-                self._sealed[capture.orders[name]] = self._is_sealed(capture.orders[name], content)
-            except (KeyError, TypeError, ValueError) as error:
-                where = f"references of {capture.prefix}/{name}"
-                raise ChunkCorruptError(where=where, expected="runs of chunks", got=str(error)) from error
+            self._references[capture.orders[name]] = references_in(content, f"references of {capture.prefix}/{name}")
+            self._sealed[capture.orders[name]] = self._is_sealed(capture.orders[name], content)
         return {name: self._references[capture.orders[name]] for name in names}
 
     def _raw_index(self, capture: Capture, name: str) -> References:
         """References of an index as they were written."""
         order, _ = capture.indexes[name]
         if order not in self._references:
-            try:
-                self._references[order] = references_of(json.loads(self._log.attachments([order])[0]))
-            except (KeyError, TypeError, ValueError) as error:
-                where = f"references of the index of {capture.prefix}/{name}"
-                raise ChunkCorruptError(where=where, expected="runs of chunks", got=str(error)) from error
+            (content,) = self._log.attachments([order])
+            self._references[order] = references_in(content, f"references of the index of {capture.prefix}/{name}")
         return self._references[order]
 
     def _is_sealed(self, order: Order, attachment: bytes) -> bool:

@@ -66,6 +66,10 @@ class DigestIndex:
         self._halves = np.empty(0, np.uint64)
         self._lock = Lock()
 
+    def use(self, ctx: tiledb.Ctx) -> None:
+        """Read and write in another context from now on."""
+        self._ctx = ctx
+
     def refresh(self) -> None:
         """See what others have written since."""
         with self._lock:

@@ -31,6 +31,7 @@ from mistique.storage.move_records import (
 )
 from mistique.storage.options import damage_as_error
 from mistique.storage.record_cells import Order, Record
+from mistique.storage.record_fields import expect, names_of, order_of
 from mistique.storage.references import pack_references, unpack_references
 
 
@@ -65,11 +66,12 @@ class Moves:
             self._moves.append(move_from(order, record))
             self._moves.sort(key=lambda move: move.order)
         elif record.kind == REMOVING:
-            self._announced[order] = frozenset(json.loads(record.body)["names"])
+            self._announced[order] = names_of(json.loads(record.body)["names"])
         else:
             body = json.loads(record.body)
-            self._settled.add(Order(*body["of"]))
-            self._removals.append(_Removal(frozenset(body["names"]), dict(body["seen"])))
+            expect(int, *body["seen"].values())
+            self._removals.append(_Removal(names_of(body["names"]), dict(body["seen"])))
+            self._settled.add(order_of(body["of"]))
         self.n_records += 1
         for name in ("removed", "pending", "valid", "retired", "_by_source"):
             self.__dict__.pop(name, None)
