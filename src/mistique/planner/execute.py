@@ -11,6 +11,7 @@ import numpy as np
 from mistique.codecs import stored_form
 from mistique.codecs.floats import float_dtype
 from mistique.errors import ChunkCorruptError, ModelMismatchError, StoreError, UntrustedArtifactError
+from mistique.kernels.distinct import distinct
 from mistique.kernels.transpose import turn
 from mistique.planner.byproduct import rows_to_store, stored_beside
 from mistique.planner.choose import can_be_answered_without_running, choose, is_choice
@@ -56,8 +57,8 @@ def question_of(
         graph=graph,
         version=version,
         model_is_loaded=models.is_loaded(version),
-        rows=np.arange(intermediate.n_rows) if rows is None else np.unique(rows),
-        columns=np.arange(intermediate.n_columns) if columns is None else np.unique(columns),
+        rows=np.arange(intermediate.n_rows) if rows is None else distinct(rows),
+        columns=np.arange(intermediate.n_columns) if columns is None else distinct(columns),
         exact=exact,
         is_imported=models.is_imported(version),
         table_of=store.segments.open_table,

@@ -15,6 +15,8 @@ import tiledb
 # TileDB keeps the timers of each query as long as its context lives, 13 kB a read; emptied, 3 kB of each are left, and
 # nothing turns them off. So contexts are renewed: 25 ms every so many operations, which take some ms each.
 RENEW_EVERY = 2048
+# One in which something failed is not freed, and so is in use for longer, emptied of its timers now and then.
+_FAILED_GENERATIONS = 16
 # References to a retired context that nothing needs: the list's, the one taken by hand, a name's and an argument's.
 _UNUSED = 4
 
@@ -31,6 +33,7 @@ class _Lent:
     # without holding it: whoever frees the context first, the garbage collector or the interpreter that ends, kills the
     # process. So a context in which something failed, and the last one, live as long as the process.
     has_failed: bool = False
+    emptied: int = 0
 
 
 _lent: dict[tuple[object, ...], _Lent] = {}
@@ -77,19 +80,17 @@ def operation() -> Iterator[None]:
 def _current(wanted: tuple[object, ...], settings: Mapping[str, str]) -> tiledb.Ctx:
     with _lock:
         lent = _lent.get(wanted)
-        if lent is None or lent.generation != generation():
+        if lent is not None and lent.has_failed and generation() < lent.generation + _FAILED_GENERATIONS:
+            if lent.emptied != generation() and not _is_forked:
+                lent.emptied = generation()
+                tiledb.stats_reset()
+        elif lent is None or lent.generation != generation():
             _free_retired()
             if lent is not None:
-                _retire(lent)
+                _retired.append(lent)
             lent = _lent[wanted] = _Lent(tiledb.Ctx(dict(settings)), wanted, settings, generation())
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(lent.ctx))  # not freed by the interpreter that ends
         return lent.ctx
-
-
-def _retire(lent: _Lent) -> None:
-    _retired.append(lent)
-    if lent.has_failed and not _is_forked:
-        tiledb.stats_reset()  # it stays, without its timers
 
 
 def _free_retired() -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import tiledb
 
 from mistique.errors import ChunkCorruptError
+from mistique.kernels.distinct import distinct
 from mistique.schema import Part, Segment
 from mistique.storage.digests import digest_bytes, digest_text, is_sealed
 from mistique.storage.fragments import ALL_TIME
@@ -122,7 +123,7 @@ class SegmentReader:
             )
         sizes = table.n_bytes[units]
         batch_of = np.cumsum(sizes) // _BATCH_NBYTES
-        for batch in np.unique(batch_of):
+        for batch in distinct(batch_of):
             chosen = units[batch_of == batch]
             chosen = chosen[np.argsort(table.offsets[chosen], kind="stable")]
             yield chosen, self._read(handle, chosen)

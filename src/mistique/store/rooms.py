@@ -115,7 +115,9 @@ class Rooms:
     def _renew(self) -> None:
         """Go on in a fresh context, if it is time: the old one is full of timers."""
         if self._generation != generation():
-            self._generation, self._ctx = generation(), renewed(self._ctx)
+            before, self._generation, self._ctx = self._ctx, generation(), renewed(self._ctx)
+            if self._ctx is before:
+                return
             using = self.segments.use, self._digests.use, self._artifacts.use, *(log.use for log in self._logs)
             for use in using:
                 use(self._ctx)
