@@ -22,7 +22,7 @@ from mistique.planner.probe import calibrate
 from mistique.planner.question import Question, is_held
 from mistique.planner.recompute import portions, recompute
 from mistique.planner.values import Values, array_places, pandas_index
-from mistique.schema import ROW_LABEL, Intermediate, Key
+from mistique.schema import ROW_LABEL, Intermediate, Key, Tally
 from mistique.storage.captures import Capture
 from mistique.storage.usage import Observation
 
@@ -42,6 +42,7 @@ def question_of(
     columns: np.ndarray | None = None,
     exact: bool = False,
     of_largest: bool = False,
+    tally: Tally | None = None,
 ) -> Question:
     """A question of rows and columns (by position; None: all) of an intermediate."""
     stages, version, models = store.graph(capture), capture.version, store.runnable
@@ -67,6 +68,7 @@ def question_of(
         index=stages.indexes.get(intermediate.name),
         of_largest=of_largest,
         kept=None if waits else store.memory.get(capture, intermediate.name),
+        tally=tally,
     )
 
 
@@ -160,8 +162,8 @@ def follow(store: Store, capture: Capture, question: Question, plan: Plan) -> tu
     if chosen.runs_model:
         held = is_held(target, question.rows) if chosen.reads_target else np.zeros(len(question.rows), bool)
         missing = question.rows[~held]
-        kept = rows_to_store(store, capture, question, chosen, missing)
-        with stored_beside(store, capture, target, kept) as byproduct:
+        wanted = rows_to_store(store, capture, question, chosen, missing)
+        with stored_beside(store, capture, target, wanted) as byproduct:
             index = row_labels(store, capture)
             values, max_abs_error = recompute(
                 store, capture, question, chosen.sources, missing, index=index, took=took, byproduct=byproduct
