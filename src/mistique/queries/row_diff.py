@@ -15,7 +15,7 @@ from mistique.planner.values import numpy_column
 from mistique.queries.answer import Plotted, format_value
 from mistique.queries.portions import in_columns, is_number, numbers_of
 from mistique.queries.positions import check_reduce, names_of, reduced
-from mistique.queries.selection import labels_of, one_row, select_columns
+from mistique.queries.selection import find, labels_of, one_row, select_columns
 from mistique.schema import Intermediate, Key
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class _Side:
     def take(
         cls, store: Store, key: str | Key, row: Any, is_label: bool, columns: Any, unit: Any, reduce: str, exact: bool
     ) -> _Side:
-        capture, node = store.catalog.find(key)
+        capture, node = find(store, key)
         chosen = select_columns(node, columns, unit)
         check_reduce(reduce, node, chosen)
         at = np.array([one_row(store, capture, node.n_rows, row, is_label=is_label)])
