@@ -18,6 +18,7 @@ from mistique.planner.descent import Descent, descent_to
 from mistique.planner.index_byproduct import index_beside
 from mistique.planner.measured import Took, read_indexed, read_stored, remembered
 from mistique.planner.plan import Plan
+from mistique.planner.planning import stop_if_planned
 from mistique.planner.probe import calibrate
 from mistique.planner.question import Question, is_held
 from mistique.planner.recompute import portions, recompute
@@ -124,6 +125,7 @@ def _execute(
     if is_choice(question):
         calibrate(store, capture, question)
     plan = choose(question, store.calibration, runs=runs)
+    stop_if_planned(capture, intermediate.name, lambda: plan)
     try:
         values, done = follow(store, capture, question, plan)
     except ChunkCorruptError:

@@ -13,6 +13,7 @@ from mistique.errors import StoreError
 from mistique.planner.choose import choose
 from mistique.planner.execute import question_of
 from mistique.planner.plan import Plan
+from mistique.planner.planning import stop_if_planned
 from mistique.planner.roads import summary_road
 from mistique.planner.tallies import read_tally, tally_beside
 from mistique.queries.portions import Portions
@@ -73,6 +74,7 @@ def tallied(
     question = question_of(store, capture, node, columns=columns, exact=exact, tally=tally)
     if tally is not None:
         plan = choose(question, store.calibration)
+        stop_if_planned(capture, node.name, lambda: plan)
         if plan.chosen.is_summary:
             with suppress(StoreError):  # it holds nothing that is not to be had besides
                 figures, plan = read_tally(store, capture, question, plan)
