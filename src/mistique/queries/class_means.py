@@ -11,7 +11,7 @@ from mistique.errors import QueryError
 from mistique.queries.answer import Plotted
 from mistique.queries.portions import Portions, in_columns, number_columns
 from mistique.queries.positions import check_reduce, names_of, reduced
-from mistique.queries.selection import group_of_rows, in_order
+from mistique.queries.selection import find, group_of_rows, in_order
 from mistique.schema import Key
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def class_means(
     0  2.0  5.0
     1  7.0  6.0
     """
-    capture, node = store.catalog.find(key)
+    capture, node = find(store, key)
     chosen, left_out = number_columns(node, columns, unit)
     check_reduce(reduce, node, chosen)
     by_name, groups = group_of_rows(store, capture, node.n_rows, by)

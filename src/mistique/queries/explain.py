@@ -9,7 +9,7 @@ from mistique.planner.execute import question_of
 from mistique.planner.plan import Plan
 from mistique.planner.probe import calibrate
 from mistique.queries.answer import Answer
-from mistique.queries.selection import select_columns, select_rows
+from mistique.queries.selection import find, select_columns, select_rows
 from mistique.schema import Key
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def explain(
         return store.plan
     if key is None:
         raise TypeError("explain: expected a store and a key, or an answer alone")
-    capture, intermediate = store.catalog.find(key)
+    capture, intermediate = find(store, key)
     question = question_of(
         store,
         capture,

@@ -17,7 +17,7 @@ from mistique.planner.values import numpy_column
 from mistique.queries.answer import Plotted, format_value
 from mistique.queries.portions import in_columns, is_number, numbers_of
 from mistique.queries.positions import check_reduce, names_of, reduced
-from mistique.queries.selection import labels_of, one_row, select_columns
+from mistique.queries.selection import find, labels_of, one_row, select_columns
 from mistique.schema import Key
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def _sides(
     exact: bool,
 ) -> list[_Side]:
     """Rows of one intermediate, read together."""
-    capture, node = store.catalog.find(key)
+    capture, node = find(store, key)
     chosen = select_columns(node, columns, unit)
     check_reduce(reduce, node, chosen)
     at = np.array([one_row(store, capture, node.n_rows, row, is_label=is_label) for row in wanted])

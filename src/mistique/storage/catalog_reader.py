@@ -239,7 +239,7 @@ class CatalogReader:
         ------
         InvalidKeyError, IntermediateNotFoundError
         """
-        found = self._of_version(Key.parse(f"{text}/-/-"))
+        found = self._of_version(Key.parse_version(text))
         return [capture for capture in found if capture.number == found[-1].number]
 
     def runs_of(self, model: str) -> list[RunId]:
