@@ -11,7 +11,7 @@ import numpy as np
 
 from mistique.errors import IntermediateNotFoundError, QueryError
 from mistique.planner.execute import execute, row_labels
-from mistique.schema import INPUT, Intermediate, Key
+from mistique.schema import INPUT, PREDICTION, TARGET, Intermediate, Key
 from mistique.storage.captures import Capture
 from mistique.storage.catalog import Catalog
 
@@ -195,10 +195,11 @@ def group_of_rows(store: Store, capture: Capture, n_rows: int, by: Any) -> tuple
             values, _ = execute(store, capture, named)
     if values is None:
         known = [] if node is None or node.columns is None else list(node.columns)
+        known += [name for name in (TARGET, PREDICTION) if name in capture.intermediates]
         near = get_close_matches(by, known, n=3, cutoff=0.4) or known[:6]
         raise QueryError(
             f"by: {by!r} is neither a column of the input nor an intermediate of one column; "
-            f"nearest: {', '.join(near) or 'target'}"
+            + (f"nearest: {', '.join(near)}" if near else "there is none here: give a group for each row")
         )
     return by, _few(values.to_numpy().reshape(n_rows))
 
