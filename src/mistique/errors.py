@@ -176,11 +176,13 @@ class IntermediateNotFoundError(CatalogError, LookupError):
 class InvalidKeyError(CatalogError, ValueError):
     """Text that is not a key."""
 
-    def __init__(self, *, text: object) -> None:
-        super().__init__(
-            "expected a key project/model@version/dataset/intermediate, for example "
-            f"homes/ridge@latest/train/scale; got {text!r}. In a name write %2F for '/', %40 for '@', %25 for '%'"
-        )
+    def __init__(
+        self,
+        *,
+        text: object,
+        expected: str = "a key project/model@version/dataset/intermediate, for example homes/ridge@latest/train/scale",
+    ) -> None:
+        super().__init__(f"expected {expected}; got {text!r}. In a name write %2F for '/', %40 for '@', %25 for '%'")
 
 
 class PlanError(MistiqueError):

@@ -15,7 +15,7 @@ from mistique.errors import CaptureError, QueryError
 from mistique.ingest.capture import Capture
 from mistique.planner.execute import row_labels
 from mistique.queries import Part, get
-from mistique.schema import INPUT, PREDICTION, ROW_LABEL, TARGET, Intermediate, Key
+from mistique.schema import INPUT, PREDICTION, ROW_LABEL, TARGET, Intermediate, Key, escape_path
 from mistique.store import Store
 
 NEW = "new"
@@ -141,7 +141,7 @@ def _held(store: Store, model: str, dataset: str, version: str) -> tuple[dict[st
     """What a version has of a dataset, with its references, and its run."""
     if version == NEW:
         return {}, None
-    for capture in store.catalog.find_versions(str(Key(model, version, "x", "x")).removesuffix("/x/x")):
+    for capture in store.catalog.find_versions(f"{escape_path(model)}@{version}"):
         if capture.version.framework != "none":
             raise CaptureError(f"{model}@{version} was captured by {capture.version.framework}: add a new version")
         if capture.dataset == dataset:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mistique.codecs import Raw
+from mistique.codecs import ALL, Raw
 from mistique.errors import ChunkCorruptError
 from mistique.schema import ColumnType
 from tests.codecs.compliance import FLOATS, CodecCompliance, as_cells, big_chunk, chunks, column_type, round_trip
@@ -85,6 +85,19 @@ def test_damaged_text_is_an_error_of_ours() -> None:
         except ChunkCorruptError:
             continue
         assert back.shape == values.shape
+
+
+@pytest.mark.parametrize("share_of_zeros", [0.0, 0.5, 0.99])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_some_columns_and_rows_of_a_layer_are_what_they_are_in_it(dtype: str, share_of_zeros: float) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(64, 1024)) * (rng.random((64, 1024)) >= share_of_zeros)
+    kind, cells = column_type(dtype), as_cells(values.astype(dtype))
+    payload = Raw().encode(cells, kind)
+    for columns in (np.array([5]), np.array([0, 63]), ALL):
+        for rows in (slice(700, 701), np.array([0, 3, 1023]), ALL):
+            found = Raw().decode_part(payload, cells.shape, kind, columns=columns, rows=rows)
+            assert found.tobytes() == cells[columns][:, rows].tobytes()
 
 
 def test_whole_numbers_take_few_bytes_whatever_their_type() -> None:

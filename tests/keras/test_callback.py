@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from mistique.errors import CaptureError, CaptureWarning
+from mistique.errors import CaptureError, CaptureWarning, MistiqueError
 from mistique.keras import MistiqueCallback
 
 if TYPE_CHECKING:
@@ -157,6 +157,25 @@ def test_a_capture_that_fails_warns_once_and_training_goes_on(
     assert len([w for w in warned if issubclass(w.category, CaptureWarning)]) == 1
     assert history == plain_history
     assert store.catalog.captures() == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"store": "fashion.mistique"}, "expected a store"),
+        ({"model": "cnn@1"}, "without '@'"),
+        ({"dataset": "a/b"}, "without a slash"),
+        ({"codec": "zip"}, "expected a codec"),
+        ({"keep": "some"}, "keep="),
+        ({"on_error": "shrug"}, "on_error="),
+        ({"every": 0}, "every: expected at least 1"),
+    ],
+)
+def test_an_argument_that_means_nothing_is_told_before_the_training(
+    store: Store, wrong: dict[str, object], said: str
+) -> None:
+    with pytest.raises(MistiqueError, match=said):
+        MistiqueCallback(**{"store": store, "x": np.zeros((2, 3)), "model": "cnn", **wrong})  # type: ignore[arg-type]
 
 
 def test_asked_for_errors_a_failing_capture_raises(store: Store, fashion: Fashion) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import mistique
@@ -12,9 +14,6 @@ from mistique.errors import IntermediateNotFoundError, InvalidKeyError, NoPlanEr
 from mistique.schema import join_path
 from mistique.store import Store
 from tests.capturing import capturing, put, put_layer
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def test_rows_by_label_and_columns_by_name_come_in_the_order_asked(store: Store, homes: pd.DataFrame) -> None:
@@ -28,6 +27,24 @@ def test_rows_by_label_and_columns_by_name_come_in_the_order_asked(store: Store,
 def test_a_repeated_label_gives_all_of_its_rows(store: Store) -> None:
     key = put(store, np.array([1.0, 2.0, 3.0]), labels=np.array(["a", "b", "a"]))
     assert mistique.get(store, key, rows="a").values.tolist() == [1.0, 3.0]
+
+
+def test_a_mask_takes_rows_by_position_and_a_series_of_booleans_by_its_index(store: Store) -> None:
+    with capturing(store) as capture:
+        capture.set_labels(np.array([f"id-{i}" for i in range(5)]))
+        capture.add("stage", np.arange(5.0)[:, None])
+    key, mask = "lab/model@1/train/stage", np.array([False, True, False, True, False])
+    assert mistique.get(store, key, rows=mask).values.tolist() == [[1.0], [3.0]]
+    wrong = pd.Series([True, False, True], index=["id-4", "id-3", "id-0"])
+    assert mistique.get(store, key, rows=wrong).values.tolist() == [[4.0], [0.0]]
+    with pytest.raises(QueryError, match="a mask with a value for each of 5 rows, got 4"):
+        mistique.get(store, key, rows=mask[:4])
+
+
+@pytest.mark.parametrize("ask", [mistique.get, mistique.explain, mistique.topk, mistique.slices, mistique.dead_units])
+def test_a_path_in_place_of_a_store_is_told(ask: Callable[[object, str], object], tmp_path: Path) -> None:
+    with pytest.raises(QueryError, match=r"expected a store, as mistique.open\(uri\) gives it"):
+        ask(str(tmp_path), "lab/model@1/train")
 
 
 def test_a_slice_takes_positions(store: Store) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import mistique
-from mistique.errors import CatalogError, IntermediateNotFoundError, StoreReadOnlyError
+from mistique.errors import CatalogError, IntermediateNotFoundError, InvalidKeyError, StoreReadOnlyError
 from mistique.store import Store
 from tests.capturing import capturing, put
 
@@ -93,6 +93,9 @@ def test_one_dataset_of_a_version_can_be_deleted(store: Store) -> None:
         second.add("stage", TABLE[:9])
     with pytest.raises(IntermediateNotFoundError, match="nearest: valid"):
         store.delete("lab/model@1", dataset="vald")
+    # More than a version is no version: it would be deleted over all of its datasets.
+    with pytest.raises(InvalidKeyError, match="expected a version project/model@version"):
+        store.delete("lab/model@1/train")
     store.delete("lab/model@1", dataset="train")
     assert [capture.dataset for capture in store.catalog.captures()] == ["valid"]
 

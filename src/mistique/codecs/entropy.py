@@ -31,7 +31,6 @@ _SAMPLED_ROWS = 16
 _COUNT_STEP = 3
 # Widths of maps that are tried as the distance of the upper neighbour: all small ones, and the usual large ones.
 _LAGS = np.array([*range(2, 65), 96, 112, 128, 160, 192, 224, 256])
-_NO_CONTEXT = np.zeros(neighbours.N_SUMS, np.uint16)
 
 
 def encode_codes(codes: np.ndarray) -> bytes:
@@ -91,8 +90,7 @@ def _encode_tans(codes: np.ndarray, n_symbols: int) -> bytes:
     lags = _LAGS[: np.searchsorted(_LAGS, codes.shape[0] // 2, side="right")]
     lag = int(neighbours.best_lag(codes, lags, max(codes.shape[1] // _SAMPLED_ROWS, 1)))
     thresholds = _thresholds(codes, lag)
-    classes = _classes(thresholds)
-    n_contexts, contexts = len(thresholds) + 1, (classes * 256).astype(np.uint16)
+    n_contexts, contexts = len(thresholds) + 1, _contexts(thresholds, 256)
     counts = scratch("counts", 4 * n_contexts * 256, np.uint32).reshape(4, -1)
     counts[:] = 0
     neighbours.count_codes(codes, lag, _COUNT_STEP, contexts, counts)
@@ -118,15 +116,11 @@ def _decode_tans(reader: PayloadReader, shape: tuple[int, int], n_wanted: int, r
     lag, n_thresholds, n_symbols, n_table = reader.unpack("<4H")
     if not (lag >= 1 and n_thresholds < _MAX_CONTEXTS and 1 <= n_symbols <= 256 and shape[1] <= _MAX_ROWS):
         raise damaged("tables of up to 8 contexts", (lag, n_thresholds, n_symbols))
-    thresholds = reader.unpack(f"<{n_thresholds}H")
-    part_rows = _part_rows(shape)
+    part_rows, table_bits = _part_rows(shape), _table_bits(n_symbols)
     n_parts = -(-shape[1] // part_rows)
-    bounds = [0, *reader.unpack(f"<{n_parts}I")]
+    numbers = reader.unpack(f"<{n_thresholds}H{n_parts}I")
+    thresholds, bounds = list(numbers[:n_thresholds]), [0, *numbers[n_thresholds:]]
     planes = zstd.decompress(reader.take(n_table), 2 * (n_thresholds + 1) * n_symbols)
-    table_bits = _table_bits(n_symbols)
-    frequencies = np.ascontiguousarray(planes.reshape(2, -1).T).view("<u2").reshape(-1, n_symbols).astype(np.int64)
-    if (frequencies.sum(axis=1) != 1 << table_bits).any() or list(thresholds) != sorted(thresholds):
-        raise damaged(f"frequencies that add up to {1 << table_bits}", frequencies.sum(axis=1).tolist())
     body = reader.rest()
     if body.size != -(-bounds[-1] // 8) or min(map(sub, bounds[1:], bounds)) < 4 * table_bits:
         raise damaged(f"parts up to bit {bounds[-1]}", 8 * body.size)
@@ -135,14 +129,16 @@ def _decode_tans(reader: PayloadReader, shape: tuple[int, int], n_wanted: int, r
     words[:n_guard] = 0
     words[n_guard + body.size // 8 :] = 0
     words[n_guard:].view(np.uint8)[: body.size] = body
-    tables = scratch("tables", len(frequencies) << table_bits, np.uint32)
-    tans_tables.decoding_tables(frequencies, table_bits, tables.reshape(len(frequencies), -1))
-    contexts = (_classes(thresholds) << table_bits).astype(np.uint16)
+    tables = scratch("tables", (n_thresholds + 1) << table_bits, np.uint32)
+    is_sound = tans_tables.decoding_tables(planes, table_bits, tables.reshape(n_thresholds + 1, -1))
+    if not is_sound or thresholds != sorted(thresholds):
+        raise damaged(f"sorted thresholds, frequencies that add up to {1 << table_bits}", thresholds)
     wanted = np.arange(shape[1])[rows]
     needed = range(n_parts) if len(wanted) == shape[1] else sorted(set((wanted // part_rows).tolist()))
     heights = [min(part_rows, shape[1] - part * part_rows) for part in needed]
     parts = [[64 * n_guard + bounds[p], 64 * n_guard + bounds[p + 1], n] for p, n in zip(needed, heights, strict=True)]
     codes = np.empty((n_wanted, sum(heights)), np.uint8)
+    contexts = _contexts(thresholds, 1 << table_bits)
     n_left = tans.decode_tans(words, np.array(parts), lag, contexts, table_bits, tables, codes)
     # The end can be looked at only where it is reached; what is read is held against its digest before.
     if n_left < 0 or (n_left and n_wanted == shape[0]):
@@ -175,8 +171,8 @@ def _thresholds(codes: np.ndarray, lag: int) -> list[int]:
     return sorted(set((np.searchsorted(running, wanted, side="right") + 1).tolist()))
 
 
-def _classes(thresholds: list[int] | tuple[int, ...]) -> np.ndarray:
-    """The context of each sum."""
-    return (
-        np.searchsorted(np.array(thresholds), np.arange(neighbours.N_SUMS), side="right") if thresholds else _NO_CONTEXT
-    )
+def _contexts(thresholds: list[int], size: int) -> np.ndarray:
+    """The context of each sum, times a size."""
+    contexts = np.empty(neighbours.N_SUMS, np.uint16)
+    neighbours.context_of_sums(np.array(thresholds, np.uint16), size, contexts)
+    return contexts

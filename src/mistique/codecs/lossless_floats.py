@@ -11,6 +11,7 @@ import struct
 import numpy as np
 
 from mistique.codecs import zstd
+from mistique.codecs.codec import ALL
 from mistique.codecs.entropy import decode_codes, encode_codes
 from mistique.codecs.payload import PayloadReader, damaged
 from mistique.codecs.threads import scratch
@@ -44,18 +45,47 @@ def encode_floats(values: np.ndarray) -> bytes:
     return b"".join(parts)
 
 
-def decode_floats(reader: PayloadReader, shape: tuple[int, int], cell: np.dtype) -> np.ndarray:
-    """What `encode_floats` was given."""
+def decode_floats(
+    reader: PayloadReader,
+    shape: tuple[int, int],
+    cell: np.dtype,
+    *,
+    columns: slice | np.ndarray = ALL,
+    rows: slice | np.ndarray = ALL,
+) -> np.ndarray:
+    """What `encode_floats` was given, or some ascending columns and rows of it.
+
+    Of a part, exponents are decoded in part, and mantissas taken from where they lie. Where zeros have none, all
+    exponents before them tell where that is.
+    """
     is_sparse, n_coded = reader.unpack(_HEADER)
-    exponents = decode_codes(PayloadReader(reader.take(n_coded)), shape)
-    count = int(np.count_nonzero(exponents)) if is_sparse else exponents.size
-    planes = scratch("planes", 3 * (exponents.size + 1), np.uint8).reshape(3, -1)
-    for plane in planes:
-        _decode_plane(reader, plane[:count])
-        plane[count:] = 0
+    coded = PayloadReader(reader.take(n_coded))
+    planes = [_plane(reader) for _ in range(3)]
     reader.end()
-    patterns = np.empty(shape, np.uint32)
-    kernels.join_planes(exponents.reshape(-1), is_sparse, planes, patterns.reshape(-1))
+    n_cells = shape[0] * shape[1]
+    # No value is zero, so every one has its mantissa.
+    is_sparse = is_sparse and (_STORED, n_cells) not in [(method, number) for method, number, _ in planes]
+    taken = [np.arange(n)[some] for n, some in zip(shape, (columns, rows), strict=True)]
+    is_whole = taken[0].size * taken[1].size == n_cells
+    count, at = n_cells, ALL
+    if not is_sparse:
+        exponents = decode_codes(coded, shape, columns=columns, rows=rows)
+    else:
+        every = decode_codes(coded, shape)
+        count, exponents = int(np.count_nonzero(every)), every if is_whole else every[np.ix_(*taken)]
+    if not is_whole:
+        at = (taken[0][:, None] * shape[1] + taken[1]).reshape(-1)
+        if is_sparse:
+            places = at[exponents.reshape(-1) != 0]
+            at = np.empty_like(places)
+            kernels.count_before(every.reshape(-1), places, at)
+    n_kept = count if isinstance(at, slice) else len(at)
+    mantissas = scratch("planes", 3 * (exponents.size + 1), np.uint8).reshape(3, -1)
+    for plane, out in zip(planes, mantissas, strict=True):
+        _decode_plane(plane, count, at, out[:n_kept])
+        out[n_kept:] = 0
+    patterns = np.empty(exponents.shape, np.uint32)
+    kernels.join_planes(np.ascontiguousarray(exponents).reshape(-1), is_sparse, mantissas, patterns.reshape(-1))
     if cell.itemsize == 2:
         return (patterns >> np.uint32(16)).astype(np.uint16).view(cell)
     return patterns.view(cell)
@@ -82,13 +112,20 @@ def _encode_plane(plane: np.ndarray) -> list[bytes]:
     return [struct.pack("<BI", _STORED, plane.size), plane.tobytes()]
 
 
-def _decode_plane(reader: PayloadReader, out: np.ndarray) -> None:
+def _plane(reader: PayloadReader) -> tuple[int, int, np.ndarray]:
+    """How a plane is kept, a number that says more, and its bytes."""
     method, number = reader.unpack("<BI")
+    return method, number, reader.take(0 if method == _CONSTANT else number)
+
+
+def _decode_plane(plane: tuple[int, int, np.ndarray], size: int, at: slice | np.ndarray, out: np.ndarray) -> None:
+    """The bytes at some places of a plane."""
+    method, number, content = plane
     if method == _CONSTANT:
         out[:] = number & 0xFF
-    elif method == _STORED and number == out.size:
-        out[:] = reader.take(number)
+    elif method == _STORED and number == size:
+        out[:] = content[at]
     elif method == _ZSTD:
-        out[:] = zstd.decompress(reader.take(number), out.size)
+        out[:] = zstd.decompress(content, size)[at]
     else:
-        raise damaged(f"a plane of {out.size} bytes", (method, number))
+        raise damaged(f"a plane of {size} bytes", (method, number))

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mistique.codecs.codec import register
+from mistique.codecs.codec import ALL, register
 from mistique.codecs.lossless_columns import decode_columns, encode_columns
 from mistique.codecs.lossless_floats import decode_floats, encode_floats, mantissas_are_noise
 from mistique.codecs.lossless_text import decode_text, encode_text
@@ -66,22 +66,36 @@ class Raw:
 
     def decode(self, payload: np.ndarray, shape: tuple[int, int], column_type: ColumnType) -> np.ndarray:
         """The values themselves."""
+        return self.decode_part(payload, shape, column_type, columns=ALL, rows=ALL)
+
+    def decode_part(
+        self,
+        payload: np.ndarray,
+        shape: tuple[int, int],
+        column_type: ColumnType,
+        *,
+        columns: slice | np.ndarray,
+        rows: slice | np.ndarray,
+    ) -> np.ndarray:
+        """Values of some columns and rows: of floats whose mantissas are noise alone for less than all of them."""
         reader = PayloadReader(payload)
         (method,) = reader.unpack("<B")
         cell = np.dtype(column_type.cell)
         if (method == _TEXT) != (cell.kind in "OU"):
             raise damaged(f"cells of {column_type.cell}", f"method {method}")
+        if method == _FLOATS and cell.itemsize in (2, 4):
+            return decode_floats(reader, shape, cell, columns=columns, rows=rows)
         if method == _TEXT:
-            return decode_text(reader, shape)
-        if method == _CONSTANT:
+            values = decode_text(reader, shape)
+        elif method == _CONSTANT:
             bits = np.frombuffer(reader.take(cell.itemsize).tobytes(), f"u{cell.itemsize}")
             reader.end()
-            return np.full(shape, bits[0], bits.dtype).view(cell)
-        if method == _COLUMNS:
-            return decode_columns(reader, shape, cell)
-        if method == _FLOATS and cell.itemsize in (2, 4):
-            return decode_floats(reader, shape, cell)
-        raise damaged("a method of 0 to 3", method)
+            values = np.full(shape, bits[0], bits.dtype).view(cell)
+        elif method == _COLUMNS:
+            values = decode_columns(reader, shape, cell)
+        else:
+            raise damaged("a method of 0 to 3", method)
+        return values[columns][:, rows]
 
     def max_abs_error(self, payload: np.ndarray, column_type: ColumnType) -> float:
         """Zero."""

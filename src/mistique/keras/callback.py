@@ -65,8 +65,8 @@ class MistiqueCallback(keras.callbacks.Callback):
 
     Raises
     ------
-    CaptureError
-        `every`, `keep`, `layers`, `n_rows`, `steps` or `on_error` is nothing that they can be.
+    CaptureError, UnknownCodecError
+        An argument is nothing that it can be.
 
     Notes
     -----
@@ -116,8 +116,6 @@ class MistiqueCallback(keras.callbacks.Callback):
         super().__init__()
         if every < 1:
             raise CaptureError(f"every: expected at least 1, got {every}")
-        if on_error not in ("warn", "raise"):
-            raise CaptureError(f'on_error: expected "warn" or "raise", got {on_error!r}')
         self._request = Request(store, model, dataset, layers, codec, keep, on_error, weights, gradients)
         self._x, self._y, self._batch_size, self._row_labels = x, y, batch_size, row_labels
         self._every, self._rows = every, Rows(n_rows, seed, stratify, steps)

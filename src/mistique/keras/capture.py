@@ -22,6 +22,7 @@ from mistique.keras.tensors import to_numpy
 from mistique.keras.tracing import PASS
 from mistique.keras.versions import WEIGHTS, has_versions, remember, same_version, weights_digest
 from mistique.keras.weights import DATASET, named_weights, states_of
+from mistique.store.arguments import check_arguments
 
 if TYPE_CHECKING:
     from mistique.ingest.capture import Capture
@@ -46,9 +47,16 @@ class Request:
     has_gradients: bool = False
 
     def __post_init__(self) -> None:
-        if self.keep not in KEEP:
-            raise CaptureError(f'keep: expected "all", "none" or "auto", got {self.keep!r}')
-        Choice(self.layers)  # said now if it is nothing to choose by, not after an epoch
+        # Said now, not after an epoch.
+        check_arguments(
+            store=self.store,
+            model=self.model,
+            dataset=self.dataset,
+            codec=self.codec,
+            keep=self.keep,
+            on_error=self.on_error,
+        )
+        Choice(self.layers)
 
 
 def capture(

@@ -25,6 +25,16 @@ def neighbour_sums(flat: np.ndarray, n_rows: int, column: int, lag: int, first: 
         sums[i] = np.uint16(left[i]) + np.uint16(other[i])
 
 
+@kernel("void(Array(uint16, 1, 'C', readonly=True), int64, uint16[::1])")
+def context_of_sums(thresholds: np.ndarray, size: int, contexts: np.ndarray) -> None:
+    """For each sum the number of thresholds that it reaches, times `size`. Thresholds are sorted."""
+    context = 0
+    for i in range(contexts.size):
+        while context < thresholds.size and thresholds[context] <= i:
+            context += 1
+        contexts[i] = np.uint16(context * size)
+
+
 @kernel("void(Array(uint8, 2, 'C', readonly=True), int64, int64, int64, int64[::1])")
 def count_sums(codes: np.ndarray, lag: int, column_step: int, row_step: int, counts: np.ndarray) -> None:
     """How often each sum of neighbours comes up, over every `row_step`-th row of every `column_step`-th column."""

@@ -53,6 +53,18 @@ def join_planes(exponents: np.ndarray, is_sparse: bool, planes: np.ndarray, patt
         at += np.int64(is_kept)
 
 
+@kernel("void(Array(uint8, 1, 'C', readonly=True), int64[::1], int64[::1])")
+def count_before(exponents: np.ndarray, places: np.ndarray, counts: np.ndarray) -> None:
+    """How many exponents before each of some ascending places are not zero."""
+    count, at = np.int64(0), np.int64(0)
+    for i in range(places.size):
+        before = exponents[at : places[i]]
+        at = places[i]
+        for j in range(before.size):
+            count += np.int64(before[j] != 0)
+        counts[i] = count
+
+
 @kernel("void(Array(uint8, 2, 'C', readonly=True), uint64, uint64[::1])")
 def join_bytes(planes: np.ndarray, base: np.uint64, numbers: np.ndarray) -> None:
     """Numbers from planes (n_bytes, n) of their bytes, the lowest first, each plus `base`."""

@@ -41,34 +41,47 @@ def spread(frequencies: np.ndarray, symbols: np.ndarray) -> None:
             state = (state + step) & (n_states - 1)
 
 
-@kernel("void(Array(int64, 2, 'C', readonly=True), int64, uint32[:, ::1])")
-def decoding_tables(frequencies: np.ndarray, table_bits: int, tables: np.ndarray) -> None:
+@kernel("boolean(Array(uint8, 1, 'C', readonly=True), int64, uint32[:, ::1])")
+def decoding_tables(planes: np.ndarray, table_bits: int, tables: np.ndarray) -> bool:
     """For each state of each context: its code, how many bits follow, and what they are added to.
+
+    Returns
+    -------
+    bool
+        False: the frequencies of a context do not add up to ``2**table_bits``, and there are no tables.
 
     Parameters
     ----------
-    frequencies : ndarray of shape (n_contexts, n_codes), int64
-        Of each context they add up to ``2**table_bits``.
+    planes : ndarray of shape (2 * n_contexts * n_codes,), uint8
+        Frequencies of the codes of each context: the low bytes of all, then the high bytes.
     table_bits : int
     tables : ndarray of shape (n_contexts, 2**table_bits), uint32
         ``code | n_bits << 8 | base << 16``.
     """
-    n_states = np.int64(1) << table_bits
-    symbols = np.empty(n_states, np.uint8)
-    following, widths = np.empty(256, np.int64), np.empty(256, np.int64)
-    for context in range(frequencies.shape[0]):
-        spread(frequencies[context], symbols)
-        for code in range(frequencies.shape[1]):
-            following[code] = frequencies[context, code]
-            widths[code] = 0
-            while np.int64(2) << widths[code] <= following[code]:
-                widths[code] += 1
+    n_states, n_contexts = np.int64(1) << table_bits, tables.shape[0]
+    n_codes = planes.size // (2 * n_contexts)
+    symbols, entries = np.empty(n_states, np.uint8), np.empty(2 * n_states, np.uint32)
+    # What follows does not depend on the code, so it is reckoned once for all contexts.
+    for width in range(table_bits + 1):
+        n_bits = table_bits - width
+        for x in range(np.int64(1) << width, np.int64(2) << width):
+            entries[x] = np.uint32(n_bits << 8 | ((x << n_bits) - n_states) << 16)
+    frequencies, following = np.empty(n_codes, np.int64), np.empty(n_codes, np.int64)
+    for context in range(n_contexts):
+        first = context * n_codes
+        for code in range(n_codes):
+            high = np.int64(planes[n_contexts * n_codes + first + code])
+            frequencies[code] = following[code] = np.int64(planes[first + code]) | high << 8
+        if frequencies.sum() != n_states:
+            return False
+        spread(frequencies, symbols)
+        row = tables[context]
         for state in range(n_states):
-            symbol = np.int64(symbols[state])
+            symbol = symbols[state]
             x = following[symbol]
             following[symbol] = x + 1
-            n_bits = table_bits - widths[symbol] - np.int64(x >= np.int64(2) << widths[symbol])
-            tables[context, state] = np.uint32(symbol | n_bits << 8 | ((x << n_bits) - n_states) << 16)
+            row[state] = entries[x] | np.uint32(symbol)
+    return True
 
 
 @kernel("void(Array(int64, 2, 'C', readonly=True), int64, int64[:, ::1], uint16[:, ::1])")

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mistique.codecs.threads import scratch
 from mistique.errors import QueryError
+from mistique.kernels import centring
 from mistique.planner.plan import Plan, format_bound, format_seconds
 from mistique.queries.answer import Plotted
 from mistique.queries.portions import CELLS_AT_ONCE, Portions
@@ -159,6 +161,7 @@ def cka(
     root = np.sqrt(hsic.diagonal())
     scale = np.outer(root, root)
     similarity = np.divide(hsic, scale, out=np.zeros_like(hsic), where=scale > 0)
+    np.fill_diagonal(similarity, (root > 0).astype(float))  # what a root rounds off would show
     which = np.ix_([place[name] for name in keys], [place[name] for name in others])
     is_exact = not any(portions.max_abs_error for portions in layers)
     names, other_names = _short(left, right)
@@ -207,9 +210,9 @@ def _hsic(layers: list[Portions], keys: list[str], n_rows: int, batch_rows: int)
 
 
 def _centred_grams(numbers: np.ndarray, bounds: np.ndarray, out: list[np.ndarray], key: str) -> None:
-    check_finite(numbers, key)
     for gram, (low, high) in zip(out, pairwise(bounds.tolist()), strict=True):
-        gram[:] = centred_gram(numbers[low:high])
+        if not centred_gram(numbers[low:high], out=gram):
+            check_finite(numbers, key)
 
 
 def _portions_of_batches(layers: list[Portions], n_rows: int, batch_rows: int) -> Iterator[np.ndarray]:
@@ -229,22 +232,29 @@ def _portions_of_batches(layers: list[Portions], n_rows: int, batch_rows: int) -
         yield bounds[first : first + at_once + 1]
 
 
-def centred_gram(rows: np.ndarray) -> np.ndarray:
+def centred_gram(rows: np.ndarray, *, out: np.ndarray) -> bool:
     """The products of rows, U-centred: zero on the diagonal and in the sum of every row.
 
     Their inner products over n (n - 3) are HSIC_1. Columns are centred first, which changes nothing but the rounding:
     the products of rows far from zero would drown what they differ in.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_columns), float32 or float64
+        Multiplied in their own type.
+    out : ndarray of shape (n_rows, n_rows), float64
+
+    Returns
+    -------
+    bool
+        Whether the means of all columns are finite, as they are where all values are.
     """
-    n = len(rows)
-    rows = rows - rows[0]  # a column that does not vary is zero to the last bit
-    rows -= rows.mean(axis=0)
-    gram = (rows @ rows.T).astype(np.float64)
-    np.fill_diagonal(gram, 0.0)
-    sums = gram.sum(axis=1) / (n - 2)
-    gram -= sums[:, None]
-    gram -= sums[None, :] - sums.sum() / (n - 1)
-    np.fill_diagonal(gram, 0.0)
-    return np.asarray(gram)
+    n, n_columns = rows.shape
+    centred, means = scratch(f"centred {rows.dtype}", rows.size, rows.dtype).reshape(rows.shape), np.empty(n_columns)
+    centring.centre_columns(np.ascontiguousarray(rows), means, centred)
+    with np.errstate(invalid="ignore", over="ignore"):
+        centring.centre_products(centred @ centred.T, np.empty(n), out)
+    return bool(np.isfinite(means).all())
 
 
 def _short(left: list[Named], right: list[Named]) -> tuple[list[str], list[str]]:

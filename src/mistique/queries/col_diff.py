@@ -12,7 +12,7 @@ from mistique.planner.execute import execute
 from mistique.planner.plan import Plan
 from mistique.queries.answer import Plotted
 from mistique.queries.losses import loss_of_rows
-from mistique.queries.selection import group_of_rows, in_order, labels_of, matched_rows, select_columns
+from mistique.queries.selection import find, group_of_rows, in_order, labels_of, matched_rows, select_columns
 from mistique.schema import TARGET, Intermediate, Key
 from mistique.storage.captures import Capture
 
@@ -165,7 +165,7 @@ class _Side:
 
 
 def _side(store: Store, key: str | Key, column: Any, unit: Any, exact: bool) -> _Side:
-    capture, intermediate = store.catalog.find(key)
+    capture, intermediate = find(store, key)
     columns = select_columns(intermediate, column, unit)
     values, plan = execute(store, capture, intermediate, columns=columns, exact=exact)
     array = values.to_numpy().reshape(intermediate.n_rows, -1)

@@ -11,7 +11,7 @@ import numpy as np
 from mistique.errors import QueryError
 from mistique.planner.execute import execute
 from mistique.queries.answer import Plotted, format_value
-from mistique.queries.selection import group_of_rows, in_order, select_columns
+from mistique.queries.selection import find, group_of_rows, in_order, select_columns
 from mistique.schema import Key
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def col_dist(
     """
     if isinstance(bins, bool) or not isinstance(bins, (int, np.integer)) or bins < 1:
         raise QueryError(f"bins: expected a number of bins, at least 1, got {bins!r}")
-    capture, intermediate = store.catalog.find(key)
+    capture, intermediate = find(store, key)
     columns = select_columns(intermediate, column, unit)
     values, plan = execute(store, capture, intermediate, columns=columns, exact=exact)
     table = values.to_numpy().reshape(intermediate.n_rows, -1)

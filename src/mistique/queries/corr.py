@@ -12,6 +12,7 @@ from mistique.planner.plan import Plan, format_bound
 from mistique.queries.answer import Plotted, format_value
 from mistique.queries.portions import Portions, number_columns
 from mistique.queries.positions import check_reduce, names_of, reduced
+from mistique.queries.selection import find
 from mistique.queries.similarity import common_rows, key_of
 from mistique.schema import Key
 
@@ -131,9 +132,9 @@ def corr(
     """
     if reduce not in ("mean", "max"):
         raise QueryError(f'reduce: expected "mean" or "max", got {reduce!r}')
-    named = [store.catalog.find(key)]
+    named = [find(store, key)]
     if not (other is None or isinstance(other, np.ndarray)):
-        named.append(store.catalog.find(other))
+        named.append(find(store, other))
     sides, names, left_out = [], [], []
     for (capture, node), rows, asked in zip(named, common_rows(store, named), (columns, other_columns), strict=False):
         chosen, others = number_columns(node, asked, None)

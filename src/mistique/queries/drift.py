@@ -16,7 +16,7 @@ from mistique.queries.patterns import find_dataset, is_dataset
 from mistique.queries.plans import joined_plan
 from mistique.queries.portions import Portions
 from mistique.queries.progress import tracked
-from mistique.queries.selection import select_columns
+from mistique.queries.selection import find, select_columns
 from mistique.queries.significance import adjusted
 from mistique.queries.two_samples import distance
 from mistique.schema import ROW_LABEL, TARGET, Intermediate, Key
@@ -231,7 +231,7 @@ def _pairs(
     if is_dataset(key) != is_dataset(other):
         raise QueryError(f"expected two intermediates or two datasets, got {key} and {other}")
     if not is_dataset(key):
-        (left, first), (right, second) = store.catalog.find(key), store.catalog.find(other)
+        (left, first), (right, second) = find(store, key), find(store, other)
         return (left, right), [(first, second)], []
     left, right = find_dataset(store, key), find_dataset(store, other)
     both = [name for name in left.intermediates if name in right.intermediates and name != ROW_LABEL]

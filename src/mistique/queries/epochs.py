@@ -212,6 +212,13 @@ def _numbers(
     return numbers, portions.plan()
 
 
+def _products(numbers: np.ndarray) -> np.ndarray:
+    """The products of rows, U-centred."""
+    out = np.empty((len(numbers), len(numbers)))
+    centred_gram(numbers, out=out)
+    return out
+
+
 def _alignment(first: np.ndarray, second: np.ndarray) -> float:
     """CKA of two layers from their centred products: their cosine. NaN: one of them is constant."""
     lengths = float(np.linalg.norm(first) * np.linalg.norm(second))
@@ -236,7 +243,7 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 # What is made of the rows of a layer, and how two such are compared.
-_MEASURES = {"cka": (centred_gram, _alignment), "svcca": (_directions, _correlation)}
+_MEASURES = {"cka": (_products, _alignment), "svcca": (_directions, _correlation)}
 
 
 def _settled(row: np.ndarray, versions: tuple[str, ...], threshold: float) -> str | None:

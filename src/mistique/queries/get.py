@@ -10,7 +10,7 @@ import numpy as np
 from mistique.planner.execute import execute, row_labels
 from mistique.planner.values import Values
 from mistique.queries.answer import Answer
-from mistique.queries.selection import labels_of, select_columns, select_rows
+from mistique.queries.selection import find, labels_of, select_columns, select_rows
 from mistique.schema import Key
 
 if TYPE_CHECKING:
@@ -64,8 +64,9 @@ def get(
     key : str or Key
         ``project/model@version/dataset/intermediate``. An intermediate can also be named by its position: ``-1`` is the
         prediction, ``0`` the input.
-    rows : label, list of labels, or slice, optional
-        Labels as they were captured, numbers from 0 where there were none; a slice takes positions. Default: all.
+    rows : label, list of labels, slice or mask, optional
+        Labels as they were captured, numbers from 0 where there were none; a slice takes positions, an array of
+        booleans has one for each row, a series of them says by its index which rows it means. Default: all.
     columns : str, int or list of them, optional
         By name or number. Default: all.
     unit : int or list of int, optional
@@ -109,7 +110,7 @@ def get(
     ...
     mistique.errors.IntermediateNotFoundError: no intermediate in demo/ridge@1/train: 'scael'; nearest: scale
     """
-    capture, intermediate = store.catalog.find(key)
+    capture, intermediate = find(store, key)
     chosen_rows = select_rows(store, capture, intermediate.n_rows, rows)
     chosen_columns = select_columns(intermediate, columns, unit)
     values, plan = execute(store, capture, intermediate, rows=chosen_rows, columns=chosen_columns, exact=exact)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mistique.queries.answer import html_table, text_table
+from mistique.queries.selection import catalog_of
 from mistique.schema import ROW_LABEL, Version, escape_path
 from mistique.storage.captures import Capture
 from mistique.storage.catalog import Catalog
@@ -184,7 +185,7 @@ def diff(store: Store, version: str, *, other: str) -> Difference:
       weights same: scale
       weights changed: prediction
     """
-    sides = [store.catalog.find_versions(name) for name in (version, other)]
+    sides = [catalog_of(store).find_versions(name) for name in (version, other)]
     names = [f"{escape_path(side[0].version.model)}@{side[0].number}" for side in sides]
     a, b = (side[0].version for side in sides)
     return Difference(

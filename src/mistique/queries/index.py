@@ -9,6 +9,7 @@ from mistique.errors import QueryError
 from mistique.planner.index_byproduct import build_index, why_not_indexed
 from mistique.planner.index_layout import BOUNDS, CELLS, CODES, MAXIMA, float32_nbytes
 from mistique.planner.plan import format_nbytes
+from mistique.queries.selection import find
 from mistique.schema import Key
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def index(store: Store, key: str | Key, *, max_share: float = 0.2) -> Indexed:
     """
     if not max_share > 0:
         raise QueryError(f"max_share: expected a share above 0, got {max_share!r}")
-    capture, found = store.catalog.find(key)
+    capture, found = find(store, key)
     graph = store.graph(capture)
     node = graph.nodes[found.name]
     made = graph.indexes.get(node.name)

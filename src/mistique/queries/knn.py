@@ -15,7 +15,7 @@ from mistique.queries.examples import Examples
 from mistique.queries.portions import Portions, number_columns
 from mistique.queries.query_row import query_row
 from mistique.queries.row_distances import DISTANCES, distance_error, distances_to
-from mistique.queries.selection import labels_of
+from mistique.queries.selection import find, labels_of
 from mistique.schema import Key
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def knn(
         raise QueryError(f"k: expected a number of rows, at least 1, got {k!r}")
     if distance not in DISTANCES:
         raise QueryError(f"distance: expected one of {', '.join(DISTANCES)}, got {distance!r}")
-    capture, node = store.catalog.find(key)
+    capture, node = find(store, key)
     chosen, left_out = number_columns(node, columns, unit)
     asked = query_row(store, capture, node, row=row, position=position, example=example, columns=chosen, exact=exact)
     query, at = asked.numbers.reshape(-1), asked.position

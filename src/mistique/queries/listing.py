@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mistique.planner.plan import format_nbytes
 from mistique.queries.answer import html_table, text_table
+from mistique.queries.selection import find
 from mistique.schema import Intermediate
 from mistique.storage.captures import Capture
 
@@ -133,7 +134,7 @@ def listing(store: Store) -> Listing:
 
 def facts_of(store: Store, key: str) -> list[tuple[str, Any]]:
     """What is known of one intermediate, from its catalog record."""
-    capture, node = store.catalog.find(key)
+    capture, node = find(store, key)
     codec = ", ".join(f"{name}={value}" for name, value in node.codec.items() if name != "name")
     types = sorted({kind.dtype for kind in node.types})
     return [

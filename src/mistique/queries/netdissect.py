@@ -14,7 +14,7 @@ from mistique.errors import QueryError
 from mistique.kernels.overlap import count_overlap
 from mistique.queries.answer import Plotted, format_value
 from mistique.queries.portions import CELLS_AT_ONCE, Portions
-from mistique.queries.selection import select_columns
+from mistique.queries.selection import find, select_columns
 from mistique.queries.similarity import check_finite
 from mistique.schema import Intermediate, Key
 
@@ -143,7 +143,7 @@ def netdissect(
     >>> answer.detectors
     {0: 'corner'}
     """
-    capture, node = store.catalog.find(key)
+    capture, node = find(store, key)
     _check_maps(node)
     listed = _concept_names(concepts, names, node)
     for name, share in (("alpha", alpha), ("min_iou", min_iou)):

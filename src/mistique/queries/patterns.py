@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from mistique.errors import IntermediateNotFoundError, QueryError
+from mistique.queries.selection import catalog_of
 from mistique.schema import LATEST, ROW_LABEL, TARGET, Intermediate, Key, unescape_path
 from mistique.storage.captures import Capture
 
@@ -30,7 +31,7 @@ def find_dataset(store: Store, key: str | Key) -> Capture:
     if parts is None or not parts[2] or parts[3]:
         raise QueryError(f"expected a dataset of a version, for example homes/ridge@latest/valid; got {str(key)!r}")
     model, version, dataset, _ = parts
-    return store.catalog.find_capture(Key(unescape_path(model), unquote(version), unquote(dataset), _EVERY))
+    return catalog_of(store).find_capture(Key(unescape_path(model), unquote(version), unquote(dataset), _EVERY))
 
 
 def is_dataset(key: str | Key) -> bool:
@@ -59,7 +60,8 @@ def find_all(store: Store, key: str | Key) -> list[tuple[Capture, Intermediate]]
     if parts is None:
         raise QueryError(f"expected a key such as fashion/cnn@1/valid/conv*, got {str(key)!r}")
     model, version, dataset, name = parts
-    captures = store.catalog.captures()
+    catalog = catalog_of(store)
+    captures = catalog.captures()
     of_model = [c for c in captures if _matches(unescape_path(model), c.version.model)]
     if not of_model:
         raise IntermediateNotFoundError(what="model", name=model, known=[c.version.model for c in captures])
@@ -76,7 +78,7 @@ def find_all(store: Store, key: str | Key) -> list[tuple[Capture, Intermediate]]
         known = [f"{c.version.model}@{c.number}" for c in named]
         raise IntermediateNotFoundError(what="version", name=f"{model}@{version}", known=known)
     path = unescape_path(name) if name else _EVERY
-    store.catalog.read(of_version)
+    catalog.read(of_version)
     found = [
         (capture, node)
         for capture in of_version

@@ -58,8 +58,9 @@ def names_of(intermediate: Intermediate, columns: np.ndarray | None, reduce: str
     if reduce != "none":
         return [str(unit) for unit in (chosen[:: intermediate.positions] // intermediate.positions).tolist()]
     units, places = np.divmod(chosen, intermediate.positions)
-    where = np.stack(np.unravel_index(places, intermediate.shape[:-1]), axis=1).tolist()
-    return [f"{unit} at {','.join(map(str, place))}" for unit, place in zip(units.tolist(), where, strict=True)]
+    # Of each position once: of each column they took as long as reading a row.
+    where = [",".join(map(str, place)) for place in np.ndindex(*intermediate.shape[:-1])]
+    return [f"{unit} at {where[place]}" for unit, place in zip(units.tolist(), places.tolist(), strict=True)]
 
 
 def _are_units(intermediate: Intermediate, columns: np.ndarray) -> bool:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from mistique.errors import QueryError
+from mistique.ingest.cells import Column
 from mistique.planner.execute import execute
 from mistique.planner.plan import Plan
 from mistique.planner.values import numpy_column
 from mistique.queries.answer import Plotted, format_value
 from mistique.queries.portions import in_columns, is_number, numbers_of
 from mistique.queries.positions import check_reduce, names_of, reduced
-from mistique.queries.selection import labels_of, one_row, select_columns
-from mistique.schema import Intermediate, Key
+from mistique.queries.selection import find, labels_of, one_row, select_columns
+from mistique.schema import Key
 
 if TYPE_CHECKING:
     from mistique.store import Store
@@ -124,8 +126,11 @@ def row_diff(
     """
     first_row, second_row = _pair(rows, positions)
     is_label = positions is None
-    first = _Side.take(store, key, first_row, is_label, columns, unit, reduce, exact)
-    second = _Side.take(store, key if against is None else against, second_row, is_label, columns, unit, reduce, exact)
+    taken = partial(_sides, store, is_label=is_label, columns=columns, unit=unit, reduce=reduce, exact=exact)
+    if against is None:
+        first, second = taken(key, [first_row, second_row])
+    else:
+        first, second = *taken(key, [first_row]), *taken(against, [second_row])
     of_second = {name: i for i, name in enumerate(second.names)}
     common = [(i, of_second[name]) for i, name in enumerate(first.names) if name in of_second]
     if not common and not first.texts.keys() & second.texts.keys():
@@ -174,34 +179,45 @@ class _Side:
     plan: Plan
     is_numbered: bool
 
-    @classmethod
-    def take(
-        cls, store: Store, key: str | Key, row: Any, is_label: bool, columns: Any, unit: Any, reduce: str, exact: bool
-    ) -> _Side:
-        capture, node = store.catalog.find(key)
-        chosen = select_columns(node, columns, unit)
-        check_reduce(reduce, node, chosen)
-        at = np.array([one_row(store, capture, node.n_rows, row, is_label=is_label)])
-        values, plan = execute(store, capture, node, rows=at, columns=chosen, exact=exact)
-        label = labels_of(store, capture, node.n_rows, at)[0]
-        if not isinstance(values.parts, list):
-            numbers = numbers_of(values)
-            flat = in_columns(numbers) if reduce == "none" else reduced(numbers, reduce)
-            names = names_of(node, chosen, reduce)
-            return cls(label, names, flat[0].astype(np.float64), {}, plan, node.columns is None)
-        return cls._of_table(label, node, chosen, values, plan)
 
-    @classmethod
-    def _of_table(cls, label: Any, node: Intermediate, chosen: np.ndarray | None, values: Any, plan: Plan) -> _Side:
-        names, numbers, texts = [], [], {}
-        for name, part in zip(names_of(node, chosen, "none"), values.parts, strict=True):
-            (value,) = numpy_column(part)
-            if is_number(part.type):
-                names.append(name)
-                numbers.append(np.nan if value is None else float(value))
-            else:
-                texts[name] = value
-        return cls(label, names, np.array(numbers, np.float64), texts, plan, node.columns is None)
+def _sides(
+    store: Store,
+    key: str | Key,
+    wanted: list[Any],
+    *,
+    is_label: bool,
+    columns: Any,
+    unit: Any,
+    reduce: str,
+    exact: bool,
+) -> list[_Side]:
+    """Rows of one intermediate, read together."""
+    capture, node = find(store, key)
+    chosen = select_columns(node, columns, unit)
+    check_reduce(reduce, node, chosen)
+    at = np.array([one_row(store, capture, node.n_rows, row, is_label=is_label) for row in wanted])
+    values, plan = execute(store, capture, node, rows=at, columns=chosen, exact=exact)
+    labels, names = labels_of(store, capture, node.n_rows, at), names_of(node, chosen, reduce)
+    is_numbered = node.columns is None
+    if isinstance(values.parts, list):
+        parts = values.parts
+        return [_Side(label, *_row_of(parts, i, names), plan, is_numbered) for i, label in enumerate(labels)]
+    numbers = numbers_of(values)
+    flat = (in_columns(numbers) if reduce == "none" else reduced(numbers, reduce)).astype(np.float64)
+    return [_Side(label, names, row, {}, plan, is_numbered) for label, row in zip(labels, flat, strict=True)]
+
+
+def _row_of(columns: list[Column], place: int, names: list[str]) -> tuple[list[str], np.ndarray, dict[str, Any]]:
+    """Of a row of a table: the names and values of its numbers, and what is no number."""
+    named, numbers, texts = [], [], {}
+    for name, column in zip(names, columns, strict=True):
+        value = numpy_column(column)[place]
+        if is_number(column.type):
+            named.append(name)
+            numbers.append(np.nan if value is None else float(value))
+        else:
+            texts[name] = value
+    return named, np.array(numbers, np.float64), texts
 
 
 def _pair(rows: Any, positions: Any) -> tuple[Any, Any]:

@@ -11,8 +11,9 @@ import numpy as np
 
 from mistique.errors import IntermediateNotFoundError, QueryError
 from mistique.planner.execute import execute, row_labels
-from mistique.schema import INPUT, Intermediate
+from mistique.schema import INPUT, PREDICTION, TARGET, Intermediate, Key
 from mistique.storage.captures import Capture
+from mistique.storage.catalog import Catalog
 
 if TYPE_CHECKING:
     from mistique.store import Store
@@ -20,18 +21,41 @@ if TYPE_CHECKING:
 _MAX_GROUPS = 12
 
 
+def catalog_of(store: Store) -> Catalog:
+    """What a store knows of what it holds; of a path or anything else that is no store, a `QueryError`."""
+    if not hasattr(store, "catalog"):
+        raise QueryError(f"expected a store, as mistique.open(uri) gives it, got {store!r}")
+    return store.catalog
+
+
+def find(store: Store, key: str | Key) -> tuple[Capture, Intermediate]:
+    """The intermediate that a key names, and its capture.
+
+    Raises
+    ------
+    QueryError, InvalidKeyError, IntermediateNotFoundError
+    """
+    return catalog_of(store).find(key)
+
+
 def select_rows(store: Store, capture: Capture, n_rows: int, rows: Any) -> np.ndarray | None:
-    """Positions of rows: labels, one or several, or a slice of positions. None: all.
+    """Positions of rows: labels, one or several, a slice of positions, or a mask. None: all.
 
     Raises
     ------
     QueryError
-        A label that no row has, naming the nearest.
+        A label that no row has, naming the nearest; a mask of another number of rows.
     """
     if rows is None:
         return None
     if isinstance(rows, slice):
         return np.arange(*rows.indices(n_rows))
+    if _is_mask(rows):
+        if hasattr(rows, "index"):  # a series of pandas says itself which rows it means
+            return select_rows(store, capture, n_rows, list(rows.index[rows.to_numpy(bool)]))
+        if len(rows) != n_rows:
+            raise QueryError(f"rows: expected a mask with a value for each of {n_rows} rows, got {len(rows)}")
+        return np.flatnonzero(rows)
     is_one = isinstance(rows, (str, bytes, tuple)) or not hasattr(rows, "__len__")
     wanted = [rows] if is_one else list(rows)
     index = row_labels(store, capture)
@@ -52,6 +76,10 @@ def select_rows(store: Store, capture: Capture, n_rows: int, rows: Any) -> np.nd
             raise QueryError(f"no row is labelled {label!r}; nearest: {listed}") from None
         positions.append(np.arange(len(index))[found].reshape(-1))
     return np.concatenate(positions) if positions else np.empty(0, np.int64)
+
+
+def _is_mask(rows: Any) -> bool:
+    return getattr(rows, "ndim", 0) == 1 and rows.dtype.kind == "b"
 
 
 def one_row(store: Store, capture: Capture, n_rows: int, row: Any, *, is_label: bool = True) -> int:
@@ -167,10 +195,11 @@ def group_of_rows(store: Store, capture: Capture, n_rows: int, by: Any) -> tuple
             values, _ = execute(store, capture, named)
     if values is None:
         known = [] if node is None or node.columns is None else list(node.columns)
+        known += [name for name in (TARGET, PREDICTION) if name in capture.intermediates]
         near = get_close_matches(by, known, n=3, cutoff=0.4) or known[:6]
         raise QueryError(
             f"by: {by!r} is neither a column of the input nor an intermediate of one column; "
-            f"nearest: {', '.join(near) or 'target'}"
+            + (f"nearest: {', '.join(near)}" if near else "there is none here: give a group for each row")
         )
     return by, _few(values.to_numpy().reshape(n_rows))
 

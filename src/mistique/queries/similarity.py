@@ -9,7 +9,7 @@ import numpy as np
 from mistique.errors import QueryError
 from mistique.planner.execute import row_labels
 from mistique.queries.portions import Portions, number_columns
-from mistique.queries.selection import labels_of, matched_rows
+from mistique.queries.selection import find, labels_of, matched_rows
 from mistique.schema import Intermediate, Key
 from mistique.storage.captures import Capture
 
@@ -30,11 +30,11 @@ def named(store: Store, keys: str | Key | list[str | Key]) -> list[Named]:
     found: list[Named] = []
     for key in [keys] if isinstance(keys, (str, Key)) else list(keys):
         if isinstance(key, str) and key.count("@") == 1 and key.partition("@")[2].count("/") == 1:
-            capture, _ = store.catalog.find(f"{key}/0")
+            capture, _ = find(store, f"{key}/0")
             steps = [node for node in capture.intermediates.values() if node.role in ("input", "stage", "prediction")]
             found += [(capture, node) for node in steps if _has_numbers(node)]
         else:
-            found.append(store.catalog.find(key))
+            found.append(find(store, key))
     if not found:
         raise QueryError("expected a key, a list of keys, or the key of a dataset, project/model@version/dataset")
     return found

@@ -14,7 +14,7 @@ from mistique.queries.answer import Plotted
 from mistique.queries.cuts import cut
 from mistique.queries.losses import loss_of_rows
 from mistique.queries.patterns import find_dataset, is_dataset
-from mistique.queries.selection import labels_of
+from mistique.queries.selection import find, labels_of
 from mistique.queries.slice_search import Condition, SliceSearch
 from mistique.schema import INPUT, PREDICTION, TARGET, Intermediate, Key
 from mistique.storage.captures import Capture
@@ -217,7 +217,7 @@ def _prediction(store: Store, key: str | Key) -> tuple[Capture, Intermediate]:
     if is_dataset(key):
         capture = find_dataset(store, key)
         return capture, capture.resolve(PREDICTION)
-    capture, node = store.catalog.find(key)
+    capture, node = find(store, key)
     if node.role != "prediction":
         raise QueryError(f"{capture.prefix}/{node.name} is no prediction: ask for {capture.prefix}/{PREDICTION}")
     return capture, node

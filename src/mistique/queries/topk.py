@@ -14,7 +14,7 @@ from mistique.queries.examples import Examples
 from mistique.queries.portions import Portions, number_columns
 from mistique.queries.positions import names_of
 from mistique.queries.query_row import query_row
-from mistique.queries.selection import labels_of, select_columns
+from mistique.queries.selection import find, labels_of, select_columns
 from mistique.schema import Intermediate, Key
 from mistique.storage.captures import Capture
 
@@ -143,7 +143,7 @@ def topk(
         raise QueryError(f"combine: expected one of {', '.join(COMBINATIONS)}, got {combine!r}")
     if column is not None and columns is not None:
         raise QueryError("give column= (one) or columns= (a group), not both")
-    capture, node = store.catalog.find(key)
+    capture, node = find(store, key)
     if any(given is not None for given in (row, position, example)):
         if any(given is not None for given in (unit, column, columns)):
             raise QueryError("give units or columns, or the row that says which, not both")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mistique.errors import MistiqueError, QueryError, UntrustedArtifactError
 from mistique.planner.check import checked_rows, compare, stored_rows, why_not_checked
 from mistique.queries.answer import format_value, html_table, text_table
+from mistique.queries.selection import catalog_of, find
 from mistique.schema import Key
 from mistique.storage.captures import Capture
 
@@ -147,10 +148,10 @@ def verify(store: Store, key: str | Key, *, sample: int = 256) -> Verification:
         raise QueryError(f"sample: expected a number of rows, at least 1, got {sample!r}")
     is_capture = isinstance(key, str) and key.partition("@")[2].count("/") == 1
     if is_capture:
-        capture = store.catalog.find_capture(Key.parse(f"{key}/x"))
+        capture = catalog_of(store).find_capture(Key.parse(f"{key}/x"))
         nodes = list(capture.intermediates.values())
     else:
-        capture, node = store.catalog.find(key)
+        capture, node = find(store, key)
         nodes = [node]
     stages = tuple(
         _verified(store, capture, node.name, sample)

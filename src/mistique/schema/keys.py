@@ -60,6 +60,24 @@ class Key:
             raise InvalidKeyError(text=text)
         return cls(unescape_path(model), unquote(version), unquote(dataset), unescape_path(intermediate))
 
+    @classmethod
+    def parse_version(cls, text: str) -> Key:
+        """The key of a version alone that a text spells, with no dataset and no intermediate.
+
+        Examples
+        --------
+        >>> Key.parse_version("homes/ridge@2").version
+        '2'
+        >>> Key.parse_version("homes/ridge@2/train")
+        Traceback (most recent call last):
+        ...
+        mistique.errors.InvalidKeyError: expected a version project/model@version, for example homes/ridge@latest; ...
+        """
+        model, _, version = text.partition("@") if isinstance(text, str) else ("", "", "")
+        if not (model and version) or set(version) & set("@/"):
+            raise InvalidKeyError(text=text, expected="a version project/model@version, for example homes/ridge@latest")
+        return cls(unescape_path(model), unquote(version), "", "")
+
     def __str__(self) -> str:
         model, intermediate = escape_path(self.model), escape_path(self.intermediate)
         return f"{model}@{self.version}/{escape(self.dataset)}/{intermediate}"

@@ -19,7 +19,7 @@ from sklearn.pipeline import _final_estimator_has
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_memory
 
-from mistique.codecs import Codec, Policy, resolve_codec
+from mistique.codecs import Codec, Policy
 from mistique.sklearn.recording import FitRecording, recording_of
 from mistique.sklearn.settings import CapturedRun, CaptureSettings
 from mistique.store import Store
@@ -82,7 +82,6 @@ class Capturing:
         if store is None:
             self.__dict__.pop("_capture_settings", None)
             return self
-        resolve_codec(codec)
         self._capture_settings = CaptureSettings(store, model or "", dataset, keep, codec, on_error)
         return self
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import sklearn
 
-from mistique.errors import CaptureError, StoreClosedError
+from mistique.errors import StoreClosedError
 from mistique.ingest.capture import Capture
-from mistique.ingest.choosing import KEEP
 from mistique.store import Store
+from mistique.store.arguments import check_arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +37,14 @@ class CaptureSettings:
     token: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def __post_init__(self) -> None:
-        if not isinstance(self.store, Store):
-            raise CaptureError(f"expected a store, as mistique.open(...) gives; got {self.store!r}")
-        if not self.model or not isinstance(self.model, str):
-            raise CaptureError(
-                f'expected the name of a model in the store, for example model="homes/ridge"; got {self.model!r}'
-            )
-        if not self.dataset or not isinstance(self.dataset, str) or "/" in self.dataset:
-            raise CaptureError(f"dataset: expected a name without a slash, such as 'train'; got {self.dataset!r}")
-        if self.keep not in KEEP:
-            raise CaptureError(f'expected keep="all", keep="none" or keep="auto", got {self.keep!r}')
-        if self.on_error not in ("warn", "raise"):
-            raise CaptureError(f'expected on_error="warn" or on_error="raise", got {self.on_error!r}')
+        check_arguments(
+            store=self.store,
+            model=self.model,
+            dataset=self.dataset,
+            codec=self.codec,
+            keep=self.keep,
+            on_error=self.on_error,
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CaptureSettings:
         return self

@@ -10,10 +10,11 @@ from mistique.ingest.capture import Capture
 from mistique.ingest.choosing import KEEP
 from mistique.schema import INPUT, TARGET
 from mistique.sklearn.artifact import Kept
+from mistique.sklearn.column_names import names_after, names_of_columns
 from mistique.sklearn.lineage import Lineages, seen
 from mistique.sklearn.sample import Sample
 from mistique.sklearn.settings import CaptureSettings
-from mistique.sklearn.stages import Stage, names_after, names_of_columns
+from mistique.sklearn.stages import Stage
 from mistique.sklearn.step_cost import Timed, needs_more, step_cost
 from mistique.sklearn.undisturbed import attempt, count_rows
 from mistique.sklearn.vouched import fit_transform_is_transform

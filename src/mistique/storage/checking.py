@@ -25,6 +25,7 @@ from mistique.storage.move_records import MOVED, REMOVED, REMOVING, MovedParts, 
 from mistique.storage.moves import Moves
 from mistique.storage.options import translated
 from mistique.storage.outlines import outline, outline_body
+from mistique.storage.record_bodies import figures_of
 from mistique.storage.record_cells import Order, Record
 from mistique.storage.record_fields import BODY_ERRORS, to_json
 from mistique.storage.records import RecordLog
@@ -263,9 +264,11 @@ class Checker:
 def _why_no_fact(order: Order, record: Record) -> str:
     """What is wrong with a record of the catalog that can be read."""
     try:
-        fact_of(record)
+        fact = fact_of(record)
         if record.kind == MOVED:
             MovedParts(record.attachment, move_from(order, record)).check()
+        elif fact.tally is not None:
+            figures_of(fact.tally, record.attachment)
         elif record.kind in (REMOVING, REMOVED):
             Moves(lambda _: b"").add(order, record)
     except BODY_ERRORS as error:

@@ -1,0 +1,66 @@
+"""Rows less their mean, and products of rows U-centred: what kernel alignment is reckoned from."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mistique.kernels.compile import kernel
+
+
+@kernel(
+    *(f"void(Array({cell}, 2, 'C', readonly=True), float64[::1], {cell}[:, ::1])" for cell in ("float32", "float64"))
+)
+def centre_columns(rows: np.ndarray, means: np.ndarray, out: np.ndarray) -> None:
+    """Rows less the mean of each column: a column that does not vary is zero to the last bit.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_columns), float32 or float64
+    means : ndarray of shape (n_columns,), float64
+        Takes the means, less the first row: finite where all values are.
+    out : ndarray of shape (n_rows, n_columns)
+
+    Notes
+    -----
+    Two passes over rows that lie in the cache; NumPy took five, of fresh memory each.
+    """
+    first, n_columns = rows[0], rows.shape[1]
+    means[:] = 0.0
+    for i in range(rows.shape[0]):
+        row = rows[i]
+        for j in range(n_columns):
+            means[j] += np.float64(row[j] - first[j])
+    for j in range(n_columns):
+        means[j] /= np.float64(rows.shape[0])
+    for i in range(rows.shape[0]):
+        row, line = rows[i], out[i]
+        for j in range(n_columns):
+            line[j] = np.float64(row[j] - first[j]) - means[j]
+
+
+@kernel(
+    *(f"void(Array({cell}, 2, 'C', readonly=True), float64[::1], float64[:, ::1])" for cell in ("float32", "float64"))
+)
+def centre_products(products: np.ndarray, sums: np.ndarray, out: np.ndarray) -> None:
+    """Products of rows, U-centred: zero on the diagonal and in the sum of every row.
+
+    Parameters
+    ----------
+    products : ndarray of shape (n_rows, n_rows), float32 or float64
+    sums : ndarray of shape (n_rows,), float64
+        Room for the sums of rows.
+    out : ndarray of shape (n_rows, n_rows), float64
+    """
+    n, total = products.shape[0], np.float64(0.0)
+    for i in range(n):
+        row, found = products[i], np.float64(0.0)
+        for j in range(n):
+            found += np.float64(row[j])
+        sums[i] = (found - np.float64(row[i])) / np.float64(n - 2)
+        total += sums[i]
+    total /= np.float64(n - 1)
+    for i in range(n):
+        row, line, less = products[i], out[i], total - sums[i]
+        for j in range(n):
+            line[j] = np.float64(row[j]) + (less - sums[j])
+        line[i] = 0.0

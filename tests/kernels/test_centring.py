@@ -1,0 +1,40 @@
+"""Centring, against NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mistique.kernels import centring
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(4, 1), (7, 30), (256, 65)])
+def test_rows_and_products_are_centred(dtype: type, shape: tuple[int, int]) -> None:
+    rows = (np.random.default_rng(0).normal(size=shape) + 1000).astype(dtype)
+    rows[:, 0] = 0.1
+    means, centred = np.empty(shape[1]), np.empty(shape, dtype)
+    centring.centre_columns(rows, means, centred)
+    exact = rows.astype(np.float64)
+    assert np.allclose(centred, exact - exact.mean(axis=0), atol=1e-6)
+    assert not centred[:, 0].any()
+    n = shape[0]
+    out = np.empty((n, n))
+    centring.centre_products(centred @ centred.T, np.empty(n), out)
+    products = (centred @ centred.T).astype(np.float64)
+    np.fill_diagonal(products, 0)
+    sums = products.sum(axis=1) / (n - 2)
+    expected = products - sums[:, None] - sums + sums.sum() / (n - 1)
+    np.fill_diagonal(expected, 0)
+    assert np.allclose(out, expected)
+    assert not out.diagonal().any()
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
+def test_means_tell_what_is_not_finite(special: float) -> None:
+    for place in (0, 3):
+        rows = np.ones((5, 2))
+        rows[place, 1] = special
+        means = np.empty(2)
+        centring.centre_columns(rows, means, np.empty((5, 2)))
+        assert np.isfinite(means).tolist() == [True, False]
