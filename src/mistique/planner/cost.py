@@ -10,6 +10,8 @@ READ_START = (4e-4, 1e-4, 3e-5, 3e-9, 5e-10, 3e-3, 5e-10)
 DERIVE_START = (3e-4, 7e-9)
 # Of what is in memory: to give it, a value of it.
 MEMORY_START = (5e-5, 2e-9)
+# To read what was counted: once, and its bytes.
+SUMMARY_START = (3e-3, 1e-8)
 WRITE_START = (3e-2, 1.5e-8)
 # Of a network that runs as a graph: to trace one layer.
 TRACE_START = 2e-2

@@ -18,11 +18,12 @@ from mistique.planner.descent import Descent, descent_to
 from mistique.planner.index_byproduct import index_beside
 from mistique.planner.measured import Took, read_indexed, read_stored, remembered
 from mistique.planner.plan import Plan
+from mistique.planner.planning import stop_if_planned
 from mistique.planner.probe import calibrate
 from mistique.planner.question import Question, is_held
 from mistique.planner.recompute import portions, recompute
 from mistique.planner.values import Values, array_places, pandas_index
-from mistique.schema import ROW_LABEL, Intermediate, Key
+from mistique.schema import ROW_LABEL, Intermediate, Key, Tally
 from mistique.storage.captures import Capture
 from mistique.storage.usage import Observation
 
@@ -42,6 +43,7 @@ def question_of(
     columns: np.ndarray | None = None,
     exact: bool = False,
     of_largest: bool = False,
+    tally: Tally | None = None,
 ) -> Question:
     """A question of rows and columns (by position; None: all) of an intermediate."""
     stages, version, models = store.graph(capture), capture.version, store.runnable
@@ -67,6 +69,7 @@ def question_of(
         index=stages.indexes.get(intermediate.name),
         of_largest=of_largest,
         kept=None if waits else store.memory.get(capture, intermediate.name),
+        tally=tally,
     )
 
 
@@ -122,6 +125,7 @@ def _execute(
     if is_choice(question):
         calibrate(store, capture, question)
     plan = choose(question, store.calibration, runs=runs)
+    stop_if_planned(capture, intermediate.name, lambda: plan)
     try:
         values, done = follow(store, capture, question, plan)
     except ChunkCorruptError:
@@ -160,8 +164,8 @@ def follow(store: Store, capture: Capture, question: Question, plan: Plan) -> tu
     if chosen.runs_model:
         held = is_held(target, question.rows) if chosen.reads_target else np.zeros(len(question.rows), bool)
         missing = question.rows[~held]
-        kept = rows_to_store(store, capture, question, chosen, missing)
-        with stored_beside(store, capture, target, kept) as byproduct:
+        wanted = rows_to_store(store, capture, question, chosen, missing)
+        with stored_beside(store, capture, target, wanted) as byproduct:
             index = row_labels(store, capture)
             values, max_abs_error = recompute(
                 store, capture, question, chosen.sources, missing, index=index, took=took, byproduct=byproduct

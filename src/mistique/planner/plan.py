@@ -9,6 +9,7 @@ from math import isinf
 
 INDEX, INDEX_OF_LARGEST = "index", "index of largest"
 MEMORY = "memory"
+SUMMARY = "summary"
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Candidate:
     ----------
     road : str
         ``read``, ``derive from conv1``, ``recompute``, ``recompute from scale``, ``read 1024 rows, recompute``,
-        ``index``, ``index of largest``, or ``memory``.
+        ``index``, ``index of largest``, ``memory``, or ``summary``.
     sources : tuple of str
         Intermediates that it reads: the one asked, the input, or ancestors.
     is_possible : bool
@@ -56,6 +57,11 @@ class Candidate:
     def is_memory(self) -> bool:
         """It gives what was recomputed before in this process."""
         return self.road == MEMORY
+
+    @property
+    def is_summary(self) -> bool:
+        """It gives what was counted over all rows before."""
+        return self.road == SUMMARY
 
     @property
     def is_index_of_largest(self) -> bool:

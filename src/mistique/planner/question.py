@@ -11,7 +11,7 @@ import numpy as np
 from mistique.planner.cost import ReadWork
 from mistique.planner.memory import Kept
 from mistique.planner.summary import stored_columns
-from mistique.schema import Index, Intermediate, References, Version
+from mistique.schema import Index, Intermediate, References, Tally, Version
 from mistique.storage.captures import Capture
 from mistique.storage.references import held_blocks
 from mistique.storage.segments import GAP_NBYTES
@@ -87,6 +87,8 @@ class Question:
         Of each unit, the largest of its positions is all that is needed.
     kept : Kept, optional
         All of the target, in memory.
+    tally : Tally, optional
+        What is asked for, counted over all rows before.
     """
 
     key: str
@@ -107,6 +109,7 @@ class Question:
     index: Index | None = None
     of_largest: bool = False
     kept: Kept | None = None
+    tally: Tally | None = None
 
     @property
     def model(self) -> str:

@@ -9,8 +9,10 @@ from contextlib import suppress
 from dataclasses import replace
 from threading import RLock
 
+import numpy as np
+
 from mistique.errors import ChunkCorruptError, IntermediateNotFoundError, StoreError
-from mistique.schema import LATEST, Index, Intermediate, Key, References
+from mistique.schema import LATEST, Index, Intermediate, Key, References, Tally
 from mistique.storage.captures import Capture, captures_of
 from mistique.storage.digests import is_sealed
 from mistique.storage.facts import CaptureId, Fact, fact_of, record_errors
@@ -18,7 +20,7 @@ from mistique.storage.facts_behind import FactsBehind
 from mistique.storage.move_records import MOVED, REMOVED, REMOVING
 from mistique.storage.moves import Moves
 from mistique.storage.outlines import LINEAGE_DIGITS
-from mistique.storage.record_bodies import SEAL_FIELD, references_of, to_json
+from mistique.storage.record_bodies import SEAL_FIELD, figures_of, references_of, to_json
 from mistique.storage.record_cells import Order
 from mistique.storage.records import RecordLog
 from mistique.storage.version_records import RunId, Said, Saying
@@ -137,6 +139,20 @@ class CatalogReader:
                 if index is not None:
                     found[name] = index
         return found
+
+    def figures(self, capture: Capture, tally: Tally) -> np.ndarray:
+        """The figures of a tally of a capture, (n_figures, n_columns), float64.
+
+        Raises
+        ------
+        ChunkCorruptError
+        """
+        order, _ = capture.tallies[tally.name, tally.what]
+        try:
+            return figures_of(tally, self._log.attachments([order])[0])
+        except ValueError as error:
+            where = f"figures of {capture.prefix}/{tally.name}"
+            raise ChunkCorruptError(where=where, expected=f"of shape {tally.shape}", got=str(error)) from error
 
     def find(self, key: Key | str) -> tuple[Capture, Intermediate]:
         """The capture and the intermediate that a key names.

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mistique.errors import ChunkCorruptError
-from mistique.schema import Index, Intermediate, Version
+from mistique.schema import Index, Intermediate, Tally, Version
 from mistique.storage.move_records import MOVED, REMOVED, REMOVING
 from mistique.storage.outlines import Outline, outline_of
-from mistique.storage.record_bodies import ADDED_TO, USES, expect, index_of, intermediate_of
+from mistique.storage.record_bodies import ADDED_TO, USES, expect, index_of, intermediate_of, tally_of
 from mistique.storage.record_cells import Order, Record
 from mistique.storage.version_records import RENAMED, SAID, Said, said_of
 
@@ -20,6 +20,8 @@ CaptureId = tuple[str, str, int | None, str]  # model, run, epoch, dataset
 CAPTURE, INTERMEDIATE, STORED, PIN = "capture", "intermediate", "stored", "pin"
 # That an intermediate has an index, made from what one record says is stored; and that it has none any more.
 INDEX, NO_INDEX, MADE_FROM = "index", "no index", "made_from"
+# That figures over all rows of an intermediate were kept.
+TALLY = "tally"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +42,14 @@ class Fact:
     index: Index | None = None
     made_from: Order | None = None
     no_index: str = ""
+    tally: Tally | None = None
     said: Said | None = None
 
     @property
     def leaves_stored(self) -> bool:
-        """It changes nothing of what is stored: a pin, or an index."""
-        return bool(self.pinned or self.unpinned or self.index is not None or self.no_index)
+        """It changes nothing of what is stored: a pin, an index, or a tally."""
+        is_beside = self.index is not None or self.tally is not None
+        return bool(self.pinned or self.unpinned or is_beside or self.no_index)
 
     @property
     def is_later(self) -> bool:
@@ -93,6 +97,8 @@ def fact_of(record: Record) -> Fact:
         return Fact(of, uses=frozenset(body[USES]), added_to=added_to, index=index, made_from=made_from)
     if record.kind == NO_INDEX:
         return Fact(of, no_index=body["index_of"])
+    if record.kind == TALLY:
+        return Fact(of, added_to=Order(*body[ADDED_TO]), tally=tally_of(body[TALLY]))
     return Fact(of, dropped=body["name"])
 
 

@@ -7,8 +7,11 @@ from dataclasses import asdict, replace
 from math import inf, isinf
 from typing import Any
 
-from mistique.schema import ColumnType, Dictionary, Index, Intermediate, References, Run
+import numpy as np
+
+from mistique.schema import ColumnType, Dictionary, Index, Intermediate, References, Run, Tally
 from mistique.storage.move_records import segment_from
+from mistique.storage.units import compressed, expanded
 
 SEAL_FIELD = "seal"
 ADDED_TO, USES = "capture", "uses"
@@ -82,6 +85,40 @@ def index_of(body: dict[str, Any]) -> Index:
     """The inverse of `index_body`."""
     error = body["max_abs_error"]
     return Index(**{**body, "max_abs_error": inf if error is None else error})
+
+
+def tally_body(tally: Tally) -> dict[str, Any]:
+    """A tally without its figures, as a record holds it."""
+    return {**asdict(tally), "max_abs_error": None if isinf(tally.max_abs_error) else tally.max_abs_error}
+
+
+def tally_of(body: dict[str, Any]) -> Tally:
+    """The inverse of `tally_body`."""
+    error = body["max_abs_error"]
+    n_figures, n_columns = body["shape"]
+    found = Tally(**{**body, "shape": (n_figures, n_columns), "max_abs_error": inf if error is None else float(error)})
+    expect(str, found.name, found.what)
+    expect(int, n_figures, n_columns, found.encoded_nbytes)
+    if min(found.shape) < 1 or n_figures * n_columns > _MAX_PLACE or not found.max_abs_error >= 0:
+        raise ValueError(f"figures of shape {found.shape} within {found.max_abs_error}")
+    return found
+
+
+def figures_of(tally: Tally, attachment: bytes) -> np.ndarray:
+    """The figures of a tally, as `packed_figures` made them.
+
+    Raises
+    ------
+    ValueError
+        They are damaged, or of another shape.
+    """
+    content = expanded(attachment, 8 * tally.shape[0] * tally.shape[1])
+    return np.frombuffer(content, np.float64).reshape(tally.shape)
+
+
+def packed_figures(figures: np.ndarray) -> bytes:
+    """Figures as the attachment of a record holds them: float64 in rows, by zstd."""
+    return compressed(np.ascontiguousarray(figures, np.float64).tobytes())
 
 
 def references_of(body: dict[str, Any]) -> References:
