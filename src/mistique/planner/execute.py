@@ -11,9 +11,11 @@ import numpy as np
 from mistique.codecs import stored_form
 from mistique.codecs.floats import float_dtype
 from mistique.errors import ChunkCorruptError, ModelMismatchError, StoreError, UntrustedArtifactError
+from mistique.kernels.distinct import distinct
 from mistique.kernels.transpose import turn
 from mistique.planner.byproduct import rows_to_store, stored_beside
 from mistique.planner.choose import can_be_answered_without_running, choose, is_choice
+from mistique.planner.claims import check_claims
 from mistique.planner.cost import LABELS_START
 from mistique.planner.descent import Descent, descent_to
 from mistique.planner.index_byproduct import index_beside
@@ -49,6 +51,7 @@ def question_of(
     """A question of rows and columns (by position; None: all) of an intermediate."""
     stages, version, models = store.graph(capture), capture.version, store.runnable
     graph = stages.nodes
+    check_claims(graph[intermediate.name], graph)
     # What is to be stored the next time it is recomputed must be recomputed once.
     waits = intermediate.name in stages.capture.pinned and graph[intermediate.name].references is None
     return Question(
@@ -57,8 +60,8 @@ def question_of(
         graph=graph,
         version=version,
         model_is_loaded=models.is_loaded(version),
-        rows=np.arange(intermediate.n_rows) if rows is None else np.unique(rows),
-        columns=np.arange(intermediate.n_columns) if columns is None else np.unique(columns),
+        rows=np.arange(intermediate.n_rows) if rows is None else distinct(rows),
+        columns=np.arange(intermediate.n_columns) if columns is None else distinct(columns),
         exact=exact,
         is_imported=models.is_imported(version),
         table_of=store.segments.open_table,
