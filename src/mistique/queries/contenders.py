@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mistique.errors import StoreError
+from mistique.kernels.distinct import distinct
 from mistique.planner.choose import choose
 from mistique.planner.execute import question_of
 from mistique.planner.measured import Took, bounds_seconds, has_bounds, read_bounds_of, read_parts
@@ -168,7 +169,7 @@ class _Bounds:
         target = self._question.target
         is_open = (self.lower[rows] < self.upper[rows]).reshape(len(rows), -1)
         group_of, places = self._asked // target.group_columns, array_places(target, self._asked)[1]
-        for group in np.unique(group_of):
+        for group in distinct(group_of):
             here = np.flatnonzero(group_of == group)
             here = here[np.argsort(self._asked[here])]
             some = rows[is_open[:, places[here]].any(axis=1)]

@@ -49,7 +49,7 @@ def select_rows(store: Store, capture: Capture, n_rows: int, rows: Any) -> np.nd
     if rows is None:
         return None
     if isinstance(rows, slice):
-        return np.arange(n_rows)[rows]
+        return np.arange(*rows.indices(n_rows))
     if _is_mask(rows):
         if hasattr(rows, "index"):  # a series of pandas says itself which rows it means
             return select_rows(store, capture, n_rows, list(rows.index[rows.to_numpy(bool)]))
@@ -74,7 +74,7 @@ def select_rows(store: Store, capture: Capture, n_rows: int, rows: Any) -> np.nd
             near = get_close_matches(str(label), [str(i) for i in index[:100_000]], n=3, cutoff=0.3)
             listed = ", ".join(near or [repr(i) for i in index[:3]])
             raise QueryError(f"no row is labelled {label!r}; nearest: {listed}") from None
-        positions.append(np.arange(n_rows)[found].reshape(-1))
+        positions.append(np.arange(len(index))[found].reshape(-1))
     return np.concatenate(positions) if positions else np.empty(0, np.int64)
 
 

@@ -9,7 +9,7 @@ from time import sleep
 from mistique.errors import CaptureLostError, StoreError
 from mistique.schema import Index, Intermediate, Tally, Version
 from mistique.storage.captures import Capture
-from mistique.storage.catalog_reader import RECORD_SEAL, CatalogReader
+from mistique.storage.catalog_reader import CatalogReader
 from mistique.storage.digests import seal
 from mistique.storage.facts import (
     CAPTURE,
@@ -32,10 +32,11 @@ from mistique.storage.record_bodies import (
     index_body,
     intermediate_body,
     tally_body,
-    to_json,
 )
 from mistique.storage.record_cells import Order, Record
+from mistique.storage.record_fields import to_json
 from mistique.storage.references import references_body
+from mistique.storage.written_references import RECORD_SEAL
 
 # How often a capture looks again whether what it uses was removed, 0.01 s apart, then twice as long each time: 10 s.
 _TRIES = 10
@@ -75,8 +76,7 @@ class Catalog(CatalogReader):
             # What was just written need not be read back when the next capture refers to it.
             for of_node, node in zip(orders, intermediates, strict=True):
                 if node.references is not None:
-                    self._references[of_node] = node.references
-                    self._sealed[of_node] = bool(node.lineage)
+                    self._written.remember(of_node, node.references, is_own=bool(node.lineage))
             self._is_loaded = False
             self.refresh()
             self._confirm(order, frozenset(uses), capture_id)
