@@ -133,6 +133,7 @@ def _random_questions(report: Report, store: Store) -> None:
         "every road is run twice, in turns, and its faster run counts; only the first of the chosen road is learned.",
         "half of the stages and layers are dropped before the first question.",
         f"{len(counted)} questions are counted, after {n_warm_up}: no more than fit {LIMIT_SECONDS:g} s.",
+        "garbage is collected between questions.",
         "nothing is kept in memory, which would answer the second time that a road is run.",
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from statistics import median
 from typing import Any
 
@@ -26,7 +27,9 @@ def measure_summaries(report: Report, scratch: Scratch) -> None:
     path = scratch.path("cnn.mistique")
     with mistique.open(path) as store:
         capture(given.net, given.x, given.y, store=store, model="cnn", dataset="test")
-    scanning = mistique.open(path, gamma_min=float("inf"), memory_nbytes=0)
+    apart = scratch.path("cnn.mistique")
+    shutil.copytree(path, apart)  # what is kept in one answers in it
+    scanning = mistique.open(apart, gamma_min=float("inf"), memory_nbytes=0)
     keeping = mistique.open(path, memory_nbytes=0)
     asks = {"dead_units": mistique.dead_units, "class_means": mistique.class_means}
     nodes = scanning.catalog.captures()[0].intermediates.values()

@@ -155,7 +155,6 @@ def test_what_memory_answered_was_not_lost(store: Store, homes: pd.DataFrame) ->
 def test_all_rows_are_run_for_the_memory_once_some_of_them_were_run_often(store: Store, homes: pd.DataFrame) -> None:
     pipe = fitted(store, homes)
     opened = mistique.open(store.uri, gamma_min=1e30)  # whatever is stored would be too large
-    assert [road(opened, rows=[1, 2]) for _ in range(2)] == ["recompute"] * 2
     many_questions(opened)
     answer = mistique.get(opened, KEY, rows=[1, 2])
     assert (answer.plan.chosen.road, answer.plan.stored) == ("recompute", "")

@@ -16,6 +16,7 @@ from mistique.kernels.transpose import turn
 from mistique.planner.byproduct import rows_to_store, stored_beside
 from mistique.planner.choose import can_be_answered_without_running, choose, is_choice
 from mistique.planner.claims import check_claims
+from mistique.planner.cost import LABELS_START
 from mistique.planner.descent import Descent, descent_to
 from mistique.planner.index_byproduct import index_beside
 from mistique.planner.measured import Took, read_indexed, read_stored, remembered
@@ -72,6 +73,7 @@ def question_of(
         index=stages.indexes.get(intermediate.name),
         of_largest=of_largest,
         kept=None if waits else store.memory.get(capture, intermediate.name),
+        needs_labels=ROW_LABEL in stages.capture.stored and stages.capture.orders[ROW_LABEL] not in store.labels,
         tally=tally,
     )
 
@@ -169,7 +171,7 @@ def follow(store: Store, capture: Capture, question: Question, plan: Plan) -> tu
         missing = question.rows[~held]
         wanted = rows_to_store(store, capture, question, chosen, missing)
         with stored_beside(store, capture, target, wanted) as byproduct:
-            index = row_labels(store, capture)
+            index = _labels_to_run(store, capture, question, took)
             values, max_abs_error = recompute(
                 store, capture, question, chosen.sources, missing, index=index, took=took, byproduct=byproduct
             )
@@ -198,6 +200,18 @@ def follow(store: Store, capture: Capture, question: Question, plan: Plan) -> tu
     if target.role in _STAGES:
         store.worth.ask(capture, question, done)
     return values, done
+
+
+def _labels_to_run(store: Store, capture: Capture, question: Question, took: Took) -> Any:
+    """The labels of all rows; what it takes to read them for the first time is learned."""
+    started = time.perf_counter()
+    index = row_labels(store, capture)
+    if question.needs_labels:
+        took.labels_seconds = time.perf_counter() - started
+        amounts = 1.0, float(question.target.n_rows)
+        predicted = store.calibration.cost("labels", "", LABELS_START).seconds(amounts)
+        store.calibration.add(Observation("labels", "", amounts, predicted, took.labels_seconds))
+    return index
 
 
 def row_labels(store: Store, capture: Capture) -> Any:

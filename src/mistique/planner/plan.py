@@ -88,8 +88,8 @@ class Plan:
     max_abs_error : float, optional
         Largest absolute error of the answer; None before the run.
     took : mapping of str to float, optional
-        Seconds of its parts: ``read``, ``derive``, ``import`` (of the framework), ``load`` (the model), ``setup``,
-        ``run``, ``memory``, ``write`` (of what was stored beside the answer).
+        Seconds of its parts: ``read``, ``derive``, ``import`` (of the framework), ``load`` (the model), ``labels``,
+        ``setup``, ``run``, ``memory``, ``write`` (of what was stored beside the answer).
     read_nbytes : int, optional
         Encoded bytes that were read.
     stored : str

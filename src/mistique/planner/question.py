@@ -88,6 +88,8 @@ class Question:
         Of each unit, the largest of its positions is all that is needed.
     kept : Kept, optional
         All of the target, in memory.
+    needs_labels : bool
+        What runs again is given labels of rows that were not read yet in this process.
     tally : Tally, optional
         What is asked for, counted over all rows before.
     """
@@ -110,6 +112,7 @@ class Question:
     index: Index | None = None
     of_largest: bool = False
     kept: Kept | None = None
+    needs_labels: bool = False
     tally: Tally | None = None
 
     @property

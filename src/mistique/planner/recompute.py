@@ -135,7 +135,7 @@ def recompute(
     store.calibration.add(Observation("around", version.framework, around, 0.0, convert_seconds))
     if setup_seconds:
         n_stages = len(ancestors_that_run(question.graph, target.name, sources))
-        store.calibration.add(Observation("setup", question.model, (float(n_stages),), 0.0, setup_seconds))
+        store.calibration.add(Observation("setup", question.model, (1.0, float(n_stages)), 0.0, setup_seconds))
     store.runnable.note_set_up(version, target.name, sources)
     took.run_seconds += run_seconds
     took.setup_seconds += setup_seconds

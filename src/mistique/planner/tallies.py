@@ -14,7 +14,7 @@ from mistique.planner.plan import SUMMARY, Plan, format_nbytes
 from mistique.planner.question import Question
 from mistique.schema import Tally
 from mistique.storage.captures import Capture
-from mistique.storage.record_bodies import packed_figures
+from mistique.storage.record_bodies import MAX_FIGURES, packed_figures
 from mistique.storage.usage import Observation
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ def tally_beside(
     for them that was not asked, so a capture is not slowed down by them.
     """
     writing, amounts = store.calibration.write_cost(SUMMARY), (1.0, float(figures.nbytes))
-    if not store.learns or (plan.seconds or 0.0) < writing.seconds(amounts):
+    is_small = 0 < figures.size <= MAX_FIGURES
+    if not store.learns or not is_small or (plan.seconds or 0.0) < writing.seconds(amounts):
         return plan
     name, packed = question.target.name, packed_figures(figures)
     kept = store.catalog.current(capture).tallies.items()

@@ -22,6 +22,8 @@ MAX_ROWS = 2**40
 _TEXT, _NUMBERS = "<U0", "biufcmM"
 # More units than a segment has, more blocks than rows make: what is reckoned of them fits into 64 bits.
 _MAX_PLACE = 2**30
+# Figures of a tally, 128 MB: what a stranger's record claims is made room for.
+MAX_FIGURES = 2**24
 
 
 def intermediate_body(intermediate: Intermediate) -> dict[str, Any]:
@@ -110,7 +112,7 @@ def tally_of(body: dict[str, Any]) -> Tally:
     found = Tally(**{**body, "shape": (n_figures, n_columns), "max_abs_error": inf if error is None else float(error)})
     expect(str, found.name, found.what)
     expect(int, n_figures, n_columns, found.encoded_nbytes)
-    if min(found.shape) < 1 or n_figures * n_columns > _MAX_PLACE or not found.max_abs_error >= 0:
+    if min(found.shape) < 1 or n_figures * n_columns > MAX_FIGURES or not found.max_abs_error >= 0:
         raise ValueError(f"figures of shape {found.shape} within {found.max_abs_error}")
     return found
 
