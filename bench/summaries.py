@@ -71,5 +71,6 @@ def _extremes(store: Store, key: str) -> dict[str, Any]:
     return {
         "row blocks": len(starts),
         "ruled out, share": round(float(median((ends[0] < limit).mean(axis=0).tolist())), 3),
-        "bytes over those of the layer": round(nbytes / max(node.stored_nbytes, 1), 5),
+        # What follows from another layer is not stored.
+        "bytes over those of the layer": round(nbytes / node.stored_nbytes, 5) if node.stored_nbytes else None,
     }
