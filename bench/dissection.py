@@ -41,13 +41,16 @@ def measure_netdissect(report: Report, scratch: Scratch) -> None:
                 report.add(what, len(answer.detectors), unit="", bar=bar, is_high_better=is_trained)
                 of_pixels = mistique.netdissect(store, key, threshold_of="pixels", **asked)
                 what += ", threshold of the upsampled pixels"
-                report.add(what, len(of_pixels.detectors), unit="", is_high_better=is_trained)
+                report.add(what, len(of_pixels.detectors), unit="", bar=bar, is_high_better=is_trained)
         for layer in layers:
             _time_dissection(report, store, layer, asked, n_rounds=n_rounds)
     report.notes += [
-        "bars: the known figures; where their threshold is taken is not known. By the paper's algorithm 2 it is the"
-        " quantile of the cells of a unit; of the pixels that they are upsampled to it is lower, as interpolation takes"
-        " off the peaks.",
+        "bars: the known figures, at least so many trained and at most so many at random; where their threshold is"
+        " taken is not known. By the paper's algorithm 2 it is the quantile of the cells of a unit; of the pixels that"
+        " they are upsampled to it is lower, as interpolation takes off the peaks. Neither gives the very figures, nor"
+        " did these by a script: corners aligned, nearest cells, labels by majority or at full size, unlabelled as a"
+        " concept, pixels without a label left out, images without the concept left out of the union, the training"
+        " split alone, other units, images as RGB, other seeds and inputs of the random weights.",
         "arithmetic alone: thresholds, upsampling and counting on activations that lie in memory; by NumPy, images on"
         " which a unit stays below its threshold being left out, and by the kernel of mistique.",
         f"{n_rows} frames, labels of {concepts.shape[2]} x {concepts.shape[1]}.",

@@ -15,7 +15,7 @@ import numpy as np
 
 import mistique
 from bench.harness import Report, Road, Scratch, interleaved, run
-from bench.models import AUTO, BATCH_ROWS, is_captured, kept_store
+from bench.models import AUTO, BATCH_ROWS, by_road, is_captured, kept_store
 from bench.network_storage import network
 from mistique.codecs import KBit
 
@@ -32,15 +32,14 @@ def measure(report: Report, scratch: Scratch) -> None:
     """The same questions of a layer by three roads, each answer held against the others'."""
     from mistique.keras import capture
 
-    n_rows = 256 if report.is_quick else 10_000
-    with kept_store(scratch, f"index-{n_rows}", index_share=0) as store:
+    n_rows, name = 256 if report.is_quick else 10_000, report.part
+    with kept_store(scratch, f"index-{name}-{n_rows}", index_share=0) as store:
         options: dict[str, Any] = {"model": "cifar/vgg16", "store": store, "batch_size": BATCH_ROWS}
-        for dataset, how in (("8 bits", {"codec": KBit()}), (AUTO, {"codec": AUTO}), ("rerun", {"keep": "none"})):
+        for dataset, codec in (("8 bits", KBit()), (AUTO, AUTO)):
             if not is_captured(store, dataset):
                 net, x, _ = network(n_rows)
-                capture(net, x, layers=_LAYERS, dataset=dataset, **how, **options)
-        name = report.part
-        rerun_seconds = _rerun_seconds(store, f"cifar/vgg16@latest/rerun/{name}", is_map=name == _MAPS)
+                capture(net, x, layers=[name], dataset=dataset, codec=codec, **options)
+        rerun_seconds = _rerun_seconds(store, f"cifar/vgg16@latest/8%20bits/{name}", is_map=name == _MAPS)
         for dataset in ("8 bits", AUTO):
             _compare(report, store, dataset, name, rerun_seconds)
     report.notes += [
@@ -53,7 +52,8 @@ def measure(report: Report, scratch: Scratch) -> None:
 def _rerun_seconds(store: mistique.store.Store, key: str, *, is_map: bool) -> float:
     """Seconds of a question that runs the model: of one unit, as it runs all rows for any number of them."""
     what, ask = next(iter(_questions(store, key, is_map=is_map).items()))
-    return interleaved({what: Road(lambda _: ask(key))}, n_rounds=1, n_warm_up=0).median(what)
+    with by_road(is_rerun=True):
+        return interleaved({what: Road(lambda _: ask(key))}, n_rounds=1, n_warm_up=0).median(what)
 
 
 def _compare(report: Report, store: mistique.store.Store, dataset: str, name: str, rerun_seconds: float) -> None:

@@ -96,7 +96,7 @@ def measure_vgg(number: int) -> Callable[[Report, Scratch], None]:
 def measure_similarity(report: Report, scratch: Scratch) -> None:
     """SVCCA and CKA of two layers of VGG16 from the store against NumPy on arrays in memory."""
     with _vgg_store(report, scratch) as store:
-        _similarity(report, store, n_rounds=1 if report.is_quick else 5)
+        _similarity(report, store, n_rounds=1 if report.is_quick else 9)
 
 
 def _vgg_store(report: Report, scratch: Scratch) -> Store:
@@ -167,7 +167,7 @@ def _similarity(report: Report, store: Store, *, n_rounds: int) -> None:
         )
     for name, (from_store, in_memory) in compared.items():
         roads = {"store": Road(lambda _, ask=from_store: ask()), "NumPy": Road(lambda _, ask=in_memory: ask())}
-        timings = interleaved(roads, n_rounds=n_rounds)
+        timings = interleaved(roads, n_rounds=min(n_rounds, 3) if name == "SVCCA" else n_rounds)
         what = f"VGG16 layers 16 and 19, {name} from the store / NumPy in memory"
         report.add(what, timings.ratios("store", "NumPy"), bar=1.5)
         report.facts[what] = timings.medians()

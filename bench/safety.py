@@ -1,7 +1,8 @@
 """Stores damaged 2,000 times, writers killed 200 times, and 50 starts of threads and processes in each way.
 
-Each part runs in portions, every one a process of its own, which may die: that is what is counted. ``--by "nice"`` puts
-a command before each of them.
+Kills and starts are a part for each kind, ``kills-fit``, ``starts-spawn``, so that a run can be cut into pieces. Each
+part runs in portions, every one a process of its own, which may die: that is what is counted. ``--by "nice"`` puts a
+command before each of them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from bench import harness
@@ -43,25 +45,29 @@ def damages(report: harness.Report, scratch: harness.Scratch) -> None:
     report.facts["damages"] = n
 
 
-def kills(report: harness.Report, scratch: harness.Scratch) -> None:
-    """SIGKILL at random moments of a fit, a grid search with workers, a training and a compaction."""
+def kills(kind: str, report: harness.Report, scratch: harness.Scratch) -> None:
+    """SIGKILL at random moments of a fit, a grid search with workers, a training or a compaction."""
     n, size = (8, 1) if report.is_quick else (_N_KILLS, 5)
-    n_done = bad = 0
-    for kind, share in SHARES.items():
-        for i in range(round(n * share / size)):
-            bad += not _portion(report, "tests.integration.kills", [kind], [f"{kind} {i}", str(size)])
-            n_done += size
+    n_portions = round(n * SHARES[kind] / size)
+    module = "tests.integration.kills"
+    bad = sum(not _portion(report, module, [kind], [f"{kind} {i}", str(size)]) for i in range(n_portions))
     report.add("portions in which something reported was lost or something half was seen", bad, bar=0)
-    report.facts["kills"] = n_done
+    report.facts["kills"] = n_portions * size
 
 
-def starts(report: harness.Report, scratch: harness.Scratch) -> None:
-    """Threads and processes after a store was opened."""
+def starts(way: str, report: harness.Report, scratch: harness.Scratch) -> None:
+    """Threads or processes after a store was opened."""
     n = 2 if report.is_quick else _N_STARTS
-    for way in WAYS:
-        bad = not _portion(report, "tests.integration.starts", [way], [str(n)])
-        report.add(f"{way}: hung, lost a write or answered wrong", int(bad), bar=0)
-    report.facts["starts of each kind"] = n
+    bad = not _portion(report, "tests.integration.starts", [way], [str(n)])
+    report.add("hung, lost a write or answered wrong", int(bad), bar=0)
+    report.facts["starts"] = n
+
+
+_PARTS = {
+    "damages": damages,
+    **{f"kills-{kind}": partial(kills, kind) for kind in SHARES},
+    **{f"starts-{way.replace(' ', '-')}": partial(starts, way) for way in WAYS},
+}
 
 
 if __name__ == "__main__":
@@ -69,4 +75,4 @@ if __name__ == "__main__":
         at = sys.argv.index("--by")
         _BY = shlex.split(sys.argv[at + 1])
         del sys.argv[at : at + 2]
-    sys.exit(harness.run("safety", __doc__, {"damages": damages, "kills": kills, "starts": starts}))
+    sys.exit(harness.run("safety", __doc__, _PARTS))

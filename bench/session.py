@@ -68,7 +68,7 @@ def _measure_homes(
 def measure_cnn(report: Report, scratch: Scratch) -> None:
     from mistique.keras import capture
 
-    given = cifar(500 if report.is_quick else 5_000)
+    given = cifar(500 if report.is_quick else 1_000)
 
     def take(store: Store, keep: str) -> None:
         capture(given.net, given.x, given.y, store=store, dataset="test", model="cnn", keep=keep)

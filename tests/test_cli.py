@@ -54,8 +54,8 @@ def test_index_makes_one_and_du_shows_its_bytes_apart(store: Store) -> None:
     assert made.stdout.startswith(f"index of {key}: the codes of every unit")
     done = run("du", store.uri)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0].split() == ["intermediate", "raw", "stored", "index"]
-    assert "indexes: " in done.stdout
+    assert done.stdout.splitlines()[0].split() == ["intermediate", "raw", "stored", "index", "sums"]
+    assert "; index: " in done.stdout
     assert "codes, " in run("show", store.uri, key).stdout
 
 

@@ -1,6 +1,6 @@
 """Training killed at random moments: what was reported committed is whole and bit-equal, nothing is half shown.
 
-Eight kills here; ``python -m bench.safety kills`` for two hundred.
+Eight kills here; the parts ``kills-*`` of ``python -m bench.safety`` make two hundred.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """After a store was opened, threads and processes started in every way work or are told so; none hangs or loses a
 write.
 
-Two starts of each here; ``python -m bench.safety starts`` for fifty.
+Two starts of each here; the parts ``starts-*`` of ``python -m bench.safety`` make fifty of each.
 """
 
 from __future__ import annotations

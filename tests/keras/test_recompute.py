@@ -271,6 +271,15 @@ def test_what_known_attacks_plant_in_a_config_is_refused_before_keras_sees_it(pl
         recomputer.load(changed(artifact_of(net), plant), model="m", trust=False)
 
 
+@pytest.mark.parametrize("config", [b"[" * 100_000, b'{"a":' * 400 + b"1" + b"}" * 400, b"[]", b"\xff"])
+def test_a_config_that_makes_no_sense_is_refused_before_keras_sees_it(config: bytes) -> None:
+    payload = io.BytesIO()
+    with zipfile.ZipFile(payload, "w") as file:
+        file.writestr("config.json", config)
+    with pytest.raises((UntrustedArtifactError, ModelMismatchError)):
+        recomputer.load(Artifact("keras", payload.getvalue()), model="m", trust=False)
+
+
 @pytest.mark.parametrize("payload", [b"", b"\x89HDF\r\n\x1a\n" + b"\0" * 64])
 def test_what_is_no_keras_file_is_refused(payload: bytes) -> None:
     with pytest.raises(ModelMismatchError, match=r"\.keras file"):

@@ -11,6 +11,7 @@ from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, Stand
 import mistique
 from mistique.planner.execute import execute
 from mistique.sklearn import Pipeline
+from mistique.storage.usage import Demand
 from mistique.store import Store
 
 COLUMNS = ["sqft_living", "grade", "lat"]
@@ -122,3 +123,41 @@ def test_a_capture_that_replaced_another_is_not_answered_by_what_that_one_gave(
     assert before.id == after.id
     assert store.memory.get(before, "input") is not None
     assert store.memory.get(after, "input") is None
+
+
+def many_questions(store: Store) -> None:
+    """Let the store know of so many questions before that whatever is lost by running again pays."""
+    capture, node = store.catalog.find(KEY)
+    store.worth._demands[capture.id, node.name] = Demand(1000, 1e6)
+
+
+def test_what_stays_in_memory_is_stored_when_it_has_to_run_again(store: Store, homes: pd.DataFrame) -> None:
+    fitted(store, homes)
+    first = mistique.open(store.uri, gamma_min=0.0)
+    assert mistique.get(first, KEY).plan.stored == ""
+    assert [road(first) for _ in range(3)] == ["memory"] * 3
+    later = mistique.open(store.uri, gamma_min=0.0)
+    many_questions(later)
+    assert mistique.get(later, KEY).plan.stored.startswith("stored 1500 rows of poly")
+
+
+def test_what_memory_answered_was_not_lost(store: Store, homes: pd.DataFrame) -> None:
+    fitted(store, homes)
+    opened = mistique.open(store.uri)
+    mistique.get(opened, KEY)
+    capture, node = opened.catalog.find(KEY)
+    lost = opened.worth.demand(capture, node.name).saved_seconds
+    assert road(opened, columns=[1]) == "memory"
+    demand = opened.worth.demand(capture, node.name)
+    assert (demand.n_queries, demand.saved_seconds) == (2, lost)
+
+
+def test_all_rows_are_run_for_the_memory_once_some_of_them_were_run_often(store: Store, homes: pd.DataFrame) -> None:
+    pipe = fitted(store, homes)
+    opened = mistique.open(store.uri, gamma_min=1e30)  # whatever is stored would be too large
+    many_questions(opened)
+    answer = mistique.get(opened, KEY, rows=[1, 2])
+    assert (answer.plan.chosen.road, answer.plan.stored) == ("recompute", "")
+    answer = mistique.get(opened, KEY, rows=[7, 900])
+    assert answer.plan.chosen.road == "memory"
+    assert np.array_equal(answer.values, pipe[:2].transform(homes[COLUMNS])[[7, 900]])

@@ -272,6 +272,8 @@ BAD = {
     "a row and its position": (lambda s, k: mistique.topk(s, k, row="id-1", position=0), "give one of row="),
     "no units": (lambda s, k: mistique.topk(s, k, position=0, n_units=0), "n_units: expected"),
     "an empty group": (lambda s, k: mistique.topk(s, k, columns=[]), "at least one"),
+    "no columns": (lambda s, k: mistique.get(s, k, columns=[]), "columns: expected at least one"),
+    "no unit": (lambda s, k: mistique.get(s, k, unit=[]), "unit: expected at least one"),
     "no bins": (lambda s, k: mistique.col_dist(s, k, bins=0), "bins: expected"),
     "unknown group": (lambda s, k: mistique.col_dist(s, k, by="zone"), "by: 'zone' is neither"),
     "groups of other rows": (lambda s, k: mistique.col_dist(s, k, by=[1, 2]), "for each of 3 rows"),
@@ -283,6 +285,22 @@ def test_a_question_that_makes_no_sense_says_what_was_expected(store: Store, ask
     key = put(store, FRAME, labels=FRAME.index)
     with pytest.raises(QueryError, match=says):
         ask(store, key)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("values", [FRAME, np.ones((3, 2, 2, 4), np.float32)])
+@pytest.mark.parametrize("rows", [[], slice(2, 2), np.zeros(3, bool)])
+def test_no_rows_are_an_answer_of_none(store: Store, values: object, rows: object) -> None:
+    answer = mistique.get(store, put(store, values), rows=rows)
+    assert len(answer) == len(answer.to_frame()) == 0
+    assert answer.to_frame().shape[1] == len(answer.columns)
+    assert "no rows" in repr(answer)
+    assert "no rows" in answer._repr_html_()
+
+
+def test_an_only_row_has_no_neighbours(store: Store) -> None:
+    answer = mistique.knn(store, put(store, np.ones((1, 2))), position=0)
+    assert len(answer.to_frame()) == 0
+    assert "no other rows" in repr(answer)
 
 
 @pytest.mark.parametrize("row", [3, -1, "0", 1.5, True])

@@ -10,6 +10,7 @@ import pytest
 
 import mistique
 from mistique.errors import QueryError
+from mistique.queries.blas_threads import one_thread_each
 from mistique.store import Store
 from tests.capturing import capturing, put, put_layer
 from tests.reference import similarity as oracle
@@ -137,3 +138,19 @@ def test_what_cannot_be_compared_is_refused(store: Store) -> None:
         mistique.cka(store, put_layer(store, np.zeros((3, 2)), model="lab/d"))
     with pytest.raises(QueryError, match="expected a key"):
         mistique.cka(store, [])
+
+
+def test_threads_of_blas_are_given_back_by_the_last_that_took_them() -> None:
+    threadpoolctl = pytest.importorskip("threadpoolctl", reason="comes with scikit-learn")
+
+    def n_threads() -> list[int]:
+        return [library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
+
+    before = n_threads()
+    first, second = one_thread_each(), one_thread_each()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert set(n_threads()) == {1}
+    second.__exit__(None, None, None)
+    assert n_threads() == before

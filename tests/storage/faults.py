@@ -14,7 +14,7 @@ import tiledb
 _FUNCTIONS = ("open", "group_create", "consolidate", "vacuum", "object_type")
 _METHODS = {
     tiledb.DenseArray: ("__setitem__", "read_subarray", "__getitem__", "close"),
-    tiledb.SparseArray: ("__setitem__", "close"),
+    tiledb.SparseArray: ("__setitem__", "__getitem__", "query", "close"),
     tiledb.VFS: ("remove_file", "remove_dir", "ls", "dir_size", "is_dir", "is_file"),
     tiledb.Group: ("__init__", "add", "close"),
 }
@@ -68,4 +68,9 @@ def failing(*, at: int = 0, is_after: bool = False, is_lasting: bool = False) ->
         create, delete = tiledb.Array.create, tiledb.Array.delete_array
         patch.setattr(tiledb.Array, "create", staticmethod(faults.wrap("Array.create", create)))
         patch.setattr(tiledb.Array, "delete_array", staticmethod(faults.wrap("Array.delete_array", delete)))
+        # Reads of records and digests by place: a property.
+        by_index = tiledb.SparseArray.multi_index
+        patch.setattr(
+            tiledb.SparseArray, "multi_index", property(faults.wrap("SparseArray.multi_index", by_index.fget))
+        )
         yield faults

@@ -26,7 +26,8 @@ def ask(path: Path) -> dict[str, object]:
         for name in ("table", "layer", "coded"):
             answer = mistique.get(store, f"lab/model@1.2/train/{name}")
             answers[name] = repr((answer.values.tolist(), answer.rows.tolist(), answer.columns))
-        artifact = store.catalog.captures()[0].version.artifact
+        answers["highest"] = repr(mistique.topk(store, "lab/model@1.2/train/layer", unit=3, k=3).values.tolist())
+        artifact = store.catalog.find("lab/model@1.1/train/table")[0].version.artifact
         assert artifact is not None
         answers["model"] = store._artifacts.get(artifact).payload
         return answers

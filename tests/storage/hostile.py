@@ -25,10 +25,11 @@ import mistique
 from mistique.errors import MistiqueError
 from mistique.queries.listing import listing
 from mistique.storage.artifacts import Artifact
-from mistique.storage.record_bodies import to_json
 from mistique.storage.record_cells import Record
+from mistique.storage.record_fields import to_json
 from mistique.storage.segments import SegmentReader
-from tests.capturing import capturing
+from mistique.store import Store
+from tests.capturing import capturing, put
 from tests.storage.flip_bytes import ask
 
 N_ROWS = 40
@@ -45,6 +46,7 @@ def make_store(path: Path) -> Path:
     table = pd.DataFrame({"n": np.arange(N_ROWS, dtype=float), "t": pd.array(["a", "bb", None, ""] * 10, dtype="str")})
     layer = np.random.default_rng(0).normal(size=(N_ROWS, 70)).astype(np.float32)
     with mistique.open(path) as store:
+        move_some(store)
         for epoch in (1, 2):
             with capturing(store, run_id="0" * 32, epoch=epoch) as capture:
                 capture.set_labels(labels)
@@ -52,7 +54,28 @@ def make_store(path: Path) -> Path:
                 capture.append("layer", layer + epoch)
                 capture.append("coded", layer, codec="power")
                 capture.keep_model(Artifact("pickle", b"payload" * 10))
+        say_more(store)
     return path
+
+
+def move_some(store: Store) -> None:
+    """A record of each kind that a compaction writes, and of a model that was renamed."""
+    for number in (1, 2):
+        put(store, np.arange(3.0) + number, model=f"lab/old-{number}")
+    store.rename("lab/old-1", to="lab/new")
+    store.drop("lab/old-2@1/train/stage")
+    store.compact(grace_seconds=0)
+    store.compact(grace_seconds=0)
+
+
+def say_more(store: Store) -> None:
+    """A record of each kind of what is said later."""
+    key, version = "lab/model@1.2/train/layer", "lab/model@1.2"
+    mistique.index(store, key, max_share=8)
+    store.pin(key)
+    store.tag(version, "best")
+    store.note(version, "a note")
+    store.link(version, mlflow="run")
 
 
 def files_of(path: Path) -> list[Path]:
@@ -119,27 +142,36 @@ def size(path: Path, rng: random.Random) -> str:
 
 
 def forge(path: Path, rng: random.Random) -> str:
-    """A newer capture whose digests are right and of which one thing makes no sense."""
+    """A newer capture, or another record again, whose digests are right and of which one thing makes no sense."""
     with mistique.open(path) as store:
-        log = store.catalog._log
-        capture = store.catalog.captures()[0]
-        orders = list(capture.orders.values())
-        attachments = log.attachments(orders)
-        head = next(record for _, record in log.records() if record.kind == "capture")
-        records = [
-            head,
-            *(Record("intermediate", log.record(o).body, a) for o, a in zip(orders, attachments, strict=True)),
-        ]
+        capture, _ = store.catalog.find("lab/model@1.2/train/table")
+        log = rng.choice((store._catalog._log, store._catalog._log, store._usage._log))
+        log.refresh()
+        heads = [record for _, record in log.records() if record.kind != "capture"]
+        if rng.random() < 0.5 and log is store._catalog._log:
+            orders = list(capture.orders.values())
+            head = log.record(capture.order)
+            heads = [head, *(Record("intermediate", log.record(order).body) for order in orders)]
+        else:
+            orders = [order for order, record in log.records() if record.kind != "capture"]
+        if not heads:
+            return flip(path, rng)
+        contents = log.attachments(orders)
+        attachments = contents if len(contents) == len(heads) else [b"", *contents]
+        records = [Record(h.kind, h.body, attachment) for h, attachment in zip(heads, attachments, strict=True)]
         number = rng.randrange(len(records))
         chosen = records[number]
-        is_attachment = bool(chosen.attachment) and rng.random() < 0.5
+        is_attachment = chosen.attachment[:1] == b"{" and rng.random() < 0.5
         body = json.loads(chosen.attachment if is_attachment else chosen.body)
         where = _distort(body, rng)
         content = to_json(body)
         records[number] = Record(
             chosen.kind, chosen.body if is_attachment else content, content if is_attachment else chosen.attachment
         )
-        log.append(records[:1], behind=records[1:])
+        if records[0].kind == "capture":
+            log.append(records[:1], behind=records[1:])
+        else:
+            log.append([records[number]])
     return f"forge {chosen.kind}{' references' if is_attachment else ''} {where}"
 
 

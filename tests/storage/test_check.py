@@ -15,8 +15,8 @@ import mistique
 from mistique.errors import MistiqueError, StoreReadOnlyError
 from mistique.queries.listing import listing
 from mistique.storage.artifacts import Artifact
-from mistique.storage.record_bodies import to_json
 from mistique.storage.record_cells import Record
+from mistique.storage.record_fields import to_json
 from tests.capturing import capturing, put, put_layer, references_of
 from tests.storage.test_compaction import ask
 

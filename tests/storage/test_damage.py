@@ -16,7 +16,7 @@ from mistique.errors import ChunkCorruptError, MistiqueError
 from mistique.store import Store
 from tests.capturing import put, put_layer, references_of
 from tests.storage.flip_bytes import ask
-from tests.storage.hostile import N_ROWS, make_store
+from tests.storage.hostile import N_ROWS, look, make_store, peak_nbytes
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +106,18 @@ def test_nothing_behind_a_link_is_read(damaged: Path, part: str) -> None:
         outside.rename(found)
     assert n_refused >= 2
     assert ask(damaged) == right
+
+
+@pytest.mark.parametrize("position", [2, 22, 26])  # numbers of chunks and of checksums
+def test_a_size_that_no_checksum_covers_makes_nobody_ask_for_that_much_memory(tmp_path: Path, position: int) -> None:
+    path = make_store(tmp_path / "s.mistique")
+    look(path)
+    file = min((path / "usage").rglob("a0.tdb"))
+    content = bytearray(file.read_bytes())
+    content[position] ^= 0x55
+    file.write_bytes(content)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = peak_nbytes()
+    with mistique.open(path, mode="r") as store:
+        assert {damage.kind for damage in store.check().damages} == {"usage"}
+    assert peak_nbytes() - before < 128 * 2**20

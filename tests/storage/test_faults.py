@@ -11,10 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 import mistique
 from mistique.errors import CaptureWarning, MistiqueError
+from mistique.planner.budget import in_use_nbytes
+from mistique.sklearn import Pipeline
 from mistique.storage.artifacts import Artifact
+from mistique.storage.usage import Demand
 from mistique.store import Store
 from tests.capturing import capturing, put, put_layer
 from tests.storage.faults import failing
@@ -37,6 +42,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         put(store, TABLE + 1, model="lab/dropped")
         put_layer(store, LAYER + 1, model="lab/dropped")
         store.drop("lab/dropped@1/train/stage")
+        pipe = Pipeline([("poly", PolynomialFeatures(2)), ("scale", StandardScaler()), ("ridge", Ridge())])
+        pipe.set_capture(store, model="lab/pipe").fit(TABLE, TABLE[:, 0])
+        store.drop("lab/pipe@1/train/scale")
     return path
 
 
@@ -65,13 +73,34 @@ def repair(store: Store) -> None:
     store.check(repair=True)
 
 
-WORK = [capture, drop, compact, collect, repair]
+def delete(store: Store) -> None:
+    store.delete("lab/dropped@2")
+
+
+def rename(store: Store) -> None:
+    store.rename("lab/dropped", to="lab/renamed")
+
+
+def store_beside(store: Store) -> None:
+    """An answer that is recomputed and stored, as it is said to be asked for often."""
+    key = "lab/pipe@1/train/scale"
+    captured, node = store.catalog.find(key)
+    store.worth._demands[captured.id, node.name] = Demand(1000, 1e6)
+    found = mistique.get(store, key).values
+    assert np.array_equal(found, StandardScaler().fit_transform(PolynomialFeatures(2).fit_transform(TABLE)))
+
+
+def evict(store: Store) -> None:
+    store.evict(max_nbytes=in_use_nbytes(store) - 1)
+
+
+WORK = [capture, drop, compact, collect, repair, delete, rename, store_beside, evict]
 KINDS = {"before": {}, "after": {"is_after": True}, "from then on": {"is_lasting": True}}
 
 
 def run(work: Callable[[Store], None], path: Path, **faults: object) -> list[str]:
     """Do some work with faults; the names of the operations of it. Only errors and warnings of ours may come out."""
-    store = mistique.open(path)
+    store = mistique.open(path, gamma_min=0.0 if work is store_beside else 1e15)
     store.catalog.captures()
     with failing(**faults) as found, warnings.catch_warnings(record=True) as caught:  # type: ignore[arg-type]
         warnings.simplefilter("always")

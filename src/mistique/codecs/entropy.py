@@ -7,6 +7,7 @@ coder uses (ADR 8).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from operator import sub
 
 import numpy as np
@@ -27,6 +28,8 @@ _MAX_ROWS = 2**15
 _MAX_CONTEXTS = 8
 _MAX_TABLE_BITS = tans.MAX_TABLE_BITS
 _SAMPLED_ROWS = 16
+# Of chunks that were decoded in part: 16 MB at most.
+_KEPT_TABLES = 128
 # Every third column tells how often codes come up: 0.2% more bytes than all of them, a fifth less time.
 _COUNT_STEP = 3
 # Widths of maps that are tried as the distance of the upper neighbour: all small ones, and the usual large ones.
@@ -120,8 +123,7 @@ def _decode_tans(reader: PayloadReader, shape: tuple[int, int], n_wanted: int, r
     n_parts = -(-shape[1] // part_rows)
     numbers = reader.unpack(f"<{n_thresholds}H{n_parts}I")
     thresholds, bounds = list(numbers[:n_thresholds]), [0, *numbers[n_thresholds:]]
-    planes = zstd.decompress(reader.take(n_table), 2 * (n_thresholds + 1) * n_symbols)
-    body = reader.rest()
+    frame, body = reader.take(n_table), reader.rest()
     if body.size != -(-bounds[-1] // 8) or min(map(sub, bounds[1:], bounds)) < 4 * table_bits:
         raise damaged(f"parts up to bit {bounds[-1]}", 8 * body.size)
     n_guard = tans.guard_words(part_rows)
@@ -129,12 +131,15 @@ def _decode_tans(reader: PayloadReader, shape: tuple[int, int], n_wanted: int, r
     words[:n_guard] = 0
     words[n_guard + body.size // 8 :] = 0
     words[n_guard:].view(np.uint8)[: body.size] = body
-    tables = scratch("tables", (n_thresholds + 1) << table_bits, np.uint32)
-    is_sound = tans_tables.decoding_tables(planes, table_bits, tables.reshape(n_thresholds + 1, -1))
-    if not is_sound or thresholds != sorted(thresholds):
-        raise damaged(f"sorted thresholds, frequencies that add up to {1 << table_bits}", thresholds)
+    if thresholds != sorted(thresholds):
+        raise damaged("sorted thresholds", thresholds)
     wanted = np.arange(shape[1])[rows]
     needed = range(n_parts) if len(wanted) == shape[1] else sorted(set((wanted // part_rows).tolist()))
+    if len(needed) == n_parts:
+        tables = scratch("tables", (n_thresholds + 1) << table_bits, np.uint32)
+        _build_tables(frame, n_symbols, tables.reshape(n_thresholds + 1, -1))
+    else:
+        tables = _tables_of_part(frame.tobytes(), n_symbols, n_thresholds + 1, table_bits)
     heights = [min(part_rows, shape[1] - part * part_rows) for part in needed]
     parts = [[64 * n_guard + bounds[p], 64 * n_guard + bounds[p + 1], n] for p, n in zip(needed, heights, strict=True)]
     codes = np.empty((n_wanted, sum(heights)), np.uint8)
@@ -147,6 +152,21 @@ def _decode_tans(reader: PayloadReader, shape: tuple[int, int], n_wanted: int, r
         return codes[:, rows]
     # The parts that were decoded lie side by side, and all but the last are of one size.
     return codes[:, np.searchsorted(needed, wanted // part_rows) * part_rows + wanted % part_rows]
+
+
+def _build_tables(frame: np.ndarray, n_symbols: int, tables: np.ndarray) -> None:
+    """The coder's tables, of shape (n_contexts, n_states), of a frame of frequencies."""
+    planes = zstd.decompress(frame, 2 * len(tables) * n_symbols)
+    if not tans_tables.decoding_tables(planes, tables.shape[1].bit_length() - 1, tables):
+        raise damaged("frequencies", f"others than add up to {tables.shape[1]}")
+
+
+@lru_cache(maxsize=_KEPT_TABLES)
+def _tables_of_part(frame: bytes, n_symbols: int, n_contexts: int, table_bits: int) -> np.ndarray:
+    """The same, kept: they take longer than decoding a few rows, and the next question asks rows beside these."""
+    tables = np.empty(n_contexts << table_bits, np.uint32)
+    _build_tables(np.frombuffer(frame, np.uint8), n_symbols, tables.reshape(n_contexts, -1))
+    return tables
 
 
 def _part_rows(shape: tuple[int, int]) -> int:

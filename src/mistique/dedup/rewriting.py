@@ -13,6 +13,7 @@ from mistique.codecs import Codec, codec_from_config
 from mistique.dedup.placement import Placement
 from mistique.dedup.survey import Held, Twin
 from mistique.errors import StoreError
+from mistique.kernels.distinct import distinct
 from mistique.schema import Segment
 from mistique.storage.move_records import SegmentMove
 from mistique.storage.segment_writer import SegmentWriter
@@ -162,7 +163,7 @@ class Rewriter:
     def _copy(self, number: int, held: Held) -> None:
         """Units that are copied byte by byte: layers, and columns whose codec is lossy."""
         is_packed = np.array([_is_packed(kind) for kind in held.table.kinds], bool)[held.table.kind_of]
-        units = np.unique(held.units_of(np.flatnonzero(self.is_needed[number])))
+        units = distinct(held.units_of(np.flatnonzero(self.is_needed[number])))
         first = held.table.first_chunk
         for unit, payload in self._payloads(held, units[~is_packed[units]]):
             shape = int(held.table.shapes[unit, 0]), int(held.table.shapes[unit, 1])
@@ -213,7 +214,7 @@ class Rewriter:
             by_segment[number].append(chunk)
         values: dict[Asked, np.ndarray] = {}
         for number, chunks in by_segment.items():
-            found = self._decoded(self._held[number], np.unique(chunks))
+            found = self._decoded(self._held[number], distinct(np.array(chunks, np.int64)))
             values.update({(number, chunk): cells for chunk, cells in found.items()})
         return values
 
@@ -224,7 +225,7 @@ class Rewriter:
         for chunk, unit, place in zip(chunks.tolist(), units.tolist(), places.tolist(), strict=True):
             of_unit[unit].append((chunk, place))
         values: dict[int, np.ndarray] = {}
-        for unit, payload in self._payloads(held, np.unique(units)):
+        for unit, payload in self._payloads(held, distinct(units)):
             kind = held.table.kinds[int(held.table.kind_of[unit])]
             shape = int(held.table.shapes[unit, 0]), int(held.table.shapes[unit, 1])
             try:
@@ -261,8 +262,8 @@ class Rewriter:
         units = held.units_of(chunks)
         kinds = [held.table.kinds[kind] for kind in held.table.kind_of[units].tolist()]
         is_column = np.array([_is_packed(kind) for kind in kinds], bool)
-        decoded = self._decoded(held, np.unique(chunks[is_column]))
-        payloads = {unit: payload.tobytes() for unit, payload in self._payloads(held, np.unique(units[~is_column]))}
+        decoded = self._decoded(held, distinct(chunks[is_column]))
+        payloads = {unit: payload.tobytes() for unit, payload in self._payloads(held, distinct(units[~is_column]))}
         found: dict[int, tuple[object, ...]] = {}
         for chunk, unit, kind in zip(chunks.tolist(), units.tolist(), kinds, strict=True):
             n_columns, n_rows = held.table.shapes[unit].tolist()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mistique.errors import ChunkCorruptError, StoreError
+from mistique.kernels.distinct import distinct
 from mistique.schema import References, Segment
 from mistique.storage.move_records import pack_chunks, unpack_chunks
 from mistique.storage.moves import Moves
@@ -137,7 +138,7 @@ class Survey:
 def _twins(
     keepers: list[Held], held: Held, chunks: np.ndarray, group: np.ndarray, keeper: np.ndarray, kept: np.ndarray
 ) -> Iterator[Twin]:
-    for number in np.unique(keeper[group]).tolist():
+    for number in distinct(keeper[group]).tolist():
         if number >= 0:
             there = keeper[group] == number
             yield Twin(held, keepers[number], chunks[there], kept[group[there]])
@@ -230,5 +231,5 @@ def _chunks(steps: set[tuple[int, ...]]) -> np.ndarray:
         parts.append(pack_chunks(units, places).reshape(-1))
         n_waiting += units.size
         if n_waiting > _MAX_WAITING:
-            parts, n_waiting = [np.unique(np.concatenate(parts))], 0
-    return np.unique(np.concatenate(parts))
+            parts, n_waiting = [distinct(np.concatenate(parts))], 0
+    return distinct(np.concatenate(parts))

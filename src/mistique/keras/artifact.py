@@ -7,6 +7,7 @@ import json
 import tempfile
 import warnings
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,11 +105,12 @@ def code_in(payload: bytes) -> list[str]:
             # somebody.
             is_plain = len(file.namelist()) == len(set(file.namelist()))
             config = json.loads(file.read("config.json"))
-    except (KeyError, ValueError, zipfile.BadZipFile):
+        config.pop("compile_config", None)
+        runs = {} if is_plain else {"a file with two members of one name": None}
+        runs.update(dict.fromkeys(_code_in_config(config)))
+    # The last: packed in a way that is not known, or JSON that is nested without end.
+    except (KeyError, ValueError, TypeError, AttributeError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError):
         return ["a file without a readable config.json"]
-    config.pop("compile_config", None)
-    runs = {} if is_plain else {"a file with two members of one name": None}
-    runs.update(dict.fromkeys(_code_in_config(config)))
     return list(runs)
 
 

@@ -45,3 +45,44 @@ def turn(cells: np.ndarray, first: int, out: np.ndarray) -> None:
                 for r in range(row, min(row + _SIDE, n_rows)):
                     for c in range(column, min(column + _SIDE, n_columns)):
                         out[c, first + r] = cells[r, c]
+
+
+@kernel(
+    *(
+        f"void(Array({cell}, 2, 'C', readonly=True), int64, {cell}[:, :, ::1])"
+        for cell in ("uint8", "uint16", "uint32", "uint64")
+    )
+)
+def turn_units(cells: np.ndarray, first: int, out: np.ndarray) -> None:
+    """Columns of units to rows of positions: ``out[r, p, first + u] = cells[u * n_positions + p, r]``.
+
+    Parameters
+    ----------
+    cells : ndarray of shape (n_units * n_positions, n_rows)
+        As unsigned integers of their size.
+    first : int
+    out : ndarray of shape (n_rows, n_positions, at least first + n_units)
+
+    Notes
+    -----
+    Of 16 units or more every cache line of float32 is written whole, straight from a chunk that lies in the cache.
+    """
+    n_rows, n_positions = out.shape[0], out.shape[1]
+    n_units = cells.shape[0] // n_positions
+    square = np.empty(_SIDE * _SIDE, cells.dtype)
+    for row in range(0, n_rows, _SIDE):
+        for position in range(n_positions):
+            for unit in range(0, n_units, _SIDE):
+                if row + _SIDE <= n_rows and unit + _SIDE <= n_units:
+                    for u in range(_SIDE):
+                        source, line = cells[(unit + u) * n_positions + position, row:], square[u * _SIDE :]
+                        for r in range(_SIDE):
+                            line[r] = source[r]
+                    for r in range(_SIDE):
+                        target, line = out[row + r, position, first + unit :], square[r:]
+                        for u in range(_SIDE):
+                            target[u] = line[u * _SIDE]
+                else:
+                    for r in range(row, min(row + _SIDE, n_rows)):
+                        for u in range(unit, min(unit + _SIDE, n_units)):
+                            out[r, position, first + u] = cells[u * n_positions + position, r]

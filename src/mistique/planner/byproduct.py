@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,15 +27,31 @@ from mistique.storage.usage import Observation
 if TYPE_CHECKING:
     from mistique.store import Store
 
-_NONE = np.empty(0, np.int64)
 # A table is run and stored whole, as it was at its capture: a larger one is no load to take on beside an answer.
 _MAX_TABLE_NBYTES = 2**30
 
 
-def rows_to_store(
-    store: Store, capture: Capture, question: Question, chosen: Candidate, missing: np.ndarray
-) -> np.ndarray:
-    """The rows that are worth storing now that the model runs for some of them: whole row blocks, or none.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to run besides the rows asked for, and whether to store it.
+
+    Parameters
+    ----------
+    rows : ndarray of int64
+        Whole row blocks, or none.
+    are_stored : bool
+        Otherwise they are for the memory alone.
+    """
+
+    rows: np.ndarray
+    are_stored: bool = True
+
+
+_NONE = Wanted(np.empty(0, np.int64))
+
+
+def rows_to_store(store: Store, capture: Capture, question: Question, chosen: Candidate, missing: np.ndarray) -> Wanted:
+    """The rows that are worth storing, or keeping in memory, now that the model runs for some of them.
 
     Notes
     -----
@@ -42,6 +59,10 @@ def rows_to_store(
     for more than this one would lose again. And what was lost to recomputing so far is not below what storing costs:
     rows that nobody asked for but that a block needs, encoding, writing. So no more is ever spent on storing than was
     lost by not having stored.
+
+    What was run whole stays in memory, and costs no byte of the store. So where there is room for it, one whole run
+    does not count as lost: it is stored when it has to be run again, in another session, or as memory could not hold
+    it. And all rows of a table are run for the memory as soon as what was lost by running some of them pays for that.
     """
     target, calibration = question.target, store.calibration
     if not store.learns or target.role not in ("stage", "prediction") or not len(missing):
@@ -55,21 +76,23 @@ def rows_to_store(
         rows = np.arange(target.n_rows)
     whole_nbytes = store.worth.expected_nbytes(capture, target)
     nbytes = whole_nbytes * len(rows) / max(target.n_rows, 1)
-    run_seconds = chosen.predicted_seconds - ready_seconds(question, chosen.sources, calibration)
+    getting_ready = ready_seconds(question, chosen.sources, calibration)
     demand = store.worth.demand(capture, target.name)
-    loses = run_seconds - read_seconds_if_stored(question, calibration)
+    loses = chosen.predicted_seconds - getting_ready - read_seconds_if_stored(question, calibration)
+    running = recompute_from(question, chosen.sources, rows, calibration).predicted_seconds
+    more = max(running - chosen.predicted_seconds, 0.0)
     lost = demand.saved_seconds + loses
+    is_all = len(rows) == target.n_rows
+    stays = is_all and (target.is_table or len(missing) == target.n_rows) and store.memory.takes(target)
+    lost_for_good = lost - (running - getting_ready if stays else 0.0)
     # What lies before it may have been stored since those questions, which makes recomputing cheap.
-    found = gamma(min(lost, (demand.n_queries + 1) * loses), nbytes)
-    if target.name not in capture.pinned:
-        if found < store.gamma_min:
-            return _NONE
-        more = recompute_from(question, chosen.sources, rows, calibration).predicted_seconds - chosen.predicted_seconds
-        raw_nbytes = target.raw_nbytes * len(rows) / max(target.n_rows, 1)
-        writing = calibration.write_cost(str(target.codec["name"])).seconds((1, raw_nbytes))
-        if lost < max(more, 0.0) + writing:
-            return _NONE
-    return rows if store.has_room(nbytes, found, question.key) else _NONE
+    found = gamma(min(lost_for_good, (demand.n_queries + 1) * loses), nbytes)
+    raw_nbytes = target.raw_nbytes * len(rows) / max(target.n_rows, 1)
+    writing = calibration.write_cost(str(target.codec["name"])).seconds((1, raw_nbytes))
+    pays = found >= store.gamma_min and lost_for_good >= more + writing
+    if (pays or target.name in capture.pinned) and store.has_room(nbytes, found, question.key):
+        return Wanted(rows)
+    return Wanted(rows, are_stored=False) if stays and lost >= more else _NONE
 
 
 class Beside:
@@ -79,7 +102,7 @@ class Beside:
     ----------
     target : Intermediate
     rows : ndarray of int64
-        Those to be stored, whole row blocks.
+        Those to be run besides, whole row blocks.
     taking : mistique.ingest.capture.Capture, optional
         None: nothing is stored.
     """
@@ -141,9 +164,11 @@ class Beside:
 
 
 @contextmanager
-def stored_beside(store: Store, capture: Capture, target: Intermediate, rows: np.ndarray) -> Iterator[Beside]:
-    """Something that takes what a run gives, and stores those rows at the end of a block that raises nothing."""
-    beside = Beside(target, rows, store.taking(capture, target, rows) if len(rows) else None)
+def stored_beside(store: Store, capture: Capture, target: Intermediate, wanted: Wanted) -> Iterator[Beside]:
+    """Something that takes what a run gives, and stores what is to be at the end of a block that raises nothing."""
+    rows = wanted.rows
+    taking = store.taking(capture, target, rows) if len(rows) and wanted.are_stored else None
+    beside = Beside(target, rows, taking)
     try:
         yield beside
     except BaseException:

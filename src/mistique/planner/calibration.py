@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mistique.planner.cost import DERIVE_START, MEMORY_START, READ_START, WRITE_START, Cost
+from mistique.planner.cost import DERIVE_START, MEMORY_START, READ_START, SUMMARY_START, WRITE_START, Cost
 from mistique.planner.fit import fitted
 from mistique.storage.usage import Observation
 
@@ -17,7 +17,7 @@ _WINDOW = 64
 # predictions.
 _SOON, _SURPRISE = 8, 1.5
 # What depends on where the store lies.
-_OF_STORAGE = ("read", "write", "load")
+_OF_STORAGE = ("read", "write", "load", "summary")
 _Subject = tuple[str, str]
 
 
@@ -117,6 +117,10 @@ class Calibration:
     def memory_cost(self, kind: str) -> Cost:
         """The cost of giving what is in memory of a table or layer; amounts are 1 and the number of values."""
         return self.cost("memory", kind, MEMORY_START)
+
+    def summary_cost(self) -> Cost:
+        """The cost of reading what was counted before; amounts are 1 and its bytes."""
+        return self.cost("summary", "", SUMMARY_START)
 
     def write_cost(self, codec: str) -> Cost:
         """The cost of encoding and writing; amounts are 1 and the bytes of the values."""

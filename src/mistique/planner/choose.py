@@ -13,6 +13,7 @@ from mistique.planner.roads import (
     mixed_road,
     read_road,
     recompute_roads,
+    summary_road,
     why_not_recomputed,
 )
 
@@ -32,6 +33,7 @@ def choose(question: Question, calibration: Calibration, *, runs: bool = True) -
         *read_road(question, calibration),
         *index_road(question, calibration),
         *memory_road(question, calibration),
+        *summary_road(question, calibration),
         *derive_road(question, calibration),
         *(mixed_road(question, calibration) if runs else []),
         *(recompute_roads(question, calibration) if runs else [_NOT_TRUSTED]),

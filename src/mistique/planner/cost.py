@@ -10,9 +10,13 @@ READ_START = (4e-4, 1e-4, 3e-5, 3e-9, 5e-10, 3e-3, 5e-10)
 DERIVE_START = (3e-4, 7e-9)
 # Of what is in memory: to give it, a value of it.
 MEMORY_START = (5e-5, 2e-9)
+# To read the labels of rows, that a pipeline is given again: once, and a row.
+LABELS_START = (3e-3, 3e-7)
+# To read what was counted: once, and its bytes.
+SUMMARY_START = (3e-3, 1e-8)
 WRITE_START = (3e-2, 1.5e-8)
-# Of a network that runs as a graph: to trace one layer.
-TRACE_START = 2e-2
+# Of a network that runs as a graph: to trace one, and a layer of it.
+TRACE_START = (4e-2, 1e-2)
 # Around a run: once, a column of a table (pandas), a value in, a value out, a text.
 AROUND_START = (3e-4, 3e-5, 1e-9, 1e-9, 2e-8)
 # A step of a pipeline checks what it is given; a layer is dispatched.

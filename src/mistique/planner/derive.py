@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from mistique.kernels.distinct import distinct
+
 Rule = Mapping[str, Any]
 Shape = tuple[int, ...]
 
@@ -92,9 +94,9 @@ def columns_needed(rule: Rule, columns: np.ndarray, parent: Shape, child: Shape)
     array([4, 5, 6, 7])
     """
     if rule["op"] in _MOVES:
-        return np.unique(_moved_from(rule, parent, child)[columns])
+        return distinct(_moved_from(rule, parent, child)[columns])
     positions = prod(parent[:-1])
-    units = np.unique(columns // prod(child[:-1]))
+    units = distinct(columns // prod(child[:-1]))
     return (units[:, None] * positions + np.arange(positions)).reshape(-1)
 
 
@@ -133,9 +135,9 @@ def derive_columns(
     op = rule["op"]
     if op in _MOVES:
         source = _moved_from(rule, parent, child)[columns]
-        return cells[np.searchsorted(np.unique(source), source)], max_abs_error
+        return cells[np.searchsorted(distinct(source), source)], max_abs_error
     positions, n_rows = prod(child[:-1]), cells.shape[1]
-    units = np.unique(columns // positions)
+    units = distinct(columns // positions)
     maps = cells.reshape(len(units), *parent[:-1], n_rows)
     # Infinities and NaN come out as the model gave them, without a word of NumPy's.
     with np.errstate(invalid="ignore", over="ignore"):

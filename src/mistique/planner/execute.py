@@ -11,18 +11,22 @@ import numpy as np
 from mistique.codecs import stored_form
 from mistique.codecs.floats import float_dtype
 from mistique.errors import ChunkCorruptError, ModelMismatchError, StoreError, UntrustedArtifactError
+from mistique.kernels.distinct import distinct
 from mistique.kernels.transpose import turn
 from mistique.planner.byproduct import rows_to_store, stored_beside
 from mistique.planner.choose import can_be_answered_without_running, choose, is_choice
+from mistique.planner.claims import check_claims
+from mistique.planner.cost import LABELS_START
 from mistique.planner.descent import Descent, descent_to
 from mistique.planner.index_byproduct import index_beside
 from mistique.planner.measured import Took, read_indexed, read_stored, remembered
 from mistique.planner.plan import Plan
+from mistique.planner.planning import stop_if_planned
 from mistique.planner.probe import calibrate
 from mistique.planner.question import Question, is_held
 from mistique.planner.recompute import portions, recompute
 from mistique.planner.values import Values, array_places, pandas_index
-from mistique.schema import ROW_LABEL, Intermediate, Key
+from mistique.schema import ROW_LABEL, Intermediate, Key, Tally
 from mistique.storage.captures import Capture
 from mistique.storage.usage import Observation
 
@@ -42,10 +46,12 @@ def question_of(
     columns: np.ndarray | None = None,
     exact: bool = False,
     of_largest: bool = False,
+    tally: Tally | None = None,
 ) -> Question:
     """A question of rows and columns (by position; None: all) of an intermediate."""
     stages, version, models = store.graph(capture), capture.version, store.runnable
     graph = stages.nodes
+    check_claims(graph[intermediate.name], graph)
     # What is to be stored the next time it is recomputed must be recomputed once.
     waits = intermediate.name in stages.capture.pinned and graph[intermediate.name].references is None
     return Question(
@@ -54,8 +60,8 @@ def question_of(
         graph=graph,
         version=version,
         model_is_loaded=models.is_loaded(version),
-        rows=np.arange(intermediate.n_rows) if rows is None else np.unique(rows),
-        columns=np.arange(intermediate.n_columns) if columns is None else np.unique(columns),
+        rows=np.arange(intermediate.n_rows) if rows is None else distinct(rows),
+        columns=np.arange(intermediate.n_columns) if columns is None else distinct(columns),
         exact=exact,
         is_imported=models.is_imported(version),
         table_of=store.segments.open_table,
@@ -67,6 +73,8 @@ def question_of(
         index=stages.indexes.get(intermediate.name),
         of_largest=of_largest,
         kept=None if waits else store.memory.get(capture, intermediate.name),
+        needs_labels=ROW_LABEL in stages.capture.stored and stages.capture.orders[ROW_LABEL] not in store.labels,
+        tally=tally,
     )
 
 
@@ -122,6 +130,7 @@ def _execute(
     if is_choice(question):
         calibrate(store, capture, question)
     plan = choose(question, store.calibration, runs=runs)
+    stop_if_planned(capture, intermediate.name, lambda: plan)
     try:
         values, done = follow(store, capture, question, plan)
     except ChunkCorruptError:
@@ -160,9 +169,9 @@ def follow(store: Store, capture: Capture, question: Question, plan: Plan) -> tu
     if chosen.runs_model:
         held = is_held(target, question.rows) if chosen.reads_target else np.zeros(len(question.rows), bool)
         missing = question.rows[~held]
-        kept = rows_to_store(store, capture, question, chosen, missing)
-        with stored_beside(store, capture, target, kept) as byproduct:
-            index = row_labels(store, capture)
+        wanted = rows_to_store(store, capture, question, chosen, missing)
+        with stored_beside(store, capture, target, wanted) as byproduct:
+            index = _labels_to_run(store, capture, question, took)
             values, max_abs_error = recompute(
                 store, capture, question, chosen.sources, missing, index=index, took=took, byproduct=byproduct
             )
@@ -191,6 +200,18 @@ def follow(store: Store, capture: Capture, question: Question, plan: Plan) -> tu
     if target.role in _STAGES:
         store.worth.ask(capture, question, done)
     return values, done
+
+
+def _labels_to_run(store: Store, capture: Capture, question: Question, took: Took) -> Any:
+    """The labels of all rows; what it takes to read them for the first time is learned."""
+    started = time.perf_counter()
+    index = row_labels(store, capture)
+    if question.needs_labels:
+        took.labels_seconds = time.perf_counter() - started
+        amounts = 1.0, float(question.target.n_rows)
+        predicted = store.calibration.cost("labels", "", LABELS_START).seconds(amounts)
+        store.calibration.add(Observation("labels", "", amounts, predicted, took.labels_seconds))
+    return index
 
 
 def row_labels(store: Store, capture: Capture) -> Any:

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from mistique.kernels.distinct import distinct
 from mistique.schema import References
 from mistique.storage.captures import Capture
 from mistique.storage.move_records import pack_chunks
@@ -63,7 +64,7 @@ class Holdings:
         self._counts = np.bincount(inverse.reshape(-1), minlength=len(unique))
         ends = np.cumsum([0, *map(len, found)])
         # One intermediate may refer to a chunk many times.
-        self._of = [np.unique(inverse.reshape(-1)[a:b]) for a, b in pairwise(ends.tolist())]
+        self._of = [distinct(inverse.reshape(-1)[a:b]) for a, b in pairwise(ends.tolist())]
         self._counts = np.bincount(np.concatenate(self._of), minlength=len(unique)) if found else self._counts
         self._is_here = [True] * len(self.holdings)
 

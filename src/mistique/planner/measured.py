@@ -33,6 +33,7 @@ class Took:
 
     import_seconds: float = 0.0
     load_seconds: float = 0.0
+    labels_seconds: float = 0.0
     setup_seconds: float = 0.0
     read_seconds: float = 0.0
     run_seconds: float = 0.0

@@ -9,6 +9,7 @@ from math import isinf
 
 INDEX, INDEX_OF_LARGEST = "index", "index of largest"
 MEMORY = "memory"
+SUMMARY = "summary"
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Candidate:
     ----------
     road : str
         ``read``, ``derive from conv1``, ``recompute``, ``recompute from scale``, ``read 1024 rows, recompute``,
-        ``index``, ``index of largest``, or ``memory``.
+        ``index``, ``index of largest``, ``memory``, or ``summary``.
     sources : tuple of str
         Intermediates that it reads: the one asked, the input, or ancestors.
     is_possible : bool
@@ -58,6 +59,11 @@ class Candidate:
         return self.road == MEMORY
 
     @property
+    def is_summary(self) -> bool:
+        """It gives what was counted over all rows before."""
+        return self.road == SUMMARY
+
+    @property
     def is_index_of_largest(self) -> bool:
         """It gives the largest of the positions of each unit alone."""
         return self.road == INDEX_OF_LARGEST
@@ -82,8 +88,8 @@ class Plan:
     max_abs_error : float, optional
         Largest absolute error of the answer; None before the run.
     took : mapping of str to float, optional
-        Seconds of its parts: ``read``, ``derive``, ``import`` (of the framework), ``load`` (the model), ``setup``,
-        ``run``, ``memory``, ``write`` (of what was stored beside the answer).
+        Seconds of its parts: ``read``, ``derive``, ``import`` (of the framework), ``load`` (the model), ``labels``,
+        ``setup``, ``run``, ``memory``, ``write`` (of what was stored beside the answer).
     read_nbytes : int, optional
         Encoded bytes that were read.
     stored : str

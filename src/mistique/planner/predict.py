@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mistique.planner.calibration import Calibration
-from mistique.planner.cost import AROUND_START, CALL_START, IMPORT_START, TRACE_START, Cost, ReadWork
+from mistique.planner.cost import AROUND_START, CALL_START, IMPORT_START, LABELS_START, TRACE_START, Cost, ReadWork
 from mistique.planner.question import Question, read_subject, read_work
 from mistique.schema import Intermediate
 
@@ -100,9 +100,11 @@ def ready_seconds(question: Question, sources: tuple[str, ...], calibration: Cal
         seconds += calibration.cost("import", version.framework, (IMPORT_START,)).seconds((1,))
     if not question.model_is_loaded:
         seconds += calibration.cost("load", version.artifact or "", (version.load_seconds,)).seconds((1,))
+    if question.needs_labels:
+        seconds += calibration.cost("labels", "", LABELS_START).seconds((1, question.target.n_rows))
     if question.sets_up and not question.is_set_up(sources):
         n_stages = len(ancestors_that_run(question.graph, question.target.name, sources))
-        seconds += calibration.cost("setup", question.model, (TRACE_START,)).seconds((n_stages,))
+        seconds += calibration.cost("setup", question.model, TRACE_START).seconds((1, n_stages))
     return seconds
 
 

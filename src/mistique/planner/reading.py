@@ -16,7 +16,7 @@ from mistique.codecs import ALL, Codec, PartCodec, codec_from_config
 from mistique.errors import ChunkCorruptError
 from mistique.ingest.cells import Column
 from mistique.kernels.look_up import look_up_numbers
-from mistique.kernels.transpose import turn
+from mistique.kernels.transpose import turn, turn_units
 from mistique.planner.chunk_check import DICTIONARY, Chunk, cell_of, check_chunk
 from mistique.planner.question import chunks_of
 from mistique.planner.summary import read_whole_shape
@@ -30,6 +30,7 @@ from mistique.storage.units import UnitTable
 Put = Callable[[int, int, np.ndarray], None]
 # Rows of each block that were asked for.
 RowsOf = Mapping[int, slice | np.ndarray]
+_FEW_UNITS = 8
 
 
 def read(
@@ -121,10 +122,18 @@ def _read_array(
             some_of[group] = columns[top:bottom] - group * width
     assembling: dict[int, _Assembling] = {}
     lock = Lock()
+    # Chunks of some units are turned one by one, while they lie in the cache: a row block does not.
+    n_positions = shape[0] if len(shape) == 2 else 0
+    is_by_unit = n_positions > 0 and width % n_positions == 0
+    is_by_unit = is_by_unit and len(columns) > _FEW_UNITS * n_positions * len(groups)
+    by_unit = out.reshape(len(rows), *shape).view(bits)
 
     def put(block: int, group: int, chunk: np.ndarray) -> None:
         place = rows_at[block]
         top, bottom = span_of[group]
+        if is_by_unit:
+            turn_units(np.ascontiguousarray(chunk).view(bits), top // n_positions, by_unit[place])
+            return
         with lock:
             whole = assembling.get(block)
             if whole is None:

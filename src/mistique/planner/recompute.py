@@ -80,7 +80,9 @@ def recompute(
     """
     target, version = question.target, capture.version
     recomputer, model = store.runnable.get(version, took=took, calibration=store.calibration)
-    running = running_rows(question, np.union1d(rows, byproduct.rows))
+    # To find that there is nothing to add takes 8 ms of 20,000 rows.
+    wanted = np.union1d(rows, byproduct.rows) if len(byproduct.rows) else rows
+    running = running_rows(question, wanted)
     stages: dict[str, float] = {}
     setup_seconds = run_seconds = 0.0
     found: list[Values] = []
@@ -135,7 +137,7 @@ def recompute(
     store.calibration.add(Observation("around", version.framework, around, 0.0, convert_seconds))
     if setup_seconds:
         n_stages = len(ancestors_that_run(question.graph, target.name, sources))
-        store.calibration.add(Observation("setup", question.model, (float(n_stages),), 0.0, setup_seconds))
+        store.calibration.add(Observation("setup", question.model, (1.0, float(n_stages)), 0.0, setup_seconds))
     store.runnable.note_set_up(version, target.name, sources)
     took.run_seconds += run_seconds
     took.setup_seconds += setup_seconds

@@ -14,7 +14,7 @@ from mistique.planner.cut import cheapest_cut
 from mistique.planner.descent import descent_to
 from mistique.planner.index_layout import BOUNDS, MAXIMA
 from mistique.planner.index_read import index_work
-from mistique.planner.plan import INDEX, INDEX_OF_LARGEST, MEMORY, Candidate
+from mistique.planner.plan import INDEX, INDEX_OF_LARGEST, MEMORY, SUMMARY, Candidate
 from mistique.planner.predict import read_seconds, ready_seconds, run_amounts, run_cost, stage_cost
 from mistique.planner.question import (
     Question,
@@ -70,6 +70,17 @@ def memory_road(question: Question, calibration: Calibration) -> list[Candidate]
     cost = calibration.memory_cost(memory_subject(target))
     seconds = cost.seconds(memory_amounts(question))
     return [Candidate(MEMORY, (target.name,), True, "recomputed before, in this process", seconds)]
+
+
+def summary_road(question: Question, calibration: Calibration) -> list[Candidate]:
+    """Giving what was counted over all rows before, where just that is asked."""
+    tally, target = question.tally, question.target
+    if tally is None:
+        return []
+    if question.exact and tally.max_abs_error > 0:
+        return [Candidate(SUMMARY, (target.name,), False, f"it is of values within {tally.max_abs_error:.2g}")]
+    cost, nbytes = calibration.summary_cost(), tally.encoded_nbytes
+    return [Candidate(SUMMARY, (target.name,), True, tally.what, cost.seconds((1, nbytes)), nbytes)]
 
 
 def derive_road(question: Question, calibration: Calibration) -> list[Candidate]:

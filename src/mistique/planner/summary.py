@@ -8,6 +8,7 @@ import numpy as np
 
 from mistique.codecs.stored_form import pool_of, stored_form
 from mistique.ingest.sparse_rows import SparseColumns, from_texts
+from mistique.kernels.distinct import distinct
 from mistique.planner.values import Values, array_places
 from mistique.schema import SPARSE_ROWS, Intermediate
 
@@ -22,7 +23,7 @@ def stored_columns(intermediate: Intermediate, columns: np.ndarray) -> tuple[Int
     pool = pool_of(intermediate)
     if pool is None:
         return intermediate, columns
-    return stored_form(intermediate), np.unique(pool.stored_columns(columns, intermediate.shape))
+    return stored_form(intermediate), distinct(pool.stored_columns(columns, intermediate.shape))
 
 
 def read_whole_shape(

@@ -208,7 +208,8 @@ def chosen_columns(parts: list[Column] | np.ndarray, intermediate: Intermediate,
 
 def _flat(cells: np.ndarray) -> np.ndarray:
     """Cells as (n_rows, n_columns), units outermost."""
-    return cells.transpose(0, 2, 1).reshape(len(cells), -1) if cells.ndim == 3 else cells
+    n_rows, width = len(cells), int(np.prod(cells.shape[1:]))
+    return cells.transpose(0, 2, 1).reshape(n_rows, width) if cells.ndim == 3 else cells
 
 
 def _restored(cells: np.ndarray, kind: ColumnType) -> np.ndarray:

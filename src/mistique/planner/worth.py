@@ -59,7 +59,8 @@ class Worth:
 
         Notes
         -----
-        Loading a model and tracing it are not counted: they are paid once, whatever is asked after.
+        Loading a model and tracing it are not counted: they are paid once, whatever is asked after. What memory
+        answered would have been no faster by what is stored.
         """
         asked = capture.id, question.target.name
         running = [c.predicted_seconds for c in plan.candidates if c.is_possible and c.runs_model]
@@ -67,8 +68,10 @@ class Worth:
         if plan.chosen.runs_model:
             recomputing = took.get("run", 0.0) + took.get("read", 0.0)
             saved = recomputing - read_seconds_if_stored(question, self._calibration)
+        elif running and not plan.chosen.is_memory:
+            saved = min(running) - (plan.seconds or 0.0)
         else:
-            saved = min(running) - (plan.seconds or 0.0) if running else 0.0
+            saved = 0.0
         saved = max(saved, 0.0)
         demand = self._demands.setdefault(asked, Demand())
         demand.n_queries += 1

@@ -53,7 +53,9 @@ class Answer:
         if hasattr(self.values, "toarray"):
             return pd.DataFrame.sparse.from_spmatrix(self.values, self.rows, list(self.columns))
         table = self.values if self.values.ndim > 1 else self.values[:, None]
-        return pd.DataFrame(table.reshape(len(table), -1), index=self.rows, columns=list(self.columns))
+        return pd.DataFrame(
+            table.reshape(len(table), int(np.prod(table.shape[1:]))), index=self.rows, columns=list(self.columns)
+        )
 
     def to_numpy(self) -> np.ndarray:
         """The values."""
@@ -102,7 +104,7 @@ class Answer:
         if hasattr(values, "toarray"):
             table = values[:_SHOWN_ROWS, :_SHOWN_COLUMNS].toarray()
         else:
-            table = values.reshape(len(values), -1)
+            table = values.reshape(len(values), int(np.prod(values.shape[1:])))
         shown = zip(self.rows[:_SHOWN_ROWS], table[:_SHOWN_ROWS, :_SHOWN_COLUMNS], strict=True)
         return [[str(label), *map(format_value, row)] for label, row in shown]
 

@@ -15,6 +15,7 @@ from mistique.errors import QueryError
 from mistique.kernels import centring
 from mistique.planner.plan import Plan, format_bound, format_seconds
 from mistique.queries.answer import Plotted
+from mistique.queries.blas_threads import one_thread_each
 from mistique.queries.portions import CELLS_AT_ONCE, Portions
 from mistique.queries.similarity import Named, check_finite, key_of, named, portions_of
 from mistique.schema import ROW_BLOCK_ROWS, Intermediate, Key
@@ -127,8 +128,10 @@ def cka(
     Nguyen, Raghu and Kornblith 2021, arXiv 2010.15327, take it: the sum over batches of HSIC_1 of two layers, over the
     root of the product of those of each with itself. Batches are consecutive rows, weighted by their number; a short
     last one joins the one before. HSIC_1 of a layer and itself is a sum of squares, so no root is of a negative number;
-    between unlike layers it may be negative, and is reported so. Rows are matched by label. Held by
-    ``tests/queries/test_cka.py``.
+    between unlike layers it may be negative, and is reported so. Rows are matched by label. Products of float32 are
+    taken in float32, and centred and summed in float64. While it runs BLAS takes one thread for each product in this
+    process, where threadpoolctl is installed, and as many products are taken at once as there are cores. Held by
+    ``tests/queries/test_cka.py``; measured by ``bench/queries.py``.
 
     Examples
     --------
@@ -187,10 +190,10 @@ def cka(
 def _hsic(layers: list[Portions], keys: list[str], n_rows: int, batch_rows: int) -> np.ndarray:
     """The mean over batches of HSIC_1 between all layers, weighted by their rows.
 
-    The products of one layer are taken on a thread of their own, while the next one is read.
+    The products of one layer are taken on threads of their own, while the next one is read.
     """
     total = np.zeros((len(layers), len(layers)))
-    with ThreadPoolExecutor(1, "mistique-products") as worker:
+    with one_thread_each() as n_threads, ThreadPoolExecutor(n_threads, "mistique-products") as workers:
         for bounds in _portions_of_batches(layers, n_rows, batch_rows):
             sizes = np.diff(bounds)
             centred = [np.empty((len(layers), n, n)) for n in sizes]
@@ -198,21 +201,27 @@ def _hsic(layers: list[Portions], keys: list[str], n_rows: int, batch_rows: int)
             for i, (portions, key) in enumerate(zip(layers, keys, strict=True)):
                 numbers = portions.take(int(bounds[0]), int(bounds[-1]))
                 numbers = numbers.reshape(len(numbers), -1)
-                if multiplied:
-                    multiplied[-1].result()  # so that no more than two wait in memory
-                grams = [batch[i] for batch in centred]
-                multiplied.append(worker.submit(_centred_grams, numbers, bounds - bounds[0], grams, key))
-            multiplied[-1].result()
+                _wait_for(multiplied)  # so that no more than two wait in memory
+                rows_of = pairwise((bounds - bounds[0]).tolist())
+                multiplied = [
+                    workers.submit(_multiply, numbers[low:high], batch[i], key)
+                    for batch, (low, high) in zip(centred, rows_of, strict=True)
+                ]
+            _wait_for(multiplied)
             for batch, n in zip(centred, sizes.tolist(), strict=True):
                 flat = batch.reshape(len(layers), -1)
                 total += n / n_rows * (flat @ flat.T) / (n * (n - 3))
     return total
 
 
-def _centred_grams(numbers: np.ndarray, bounds: np.ndarray, out: list[np.ndarray], key: str) -> None:
-    for gram, (low, high) in zip(out, pairwise(bounds.tolist()), strict=True):
-        if not centred_gram(numbers[low:high], out=gram):
-            check_finite(numbers, key)
+def _wait_for(futures: list[Future[None]]) -> None:
+    for future in futures:
+        future.result()
+
+
+def _multiply(rows: np.ndarray, out: np.ndarray, key: str) -> None:
+    if not centred_gram(rows, out=out):
+        check_finite(rows, key)
 
 
 def _portions_of_batches(layers: list[Portions], n_rows: int, batch_rows: int) -> Iterator[np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from mistique.queries.answer import Plotted
 from mistique.queries.portions import Portions, in_columns, number_columns
 from mistique.queries.positions import check_reduce, names_of, reduced
 from mistique.queries.selection import find, group_of_rows, in_order
+from mistique.queries.tallied import tallied
 from mistique.schema import Key
 
 if TYPE_CHECKING:
@@ -99,7 +101,8 @@ def class_means(
     Notes
     -----
     The paper's VIS (table 1, figure 9). Rows are read in portions and summed in float64, so a layer may be larger than
-    memory. A mean of values that are each within a bound is within that bound.
+    memory. A mean of values that are each within a bound is within that bound. Where that pays, the sums are kept, and
+    answer when the same is asked again.
 
     Examples
     --------
@@ -122,30 +125,29 @@ def class_means(
     distinct, code_of = np.unique(groups, return_inverse=True)
     place = np.array([listed.index(group) for group in distinct.tolist()], np.int64)
     codes = place[code_of.reshape(-1)]
-    portions = Portions(store, capture, node, columns=chosen, exact=exact)
-    sums = counts = np.zeros((len(listed), 0))
-    n_positions = 1
-    for rows, numbers in portions:
-        if numbers.ndim == 3 and reduce != "max":
-            n_positions = numbers.shape[1]
-        table = reduced(numbers, "max" if reduce == "max" else "none")
-        if not sums.shape[1]:
-            sums, counts = np.zeros((2, len(listed), table.shape[1]))
-        _add(table, codes[rows], sums, counts)
-    if n_positions > 1:
-        by_unit = sums.reshape(len(sums), n_positions, -1), counts.reshape(len(counts), n_positions, -1)
-        sums, counts = (part.sum(axis=1) if reduce == "mean" else in_columns(part) for part in by_unit)
     if not len(listed):
         raise QueryError(f"{node.name} has no rows")
-    is_layer = not node.is_table and (reduce != "none" or n_positions == 1)
-    plan = portions.plan()
+    names = tuple(names_of(node, chosen, reduce))
+    what = _what(by_name, repr(listed).encode(), codes, chosen, reduce)
+    found = tallied(
+        store,
+        capture,
+        node,
+        what=what,
+        shape=(2 * len(listed), len(names)),
+        count=lambda portions: _sums(portions, codes, len(listed), reduce),
+        columns=chosen,
+        exact=exact,
+    )
+    sums, counts = found.figures.reshape(2, len(listed), -1)
+    is_layer = not node.is_table and (reduce != "none" or node.positions == 1)
     return ClassMeans(
-        plan.key,
+        found.plan.key,
         np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0),
         np.array(listed),
-        tuple(names_of(node, chosen, reduce)),
-        portions.max_abs_error,
-        plan,
+        names,
+        found.max_abs_error,
+        found.plan,
         counts.astype(np.int64),
         np.bincount(codes, minlength=len(listed)),
         by_name,
@@ -153,6 +155,30 @@ def class_means(
         "unit" if is_layer else "column",
         _store=store,
     )
+
+
+def _what(by_name: str, groups: bytes, codes: np.ndarray, columns: np.ndarray | None, reduce: str) -> str:
+    """What is summed, for whoever reads it, and a digest of the group of each row and of the columns."""
+    asked = (groups, codes.tobytes(), b"" if columns is None else columns.tobytes())
+    digest = blake2b(b"|".join(asked), digest_size=16).hexdigest()
+    return f"sums by {by_name}, {reduce} of positions, {digest}"
+
+
+def _sums(portions: Portions, codes: np.ndarray, n_groups: int, reduce: str) -> np.ndarray:
+    """The sums of each group and then the numbers of values summed: (2 * n_groups, n_columns)."""
+    sums = counts = np.zeros((n_groups, 0))
+    n_positions = 1
+    for rows, numbers in portions:
+        if numbers.ndim == 3 and reduce != "max":
+            n_positions = numbers.shape[1]
+        table = reduced(numbers, "max" if reduce == "max" else "none")
+        if not sums.shape[1]:
+            sums, counts = np.zeros((2, n_groups, table.shape[1]))
+        _add(table, codes[rows], sums, counts)
+    if n_positions > 1:
+        by_unit = (part.reshape(n_groups, n_positions, -1) for part in (sums, counts))
+        sums, counts = (part.sum(axis=1) if reduce == "mean" else in_columns(part) for part in by_unit)
+    return np.concatenate([sums, counts])
 
 
 def _add(table: np.ndarray, codes: np.ndarray, sums: np.ndarray, counts: np.ndarray) -> None:

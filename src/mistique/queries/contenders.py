@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mistique.errors import StoreError
+from mistique.kernels.distinct import distinct
 from mistique.planner.choose import choose
 from mistique.planner.execute import question_of
 from mistique.planner.measured import Took, bounds_seconds, has_bounds, read_bounds_of, read_parts
 from mistique.planner.plan import INDEX, Candidate, Plan, format_nbytes
+from mistique.planner.planning import stop_if_planned
 from mistique.planner.predict import read_seconds
 from mistique.planner.question import Question
 from mistique.planner.values import array_places
@@ -88,6 +90,7 @@ def contenders(
     if not has_bounds(question):
         return None
     whole = choose(question, store.calibration)
+    stop_if_planned(capture, intermediate.name, lambda: whole)
     limit_seconds = _WORTH * whole.chosen.predicted_seconds
     spread = np.unique(np.linspace(0, intermediate.n_rows - 1, n_read).astype(np.int64))
     fewest = read_seconds(question, question.target, spread, question.columns, store.calibration)[0] if n_read else 0.0
@@ -166,7 +169,7 @@ class _Bounds:
         target = self._question.target
         is_open = (self.lower[rows] < self.upper[rows]).reshape(len(rows), -1)
         group_of, places = self._asked // target.group_columns, array_places(target, self._asked)[1]
-        for group in np.unique(group_of):
+        for group in distinct(group_of):
             here = np.flatnonzero(group_of == group)
             here = here[np.argsort(self._asked[here])]
             some = rows[is_open[:, places[here]].any(axis=1)]

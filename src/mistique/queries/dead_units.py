@@ -14,6 +14,7 @@ from mistique.queries.patterns import find_all
 from mistique.queries.plans import joined_plan
 from mistique.queries.portions import Portions, is_number
 from mistique.queries.progress import tracked
+from mistique.queries.tallied import tallied
 from mistique.schema import Intermediate, Key
 from mistique.storage.captures import Capture
 
@@ -98,7 +99,8 @@ def dead_units(store: Store, key: str | Key, *, threshold: float = 0.0, exact: b
     Notes
     -----
     Dead means dead on these rows: another dataset may wake a unit. NaN does not fire. Layers are read some row blocks
-    at a time, each once. Inputs, predictions and targets are left out unless the key names them.
+    at a time, each once; where that pays, the counts are kept, and answer when the same is asked again. Inputs,
+    predictions and targets are left out unless the key names them.
 
     Examples
     --------
@@ -151,11 +153,16 @@ def _firing(
     store: Store, capture: Capture, node: Intermediate, threshold: float, exact: bool
 ) -> tuple[np.ndarray, Plan]:
     """The share of each unit's values that are above the threshold."""
-    counts = np.zeros(node.n_units, np.int64)
-    portions = Portions(store, capture, node, exact=exact)
-    for _, numbers in portions:
-        counts += np.count_nonzero(numbers.reshape(-1, node.n_units) > threshold, axis=0)
-    return counts / max(node.n_rows * node.positions, 1), portions.plan()
+
+    def count(portions: Portions) -> np.ndarray:
+        counts = np.zeros(node.n_units, np.int64)
+        for _, numbers in portions:
+            counts += np.count_nonzero(numbers.reshape(-1, node.n_units) > threshold, axis=0)
+        return counts[None].astype(np.float64)
+
+    what = f"values above {float(threshold)!r}"
+    found = tallied(store, capture, node, what=what, shape=(1, node.n_units), count=count, exact=exact)
+    return found.figures[0] / max(node.n_rows * node.positions, 1), found.plan
 
 
 def _listed(units: np.ndarray) -> str:

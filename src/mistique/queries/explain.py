@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mistique.planner.choose import choose, is_choice
 from mistique.planner.execute import question_of
 from mistique.planner.plan import Plan
+from mistique.planner.planning import Planned, only_planned
 from mistique.planner.probe import calibrate
 from mistique.queries.answer import Answer
+from mistique.queries.patterns import find_all
 from mistique.queries.selection import find, select_columns, select_rows
 from mistique.schema import Key
 
@@ -24,6 +27,8 @@ def explain(
     columns: Any = None,
     unit: Any = None,
     exact: bool = False,
+    query: Callable[..., Answer] | None = None,
+    **options: Any,
 ) -> Plan:
     """The roads to an answer with their predicted seconds and bytes, the choice and the reason.
 
@@ -33,6 +38,10 @@ def explain(
         Of an answer, the plan comes back with what it really took; nothing else is then to be given.
     key, rows, columns, unit, exact
         The question, as in `get`. It is not run.
+    query : function, optional
+        Another question than `get`: `mistique.topk`, `mistique.dead_units`. Its `options` follow by name. The plan is
+        that of the first part of it that asks more than a row of what the key names, over all portions; what it needs
+        to know before, such as groups of rows, is looked at.
 
     Returns
     -------
@@ -54,11 +63,18 @@ def explain(
     >>> _ = pipe.fit(np.arange(6.0).reshape(6, 1), np.arange(6.0))
     >>> [candidate.road for candidate in mistique.explain(store, "demo/ridge@1/train/prediction").candidates]
     ['read', 'recompute']
+    >>> mistique.explain(store, "demo/ridge@1/train/prediction", query=mistique.topk, k=3).chosen.road
+    'read'
     """
     if isinstance(store, Answer):
         return store.plan
     if key is None:
         raise TypeError("explain: expected a store and a key, or an answer alone")
+    if query is not None:
+        given = {"rows": rows, "columns": columns, "unit": unit, "exact": exact or None, **options}
+        return _plan_of(store, key, query, {name: value for name, value in given.items() if value is not None})
+    if options:
+        raise TypeError(f"explain: {', '.join(options)} given without query=, the function that takes them")
     capture, intermediate = find(store, key)
     question = question_of(
         store,
@@ -71,3 +87,13 @@ def explain(
     if is_choice(question):
         calibrate(store, capture, question)
     return choose(question, store.calibration)
+
+
+def _plan_of(store: Store, key: str | Key, query: Callable[..., Answer], options: Mapping[str, Any]) -> Plan:
+    """The plan of another question, which is run where it asks for a single row only."""
+    asked = [(capture, node.name) for capture, node in find_all(store, key)]
+    try:
+        with only_planned(asked):
+            return query(store, key, **options).plan
+    except Planned as found:
+        return found.plan

@@ -27,6 +27,9 @@ class Part(Answer):
     _values: Values = field(kw_only=True)
     _index: Any = field(default=None, kw_only=True)
 
+    def _more(self) -> list[str]:
+        return [*([] if len(self.rows) else ["no rows"]), *super()._more()]
+
     def to_frame(self) -> Any:
         """A pandas frame with the dtypes and the row labels that were captured."""
         import pandas as pd

@@ -60,6 +60,8 @@ class Neighbours(Examples):
         found = []
         if self.recall is not None:
             found = [f"approximate: {self.recall:.0%} of the ten nearest rows were found, of a sample of rows"]
+        if not len(self.rows):
+            found.append("no other rows")
         notes = [*([left_out] if self.left_out else []), *found]
         return [*notes, f"{bound}; {self.plan}"]
 

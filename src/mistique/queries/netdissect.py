@@ -12,6 +12,7 @@ import numpy as np
 
 from mistique.errors import QueryError
 from mistique.kernels.overlap import count_overlap
+from mistique.kernels.transpose import turn
 from mistique.queries.answer import Plotted, format_value
 from mistique.queries.portions import CELLS_AT_ONCE, Portions
 from mistique.queries.selection import find, select_columns
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 # Of the layer at once: 128 MB of float32. Where the model is run again, it runs once for each such group of units.
 _CELLS_AT_ONCE = 4 * CELLS_AT_ONCE
 _PIXELS_AT_ONCE = 8 * 1024 * 1024
+# One of so many cells is a sample.
+_SAMPLED = 16
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -222,7 +225,8 @@ def _maps(portions: Portions, node: Intermediate, units: np.ndarray) -> np.ndarr
     columns = (units[:, None] * node.positions + np.arange(node.positions)).reshape(-1)
     numbers = portions.take(0, node.n_rows, columns=None if len(columns) == portions.n_columns else columns)
     check_finite(numbers, node.name)
-    maps = np.ascontiguousarray(numbers.transpose(2, 0, 1), np.float32)
+    maps = np.empty((len(units), node.n_rows * node.positions), np.float32)
+    turn(np.ascontiguousarray(numbers, np.float32).reshape(-1, len(units)).view(np.uint32), 0, maps.view(np.uint32))
     return maps.reshape(len(units), node.n_rows, *node.shape[:2])
 
 
@@ -236,10 +240,17 @@ def thresholds_of(maps: np.ndarray, alpha: float, *, size: tuple[int, ...] | Non
     def quantile(cells: np.ndarray) -> float:
         if down is not None and right is not None:
             cells = down @ cells @ right.T
+        flat = cells.reshape(-1)
         # `np.quantile` in float64, of the two values that it lies between, found in float32.
-        low, way = divmod((cells.size - 1) * (1 - alpha), 1)
-        places = [int(low), min(int(low) + 1, cells.size - 1)]
-        return float(np.quantile(np.partition(cells.reshape(-1), places)[places].astype(np.float64), way))
+        low, way = divmod((flat.size - 1) * (1 - alpha), 1)
+        places = np.array([int(low), min(int(low) + 1, flat.size - 1)])
+        # Most cells lie far below, as a sample tells: to sort them apart took most of the time.
+        sample = np.sort(flat[::_SAMPLED])
+        largest = flat[flat >= sample[int((1 - min(2 * alpha, 1)) * (len(sample) - 1))]]
+        if len(largest) >= flat.size - places[0]:
+            places -= flat.size - len(largest)
+            flat = largest
+        return float(np.quantile(np.partition(flat, places)[places].astype(np.float64), way))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return np.array(list(pool.map(quantile, maps)))

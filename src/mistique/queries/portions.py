@@ -13,6 +13,7 @@ from mistique.errors import QueryError
 from mistique.planner.choose import choose
 from mistique.planner.execute import execute, question_of
 from mistique.planner.plan import Plan
+from mistique.planner.planning import stop_if_planned
 from mistique.planner.values import Values, numpy_column
 from mistique.queries.progress import tracked
 from mistique.queries.selection import select_columns
@@ -113,6 +114,7 @@ class Portions:
         return numbers_of(values)
 
     def __iter__(self) -> Iterator[tuple[slice, np.ndarray]]:
+        stop_if_planned(self._capture, self.intermediate.name, self.plan)
         starts = range(0, self.n_rows, self.rows_at_once)
         for low in tracked(starts, f"reading {self.intermediate.name}", total=len(starts)):
             high = min(low + self.rows_at_once, self.n_rows)
@@ -124,7 +126,7 @@ class Portions:
         return max((plan.max_abs_error or 0.0 for plan in self._plans), default=0.0)
 
     def plan(self) -> Plan:
-        """One plan for all that was taken, with what it took."""
+        """One plan for all that was taken, with what it took; before anything was taken, for all that will be."""
         if len(self._plans) == 1:
             return self._plans[0]
         question = question_of(
@@ -137,12 +139,14 @@ class Portions:
             of_largest=self._of_largest,
         )
         whole = choose(question, self._store.calibration)
+        if not self._plans:
+            return whole
         roads = Counter(plan.chosen.road for plan in self._plans)
         portions = ", ".join(f"{n} by {road}" for road, n in roads.items())
         seconds = sum(plan.seconds or 0.0 for plan in self._plans)
-        reason = f"{whole.reason}; in portions, {portions}" if self._plans else whole.reason
+        reason = f"{whole.reason}; in portions, {portions}"
         # A model that may not be loaded, or a figure learned on the way, can have led elsewhere than was predicted.
-        taken = [c for c in whole.candidates if roads and c.road == roads.most_common(1)[0][0]]
+        taken = [c for c in whole.candidates if c.road == roads.most_common(1)[0][0]]
         chosen = taken[0] if taken else whole.chosen
         return replace(whole, chosen=chosen, reason=reason, seconds=seconds, max_abs_error=self.max_abs_error)
 

@@ -49,7 +49,7 @@ def select_rows(store: Store, capture: Capture, n_rows: int, rows: Any) -> np.nd
     if rows is None:
         return None
     if isinstance(rows, slice):
-        return np.arange(n_rows)[rows]
+        return np.arange(*rows.indices(n_rows))
     if _is_mask(rows):
         if hasattr(rows, "index"):  # a series of pandas says itself which rows it means
             return select_rows(store, capture, n_rows, list(rows.index[rows.to_numpy(bool)]))
@@ -74,7 +74,7 @@ def select_rows(store: Store, capture: Capture, n_rows: int, rows: Any) -> np.nd
             near = get_close_matches(str(label), [str(i) for i in index[:100_000]], n=3, cutoff=0.3)
             listed = ", ".join(near or [repr(i) for i in index[:3]])
             raise QueryError(f"no row is labelled {label!r}; nearest: {listed}") from None
-        positions.append(np.arange(n_rows)[found].reshape(-1))
+        positions.append(np.arange(len(index))[found].reshape(-1))
     return np.concatenate(positions) if positions else np.empty(0, np.int64)
 
 
@@ -109,12 +109,14 @@ def select_columns(intermediate: Intermediate, columns: Any, unit: Any) -> np.nd
     Raises
     ------
     QueryError
-        An unknown column or unit, naming the nearest, or both at once.
+        An unknown column or unit, naming the nearest, none, or both at once.
     """
     if columns is not None and unit is not None:
         raise QueryError("give columns= or unit=, not both: a unit is all of its columns")
     if unit is not None:
         units = np.atleast_1d(np.asarray(unit))
+        if not units.size:
+            raise QueryError("unit: expected at least one")
         if units.dtype.kind not in "iu" or (units < 0).any() or (units >= intermediate.n_units).any():
             raise QueryError(
                 f"unit: expected numbers from 0 to {intermediate.n_units - 1} for {intermediate.name}, got {unit!r}"
@@ -124,6 +126,8 @@ def select_columns(intermediate: Intermediate, columns: Any, unit: Any) -> np.nd
     if columns is None:
         return None
     wanted = [columns] if isinstance(columns, (str, int, np.integer)) else list(columns)
+    if not wanted:
+        raise QueryError(f"columns: expected at least one of {intermediate.name}")
     names = intermediate.columns
     return np.array([_column(intermediate, names, column) for column in wanted], np.int64)
 

@@ -157,8 +157,6 @@ def topk(
         asked = 0
     chosen = select_columns(node, asked, unit)
     assert chosen is not None
-    if not len(chosen):
-        raise QueryError("expected at least one unit or column")
     of_largest = unit is not None and reduce == "max"
     bounded = _Bounded(reduce, combine, largest)
     # The ends of a single column are in its index.

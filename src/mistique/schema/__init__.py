@@ -13,6 +13,7 @@ from mistique.schema.intermediates import (
     ColumnType,
     Index,
     Intermediate,
+    Tally,
 )
 from mistique.schema.keys import (
     INPUT,
@@ -54,6 +55,7 @@ __all__ = [
     "References",
     "Run",
     "Segment",
+    "Tally",
     "Version",
     "escape",
     "escape_path",

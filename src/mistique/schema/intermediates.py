@@ -237,3 +237,28 @@ class Index:
     max_abs_error: float
     encoded_nbytes: int
     references: References | None = None
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts or sums over all rows of an intermediate, kept from a question that went through them.
+
+    Parameters
+    ----------
+    name : str
+        Of the intermediate.
+    what : str
+        What was counted. Only a question of exactly this is answered by it.
+    shape : tuple of int
+        Of the figures, (n_figures, n_columns), float64.
+    max_abs_error : float
+        Of the values that were counted.
+    encoded_nbytes : int
+        Bytes of the figures in the store.
+    """
+
+    name: str
+    what: str
+    shape: tuple[int, int]
+    max_abs_error: float
+    encoded_nbytes: int

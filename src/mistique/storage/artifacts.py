@@ -62,6 +62,10 @@ class Artifacts:
     def __init__(self, layout: Layout, ctx: tiledb.Ctx) -> None:
         self._layout, self._ctx = layout, ctx
 
+    def use(self, ctx: tiledb.Ctx) -> None:
+        """Read and write in another context from now on."""
+        self._ctx = ctx
+
     def put(self, artifact: Artifact) -> str:
         """Store an artifact once, signed; returns its digest."""
         digest = artifact.digest

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from mistique.errors import ChunkCorruptError, IntermediateNotFoundError
-from mistique.schema import Index, Intermediate, Key, Version
+from mistique.schema import Index, Intermediate, Key, Tally, Version
 from mistique.storage.facts import CaptureId, Fact
 from mistique.storage.outlines import Outline, outline
 from mistique.storage.record_cells import Order
@@ -30,6 +30,7 @@ class Parts:
     stored: frozenset[str]
     pinned: frozenset[str]
     indexes: Mapping[str, tuple[Order, Index]]
+    tallies: Mapping[tuple[str, str], tuple[Order, Tally]]
 
 
 class Contents:
@@ -115,6 +116,11 @@ class Capture:
     def indexes(self) -> Mapping[str, tuple[Order, Index]]:
         """The index of each that has one, and the record that says so."""
         return self.contents.parts.indexes
+
+    @property
+    def tallies(self) -> Mapping[tuple[str, str], tuple[Order, Tally]]:
+        """What was counted over all rows, by intermediate and by what it is, and the record that holds it."""
+        return self.contents.parts.tallies
 
     @property
     def prefix(self) -> str:
@@ -223,6 +229,7 @@ def _parts_of(facts: Sequence[tuple[Order, Fact]]) -> Parts:
     """What the facts behind the record of a capture, and those that came later, add up to."""
     found: dict[str, tuple[Order, Intermediate]] = {}
     indexes: dict[str, tuple[Order, Fact]] = {}
+    tallies: dict[tuple[str, str], tuple[Order, Tally]] = {}
     stored: set[str] = set()
     pinned: set[str] = set()
     for order, fact in facts:
@@ -236,6 +243,8 @@ def _parts_of(facts: Sequence[tuple[Order, Fact]]) -> Parts:
         if fact.index is not None:
             indexes[fact.index.name] = order, fact
         indexes.pop(fact.no_index, None)
+        if fact.tally is not None:
+            tallies[fact.tally.name, fact.tally.what] = order, fact.tally
     return Parts(
         {name: intermediate for name, (_, intermediate) in found.items()},
         {name: order for name, (order, _) in found.items()},
@@ -247,4 +256,5 @@ def _parts_of(facts: Sequence[tuple[Order, Fact]]) -> Parts:
             # Of what is stored now, not of what was before.
             if fact.index and name in stored and found[name][0] == fact.made_from
         },
+        tallies,
     )

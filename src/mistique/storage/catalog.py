@@ -7,9 +7,9 @@ from dataclasses import asdict, replace
 from time import sleep
 
 from mistique.errors import CaptureLostError, StoreError
-from mistique.schema import Index, Intermediate, Version
+from mistique.schema import Index, Intermediate, Tally, Version
 from mistique.storage.captures import Capture
-from mistique.storage.catalog_reader import RECORD_SEAL, CatalogReader
+from mistique.storage.catalog_reader import CatalogReader
 from mistique.storage.digests import seal
 from mistique.storage.facts import (
     CAPTURE,
@@ -19,14 +19,24 @@ from mistique.storage.facts import (
     NO_INDEX,
     PIN,
     STORED,
+    TALLY,
     CaptureId,
     capture_id_of,
 )
 from mistique.storage.move_records import removed_record, removing_record
 from mistique.storage.outlines import outline, outline_body
-from mistique.storage.record_bodies import ADDED_TO, SEAL_FIELD, USES, index_body, intermediate_body, to_json
+from mistique.storage.record_bodies import (
+    ADDED_TO,
+    SEAL_FIELD,
+    USES,
+    index_body,
+    intermediate_body,
+    tally_body,
+)
 from mistique.storage.record_cells import Order, Record
+from mistique.storage.record_fields import to_json
 from mistique.storage.references import references_body
+from mistique.storage.written_references import RECORD_SEAL
 
 # How often a capture looks again whether what it uses was removed, 0.01 s apart, then twice as long each time: 10 s.
 _TRIES = 10
@@ -66,8 +76,7 @@ class Catalog(CatalogReader):
             # What was just written need not be read back when the next capture refers to it.
             for of_node, node in zip(orders, intermediates, strict=True):
                 if node.references is not None:
-                    self._references[of_node] = node.references
-                    self._sealed[of_node] = bool(node.lineage)
+                    self._written.remember(of_node, node.references, is_own=bool(node.lineage))
             self._is_loaded = False
             self.refresh()
             self._confirm(order, frozenset(uses), capture_id)
@@ -132,6 +141,12 @@ class Catalog(CatalogReader):
     def drop_index(self, capture: Capture, name: str) -> None:
         """Forget the index of an intermediate."""
         self.say(Record(NO_INDEX, to_json({"of": capture.id, "index_of": name, "name": ""})))
+
+    def add_tally(self, capture: Capture, tally: Tally, figures: bytes) -> None:
+        """Keep figures over all rows of an intermediate of a capture, packed."""
+        head = capture.order.counter, capture.order.writer
+        body = {"of": capture.id, ADDED_TO: head, TALLY: tally_body(tally), "name": ""}
+        self.say(Record(TALLY, to_json(body), figures))
 
     def drop(self, capture: Capture, *names: str) -> None:
         """Forget where intermediates are stored; they can still be recomputed."""

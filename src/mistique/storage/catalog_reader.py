@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from threading import RLock
 
-from mistique.errors import ChunkCorruptError, IntermediateNotFoundError, StoreError
-from mistique.schema import LATEST, Index, Intermediate, Key, References
+import numpy as np
+
+from mistique.errors import IntermediateNotFoundError, StoreError
+from mistique.schema import LATEST, Index, Intermediate, Key, References, Tally
 from mistique.storage.captures import Capture, captures_of
-from mistique.storage.digests import is_sealed
 from mistique.storage.facts import CaptureId, Fact, fact_of, record_errors
 from mistique.storage.facts_behind import FactsBehind
 from mistique.storage.move_records import MOVED, REMOVED, REMOVING
 from mistique.storage.moves import Moves
 from mistique.storage.outlines import LINEAGE_DIGITS
-from mistique.storage.record_bodies import SEAL_FIELD, references_of, to_json
 from mistique.storage.record_cells import Order
 from mistique.storage.records import RecordLog
 from mistique.storage.version_records import RunId, Said, Saying
-
-# What a seal of a record is of.
-RECORD_SEAL = "record"
+from mistique.storage.written_references import WrittenReferences
 
 
 class CatalogReader:
@@ -45,8 +42,7 @@ class CatalogReader:
         self._saying = Saying([])
         self._of_lineage: dict[str, list[CaptureId]] | None = None
         self._behind = FactsBehind(log)
-        self._references: dict[Order, References] = {}
-        self._sealed: dict[Order, bool] = {}
+        self._written = WrittenReferences(log)
         self._translated: dict[Order, References] = {}
         self._moves = Moves(lambda order: log.attachments([order])[0])
         self._n_moves = 0  # that `_captures` are by
@@ -125,7 +121,7 @@ class CatalogReader:
                 return None
             order, index = found
             if order not in self._translated:
-                self._translated[order] = self._moves.translate(self._raw_index(capture, name))
+                self._translated[order] = self._moves.translate(self._written.of_index(capture, name))
             return replace(index, references=self._translated[order])
 
     def sound_indexes(self, capture: Capture) -> dict[str, Index]:
@@ -137,6 +133,15 @@ class CatalogReader:
                 if index is not None:
                     found[name] = index
         return found
+
+    def figures(self, capture: Capture, tally: Tally) -> np.ndarray:
+        """The figures of a tally of a capture, (n_figures, n_columns), float64.
+
+        Raises
+        ------
+        ChunkCorruptError
+        """
+        return self._written.figures(capture, tally)
 
     def find(self, key: Key | str) -> tuple[Capture, Intermediate]:
         """The capture and the intermediate that a key names.
@@ -169,8 +174,8 @@ class CatalogReader:
         self.refresh()
         for capture, name in self._with_lineage(lineage):
             if name in capture.stored and is_wanted(capture.intermediates[name]):
-                written = self._raw_references(capture)[name]
-                if not self._sealed[capture.orders[name]]:
+                written = self._written.of(capture)[name]
+                if not self._written.were_sealed(capture.orders[name]):
                     continue
                 references = self._moves.translate(written, by_own=True)
                 is_gone = any(self._moves.is_gone(segment.id) for segment in references.segments)
@@ -187,14 +192,14 @@ class CatalogReader:
         for capture, name in self._with_lineage(lineage):
             intermediate, order = capture.intermediates[name], capture.orders[name]
             is_left_out = name not in capture.stored and intermediate.derivation is not None
-            if is_left_out and self._is_sealed(order, b""):
+            if is_left_out and self._written.is_own(order, b""):
                 return intermediate
         return None
 
     def references(self, capture: Capture) -> Mapping[str, References]:
         """Where the chunks of the stored intermediates of a capture lie, read at once and kept."""
         with self._lock:
-            for name, references in self._raw_references(capture).items():
+            for name, references in self._written.of(capture).items():
                 order = capture.orders[name]
                 if order not in self._translated:
                     self._translated[order] = self._moves.translate(references)
@@ -203,7 +208,7 @@ class CatalogReader:
     def references_of(self, capture: Capture, name: str) -> References:
         """Where the chunks of one stored intermediate lie, whatever is wrong with the others of its capture."""
         with self._lock:
-            return self._moves.translate(self._raw_references(capture, [name])[name])
+            return self._moves.translate(self._written.of(capture, [name])[name])
 
     def in_use(self) -> tuple[list[References], frozenset[str]]:
         """What no compaction may take away: references as they were written, and artifacts.
@@ -222,10 +227,10 @@ class CatalogReader:
         self.read(captures)
         found: dict[Order, References] = {}
         for capture in captures:
-            for name, references in self._raw_references(capture).items():
+            for name, references in self._written.of(capture).items():
                 found[capture.orders[name]] = references
             for name, (order, _) in capture.indexes.items():
-                found[order] = self._raw_index(capture, name)
+                found[order] = self._written.of_index(capture, name)
         return list(found.values()), frozenset(c.version.artifact for c in captures if c.version.artifact)
 
     def mentioned(self) -> frozenset[str]:
@@ -274,33 +279,3 @@ class CatalogReader:
             for name, intermediate in reversed([*capture.intermediates.items()]):
                 if intermediate.lineage == lineage:
                     yield capture, name
-
-    def _raw_references(self, capture: Capture, names: Iterable[str] | None = None) -> dict[str, References]:
-        names = capture.stored if names is None else names
-        missing = [name for name in names if capture.orders[name] not in self._references]
-        contents = self._log.attachments([capture.orders[name] for name in missing]) if missing else []
-        for name, content in zip(missing, contents, strict=True):
-            try:
-                self._references[capture.orders[name]] = references_of(json.loads(content))
-                self._sealed[capture.orders[name]] = self._is_sealed(capture.orders[name], content)
-            except (KeyError, TypeError, ValueError) as error:
-                where = f"references of {capture.prefix}/{name}"
-                raise ChunkCorruptError(where=where, expected="runs of chunks", got=str(error)) from error
-        return {name: self._references[capture.orders[name]] for name in names}
-
-    def _raw_index(self, capture: Capture, name: str) -> References:
-        """References of an index as they were written."""
-        order, _ = capture.indexes[name]
-        if order not in self._references:
-            try:
-                self._references[order] = references_of(json.loads(self._log.attachments([order])[0]))
-            except (KeyError, TypeError, ValueError) as error:
-                where = f"references of the index of {capture.prefix}/{name}"
-                raise ChunkCorruptError(where=where, expected="runs of chunks", got=str(error)) from error
-        return self._references[order]
-
-    def _is_sealed(self, order: Order, attachment: bytes) -> bool:
-        """Whether this user's key sealed that record, with that attachment, as they were written."""
-        body = json.loads(self._log.record(order).body)
-        found = body.pop(SEAL_FIELD, None)
-        return found is not None and is_sealed(found, RECORD_SEAL, to_json(body), attachment)

@@ -25,8 +25,9 @@ from mistique.storage.move_records import MOVED, REMOVED, REMOVING, MovedParts, 
 from mistique.storage.moves import Moves
 from mistique.storage.options import translated
 from mistique.storage.outlines import outline, outline_body
-from mistique.storage.record_bodies import to_json
+from mistique.storage.record_bodies import figures_of
 from mistique.storage.record_cells import Order, Record
+from mistique.storage.record_fields import BODY_ERRORS, to_json
 from mistique.storage.records import RecordLog
 from mistique.storage.segments import SegmentReader
 from mistique.storage.unit_inspection import InspectedSegment, inspect_segment, misfits
@@ -263,12 +264,14 @@ class Checker:
 def _why_no_fact(order: Order, record: Record) -> str:
     """What is wrong with a record of the catalog that can be read."""
     try:
-        fact_of(record)
+        fact = fact_of(record)
         if record.kind == MOVED:
             MovedParts(record.attachment, move_from(order, record)).check()
+        elif fact.tally is not None:
+            figures_of(fact.tally, record.attachment)
         elif record.kind in (REMOVING, REMOVED):
             Moves(lambda _: b"").add(order, record)
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except BODY_ERRORS as error:
         return f"expected a {record.kind}, got {error}"
     return ""
 
@@ -287,6 +290,6 @@ def mended_capture(record: Record, behind: Sequence[Record]) -> Record:
 def _why_no_usage(order: Order, record: Record) -> str:
     try:
         observations_of(json.loads(record.body))
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except BODY_ERRORS as error:
         return f"expected observations, got {error} in record {order.counter}"
     return ""

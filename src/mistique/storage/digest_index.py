@@ -11,6 +11,7 @@ import numpy as np
 import tiledb
 
 from mistique.errors import StoreError
+from mistique.kernels.distinct import distinct
 from mistique.storage.digests import Digest
 from mistique.storage.fragments import ALL_TIME, fragment_timestamps, list_commits, remove_fragments
 from mistique.storage.making import make_array
@@ -64,7 +65,12 @@ class DigestIndex:
         self._uri, self._ctx = uri, ctx
         self._fragments: frozenset[str] = frozenset()
         self._halves = np.empty(0, np.uint64)
+        self._is_sound = False  # all of it was looked at, not the halves alone
         self._lock = Lock()
+
+    def use(self, ctx: tiledb.Ctx) -> None:
+        """Read and write in another context from now on."""
+        self._ctx = ctx
 
     def refresh(self) -> None:
         """See what others have written since."""
@@ -74,15 +80,15 @@ class DigestIndex:
     def _refresh(self) -> None:
         present = list_commits(self._uri, self._ctx)
         if not self._fragments:
-            refuse_unsound(self._uri)
+            refuse_unsound(self._uri, cells="d")
         new = present - self._fragments
         stamps = [fragment_timestamps(name) for name in new]
         if not new:
             return
         if len(new) > 8 or not self._fragments or not all(stamps):
-            self._halves = np.unique(self._read_halves(None))
+            self._halves = distinct(self._read_halves(None))
         else:
-            fresh = np.unique(np.concatenate([self._read_halves(stamp) for stamp in stamps]))
+            fresh = distinct(np.concatenate([self._read_halves(stamp) for stamp in stamps]))
             # Put between those that are known: a store of many chunks is not sorted again for each capture.
             self._halves = np.insert(self._halves, np.searchsorted(self._halves, fresh), fresh)
         self._fragments = present
@@ -107,9 +113,12 @@ class DigestIndex:
         if not len(digests):
             return {}
         wanted = {(first, second) for first, second in digests.tolist()}
-        points = np.unique(digests[:, 0] >> np.uint64(1))
+        points = distinct(digests[:, 0] >> np.uint64(1))
 
         def read() -> Mapping[str, np.ndarray]:
+            if not self._is_sound:
+                refuse_unsound(self._uri)
+                self._is_sound = True
             with (
                 translated(self._uri, "look up digests in"),
                 tiledb.open(self._uri, "r", ctx=self._ctx, timestamp=ALL_TIME) as array,

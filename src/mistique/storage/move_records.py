@@ -12,6 +12,7 @@ import numpy as np
 from mistique.schema import Part, Segment
 from mistique.storage.digests import is_sealed, seal
 from mistique.storage.record_cells import Order, Record
+from mistique.storage.record_fields import expect, names_of, number_of, to_json
 from mistique.storage.units import compressed, expanded
 
 MOVED, REMOVING, REMOVED = "moved", "removing", "removed"
@@ -127,16 +128,17 @@ def move_record(
         arrays += [np.asarray(values, np.int64) for values in steps]
     content = b"".join(array.tobytes() for array in arrays)
     attachment = compressed(content) if arrays else b""
-    return Record(MOVED, _json({**body, "seal": seal(MOVED, _json(body), attachment)}), attachment)
+    return Record(MOVED, to_json({**body, "seal": seal(MOVED, to_json(body), attachment)}), attachment)
 
 
 def move_from(order: Order, record: Record) -> Move:
     """What a record of a move says."""
     body = json.loads(record.body)
-    sealed = body.pop("seal", None), _json(body)
+    sealed = body.pop("seal", None), to_json(body)
     sources, targets = (tuple(segment_from(item) for item in body[name]) for name in ("sources", "targets"))
-    names = frozenset(body["made"]), frozenset(body["forgotten"])
-    return Move(order, sources, targets, int(body["generation"]), *names, body["unix_seconds"], sealed)
+    expect(int, body["generation"])
+    names, seconds = (names_of(body["made"]), names_of(body["forgotten"])), number_of(body["unix_seconds"])
+    return Move(order, sources, targets, body["generation"], *names, seconds, sealed)
 
 
 def is_own(move: Move, attachment: bytes) -> bool:
@@ -147,12 +149,12 @@ def is_own(move: Move, attachment: bytes) -> bool:
 
 def removing_record(names: Iterable[str]) -> Record:
     """The record that announces what is to be removed."""
-    return Record(REMOVING, _json({"names": sorted(names)}))
+    return Record(REMOVING, to_json({"names": sorted(names)}))
 
 
 def removed_record(of: Order, names: Iterable[str], seen: Mapping[str, int]) -> Record:
     """The record that says which of them are."""
-    return Record(REMOVED, _json({"of": [of.counter, of.writer], "names": sorted(names), "seen": dict(seen)}))
+    return Record(REMOVED, to_json({"of": [of.counter, of.writer], "names": sorted(names), "seen": dict(seen)}))
 
 
 def segment_from(body: Mapping[str, Any]) -> Segment:
@@ -214,7 +216,3 @@ class MovedParts:
         """Look at all of it."""
         for segment_id in self._sources:
             self[segment_id]
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()

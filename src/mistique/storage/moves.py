@@ -17,6 +17,7 @@ from functools import cached_property
 import numpy as np
 
 from mistique.errors import ChunkCorruptError, StoreError
+from mistique.kernels.distinct import distinct
 from mistique.schema import Part, References, Segment
 from mistique.storage.move_records import (
     MOVED,
@@ -31,6 +32,7 @@ from mistique.storage.move_records import (
 )
 from mistique.storage.options import damage_as_error
 from mistique.storage.record_cells import Order, Record
+from mistique.storage.record_fields import expect, names_of, order_of
 from mistique.storage.references import pack_references, unpack_references
 
 
@@ -65,11 +67,12 @@ class Moves:
             self._moves.append(move_from(order, record))
             self._moves.sort(key=lambda move: move.order)
         elif record.kind == REMOVING:
-            self._announced[order] = frozenset(json.loads(record.body)["names"])
+            self._announced[order] = names_of(json.loads(record.body)["names"])
         else:
             body = json.loads(record.body)
-            self._settled.add(Order(*body["of"]))
-            self._removals.append(_Removal(frozenset(body["names"]), dict(body["seen"])))
+            expect(int, *body["seen"].values())
+            self._removals.append(_Removal(names_of(body["names"]), dict(body["seen"])))
+            self._settled.add(order_of(body["of"]))
         self.n_records += 1
         for name in ("removed", "pending", "valid", "retired", "_by_source"):
             self.__dict__.pop(name, None)
@@ -194,7 +197,7 @@ class Moves:
         known = {segment.id: segment for move in self.valid for segment in move.targets}
         seen: dict[str, np.ndarray] = {}
         ends: dict[str, list[np.ndarray]] = defaultdict(list)
-        waiting = [(name, np.unique(packed)) for name, packed in chunks.items()]
+        waiting = [(name, distinct(packed)) for name, packed in chunks.items()]
         while waiting:
             name, packed = waiting.pop()
             fresh = np.setdiff1d(packed, seen[name], assume_unique=True) if name in seen else packed
@@ -205,14 +208,14 @@ class Moves:
             is_end = np.ones(len(fresh), bool)
             for move in self._by_source.get(name, ()):
                 to, to_units, to_places = self._part(move, name).images(units, places)
-                for number in np.unique(to[to >= 0]).tolist():
+                for number in distinct(to[to >= 0]).tolist():
                     went = to == number
                     target = move.targets[number].id
-                    waiting.append((target, np.unique(pack_chunks(to_units[went], to_places[went]))))
+                    waiting.append((target, distinct(pack_chunks(to_units[went], to_places[went]))))
                 if not move.uses & pending:
                     is_end &= to < 0
             ends[name].append(fresh[is_end])
-        joined = {name: np.unique(np.concatenate(parts)) for name, parts in ends.items()}
+        joined = {name: distinct(np.concatenate(parts)) for name, parts in ends.items()}
         return {name: packed for name, packed in joined.items() if len(packed)}, known
 
     def check(self, uses: Iterable[str]) -> None:
@@ -251,7 +254,7 @@ class Moves:
                         continue
                     here = np.flatnonzero(points[:, 0] == number)
                     to, units, places = self._part(move, listed[number].id).images(points[here, 1], points[here, 2])
-                    for target in np.unique(to[to >= 0]).tolist():
+                    for target in distinct(to[to >= 0]).tolist():
                         segment = move.targets[target]
                         if segment.id not in numbers:
                             numbers[segment.id] = len(listed)

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mistique.schema import ROW_LABEL, Intermediate
-from mistique.storage.record_bodies import MAX_ROWS, expect
+from mistique.storage.record_bodies import MAX_ROWS
+from mistique.storage.record_fields import expect
 
 # Digits of a lineage by which captures that have it are found; all of them are compared then.
 LINEAGE_DIGITS = 16

@@ -54,8 +54,8 @@ class RecordLog:
     """
 
     def __init__(self, uri: str, ctx: tiledb.Ctx, options: StorageOptions) -> None:
-        self._uri, self._ctx, self._options = uri, ctx, options
-        self._vfs = tiledb.VFS(ctx=ctx)
+        self._uri, self._options = uri, options
+        self._ctx, self._vfs = ctx, tiledb.VFS(ctx=ctx)
         self._writer = secrets.token_hex(8)
         # Two threads of one writer must not give two records one place.
         self._lock = RLock()
@@ -64,6 +64,11 @@ class RecordLog:
         self._found_behind: dict[Order, Found] = {}
         self._fragments: frozenset[str] = frozenset()
         self._own_stamps: set[tuple[int, int]] = set()
+
+    def use(self, ctx: tiledb.Ctx) -> None:
+        """Read and write in another context from now on."""
+        with self._lock:
+            self._ctx, self._vfs = ctx, tiledb.VFS(ctx=ctx)
 
     def refresh(self) -> bool:
         """Read what is new; true if there was anything."""

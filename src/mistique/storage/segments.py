@@ -19,6 +19,7 @@ import numpy as np
 import tiledb
 
 from mistique.errors import ChunkCorruptError
+from mistique.kernels.distinct import distinct
 from mistique.schema import Part, Segment
 from mistique.storage.digests import digest_bytes, digest_text, is_sealed
 from mistique.storage.fragments import ALL_TIME
@@ -54,7 +55,7 @@ class SegmentReader:
         self._pools: list[ThreadPoolExecutor] = []
         # Few people close a store. Its arrays must be closed before the context that they were opened in goes, and a
         # garbage collector takes them apart in any order: so what holds them is no part of the garbage.
-        self._finalizer = weakref.finalize(self, _let_go, self._open, self._pools, ctx)
+        self._finalizer = weakref.finalize(self, _let_go, self._open, self._pools)
 
     def describe(self, segment_id: str) -> Segment | None:
         """What a segment of this user says of itself; None: another wrote it, and it may say what it likes.
@@ -122,7 +123,7 @@ class SegmentReader:
             )
         sizes = table.n_bytes[units]
         batch_of = np.cumsum(sizes) // _BATCH_NBYTES
-        for batch in np.unique(batch_of):
+        for batch in distinct(batch_of):
             chosen = units[batch_of == batch]
             chosen = chosen[np.argsort(table.offsets[chosen], kind="stable")]
             yield chosen, self._read(handle, chosen)
@@ -140,6 +141,12 @@ class SegmentReader:
             pool = self._pools[0]
         bounds = [len(work) * i // n_parts for i in range(n_parts + 1)]
         return [pool.submit(function, work[a:b]) for a, b in pairwise(bounds)]
+
+    def use(self, ctx: tiledb.Ctx) -> None:
+        """Open arrays in another context from now on; what is being read is read to its end."""
+        with self._lock:
+            self._ctx = ctx
+            self._open.clear()
 
     def close(self) -> None:
         """Let go of every open array, and of the threads."""
@@ -235,7 +242,7 @@ class SegmentReader:
         return _Handle(array, segment, table)
 
 
-def _let_go(handles: OrderedDict[str, _Handle], pools: list[ThreadPoolExecutor], *_: object) -> None:
+def _let_go(handles: OrderedDict[str, _Handle], pools: list[ThreadPoolExecutor]) -> None:
     for pool in pools:
         pool.shutdown(wait=False)
     pools.clear()

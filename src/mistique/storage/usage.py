@@ -13,6 +13,7 @@ from typing import Any
 from mistique.errors import StoreError
 from mistique.storage.facts import CaptureId
 from mistique.storage.record_cells import Record
+from mistique.storage.record_fields import BODY_ERRORS, expect, number_of
 from mistique.storage.records import RecordLog
 
 _FLUSH_AT = 256
@@ -79,11 +80,13 @@ class UsageLog:
         observations: list[Observation] = []
         demands: dict[Asked, Demand] = {}
         for _, record in self._log.records():
-            body = json.loads(record.body)
-            if body["host"] == self._host:
-                observations += observations_of(body)
-            for (model, run_id, epoch, dataset), name, n_queries, saved_seconds in body["asked"]:
-                _add(demands, ((model, run_id, epoch, dataset), name), n_queries, saved_seconds)
+            with suppress(*BODY_ERRORS):  # advice that makes no sense is none
+                body = json.loads(record.body)
+                seen, asked = observations_of(body), demands_of(body)
+                if body["host"] == self._host:
+                    observations += seen
+                for subject, n_queries, saved_seconds in asked:
+                    _add(demands, subject, n_queries, saved_seconds)
         return observations[-_MAX_OBSERVATIONS:], demands
 
     def observe(self, observation: Observation) -> None:
@@ -124,7 +127,21 @@ def host() -> str:
 
 def observations_of(body: Mapping[str, Any]) -> list[Observation]:
     """The observations that a record holds."""
-    return [Observation(kind, on, tuple(work), *rest) for kind, on, work, *rest in body["seen"]]
+    found = []
+    for kind, on, work, predicted_seconds, seconds in body["seen"]:
+        expect(str, kind, on)
+        found.append(Observation(kind, on, tuple(map(number_of, work)), float(predicted_seconds), number_of(seconds)))
+    return found
+
+
+def demands_of(body: Mapping[str, Any]) -> list[tuple[Asked, int, float]]:
+    """What a record holds of questions: of what, how many, and the seconds that storing it would have saved."""
+    found = []
+    for (model, run_id, epoch, dataset), name, n_queries, saved_seconds in body["asked"]:
+        expect(str, model, run_id, dataset, name)
+        expect(int, n_queries, 0 if epoch is None else epoch)
+        found.append((((model, run_id, epoch, dataset), name), n_queries, float(saved_seconds)))
+    return found
 
 
 def _add(demands: dict[Asked, Demand], asked: Asked, n_queries: int, saved_seconds: float) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from mistique.storage.record_cells import Order, Record
+from mistique.storage.record_fields import expect, to_json
 
 SAID, RENAMED = "said", "renamed"
 VersionId = tuple[str, str, int | None]  # model as captured, run, epoch
@@ -62,20 +62,23 @@ class Said:
 
 def said_record(of: VersionId, action: str, *, name: str = "", value: str = "") -> Record:
     """A record of something said of a version."""
-    return Record(SAID, _json({"of": of, "action": action, "name": name, "value": value}))
+    return Record(SAID, to_json({"of": of, "action": action, "name": name, "value": value}))
 
 
 def renamed_record(runs: Iterable[RunId], to: str) -> Record:
     """A record of another name for some runs."""
-    return Record(RENAMED, _json({"runs": list(runs), "to": to}))
+    return Record(RENAMED, to_json({"runs": list(runs), "to": to}))
 
 
 def said_of(record: Record) -> Said:
     """The inverse of both."""
     body = json.loads(record.body)
     if record.kind == RENAMED:
+        expect(str, body["to"], *(text for run in body["runs"] for text in run))
         return Said(None, "rename", body["to"], runs=tuple((model, run) for model, run in body["runs"]))
     model, run, epoch = body["of"]
+    expect(str, model, run, body["action"], body["name"], body["value"])
+    expect(int, 0 if epoch is None else epoch)
     return Said((model, run, epoch), body["action"], body["name"], body["value"])
 
 
@@ -121,7 +124,3 @@ def _with(about: About, said: Said) -> About:
         return replace(about, links={**about.links, said.name: said.value})
     others = tuple(tag for tag in about.tags if tag != said.name)
     return replace(about, tags=(*others, said.name) if said.action == "tag" else others)
-
-
-def _json(body: Any) -> bytes:
-    return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()

@@ -15,6 +15,7 @@ from mistique.dedup.exact import ExactDedup
 from mistique.dedup.placement import Placement
 from mistique.errors import StoreClosedError, StoreReadOnlyError
 from mistique.planner.calibration import Calibration
+from mistique.planner.claims import check_stored
 from mistique.planner.index_byproduct import DEFAULT_INDEX_SHARE, ColumnReads
 from mistique.planner.memory import Memory
 from mistique.planner.models import Models
@@ -25,6 +26,7 @@ from mistique.storage.artifacts import Artifacts
 from mistique.storage.backend import backend_of
 from mistique.storage.captures import Capture as Committed
 from mistique.storage.catalog import Catalog
+from mistique.storage.contexts import generation, renewed
 from mistique.storage.digest_index import DigestIndex, Place
 from mistique.storage.facts import CaptureId
 from mistique.storage.layout import open_layout
@@ -78,15 +80,17 @@ class Rooms:
         self._options, self._max_buffer_nbytes = options, max_buffer_nbytes
         self._placement = Placement(placement)
         self._closed = ""
-        self._ctx = options.context(uri)
+        self._ctx, self._generation = options.context(uri), generation()
         self._layout = open_layout(uri, ctx=self._ctx, create=mode == "a")
         self._open_rooms()
         Rooms._all.add(self)
 
     def _open_rooms(self) -> None:
         self.segments = SegmentReader(self._layout, self._ctx)
-        self._catalog = Catalog(RecordLog(self._layout.catalog, self._ctx, self._options))
-        self._usage = UsageLog(RecordLog(self._layout.usage, self._ctx, self._options), is_writable=self.mode == "a")
+        layout = self._layout
+        self._logs = [RecordLog(uri, self._ctx, self._options) for uri in (layout.catalog, layout.usage)]
+        self._catalog = Catalog(self._logs[0])
+        self._usage = UsageLog(self._logs[1], is_writable=self.mode == "a")
         self._digests = DigestIndex(self._layout.digests, self._ctx)
         # Not a method of this store: a store that nobody holds should go at once, not when the garbage is collected.
         self._dedup = ExactDedup(self._digests, self.segments, partial(_follow, self._catalog))
@@ -105,7 +109,18 @@ class Rooms:
     def catalog(self) -> Catalog:
         """What was captured."""
         self._check()
+        self._renew()
         return self._catalog
+
+    def _renew(self) -> None:
+        """Go on in a fresh context, if it is time: the old one is full of timers."""
+        if self._generation != generation():
+            before, self._generation, self._ctx = self._ctx, generation(), renewed(self._ctx)
+            if self._ctx is before:
+                return
+            using = self.segments.use, self._digests.use, self._artifacts.use, *(log.use for log in self._logs)
+            for use in using:
+                use(self._ctx)
 
     @property
     def calibration(self) -> Calibration:
@@ -142,6 +157,9 @@ class Rooms:
             nodes = {
                 name: replace(node, references=references.get(name)) for name, node in capture.intermediates.items()
             }
+            for node in nodes.values():
+                if node.is_stored:
+                    check_stored(node)
             indexes = self._catalog.sound_indexes(capture)
             known = self._graphs[capture.id] = StageGraph(
                 capture, self._catalog.moves.n_records, nodes, indexes=indexes

@@ -12,6 +12,7 @@ import numpy as np
 from mistique.codecs import stored_form
 from mistique.errors import StoreError
 from mistique.ingest.buffer import Buffered, SegmentBuffer
+from mistique.kernels.distinct import distinct
 from mistique.planner.index_byproduct import index_captured
 from mistique.schema import Intermediate, Version
 from mistique.storage.artifacts import Artifact
@@ -101,7 +102,7 @@ class LaterSink(StoreSink):
         node = self._store.graph(capture).nodes[self._node.name]
         form = stored_form(node)
         assert taken.references is not None
-        blocks = np.unique(self._rows // form.block_rows)
+        blocks = distinct(self._rows // form.block_rows)
         n_blocks = -(-node.n_rows // form.block_rows)
         whole = len(blocks) == n_blocks
         before = None if whole else node.references
