@@ -45,11 +45,6 @@ def spread(frequencies: np.ndarray, symbols: np.ndarray) -> None:
 def decoding_tables(planes: np.ndarray, table_bits: int, tables: np.ndarray) -> bool:
     """For each state of each context: its code, how many bits follow, and what they are added to.
 
-    Returns
-    -------
-    bool
-        False: the frequencies of a context do not add up to ``2**table_bits``, and there are no tables.
-
     Parameters
     ----------
     planes : ndarray of shape (2 * n_contexts * n_codes,), uint8
@@ -57,6 +52,11 @@ def decoding_tables(planes: np.ndarray, table_bits: int, tables: np.ndarray) -> 
     table_bits : int
     tables : ndarray of shape (n_contexts, 2**table_bits), uint32
         ``code | n_bits << 8 | base << 16``.
+
+    Returns
+    -------
+    bool
+        False: the frequencies of a context do not add up to ``2**table_bits``, and there are no tables.
     """
     n_states, n_contexts = np.int64(1) << table_bits, tables.shape[0]
     n_codes = planes.size // (2 * n_contexts)

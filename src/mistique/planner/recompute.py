@@ -80,7 +80,9 @@ def recompute(
     """
     target, version = question.target, capture.version
     recomputer, model = store.runnable.get(version, took=took, calibration=store.calibration)
-    running = running_rows(question, np.union1d(rows, byproduct.rows))
+    # To find that there is nothing to add takes 8 ms of 20,000 rows.
+    wanted = np.union1d(rows, byproduct.rows) if len(byproduct.rows) else rows
+    running = running_rows(question, wanted)
     stages: dict[str, float] = {}
     setup_seconds = run_seconds = 0.0
     found: list[Values] = []
