@@ -13,7 +13,6 @@ import mistique
 from mistique.errors import MistiqueError
 from mistique.storage import contexts
 from mistique.storage.options import StorageOptions, damage_as_error
-from mistique.store import Store
 from tests.capturing import put
 
 # A fresh context for every third operation, while threads read, write and fail, and the garbage is collected.
@@ -53,9 +52,11 @@ assert store.check().damages
 """
 
 
-def test_a_store_goes_on_in_another_context(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_goes_on_in_another_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Settings that nobody else has: a context that is shared may have failed in another test, and then stays longer.
+    store = mistique.open(str(tmp_path / "s.mistique"), config={"vfs.max_batch_size": "12345679"})
     key, before = put(store, np.arange(5.0)), store._ctx
-    monkeypatch.setattr(contexts, "RENEW_EVERY", contexts._n_operations // 2)
+    monkeypatch.setattr(contexts, "RENEW_EVERY", 1)
     assert mistique.get(store, key).values.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
     assert store._ctx is not before
     again = put(store, np.arange(5.0) + 1)
