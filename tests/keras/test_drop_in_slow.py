@@ -172,6 +172,7 @@ def test_mlflows_autolog_logs_the_same_run_beside_ours(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.chdir(tmp_path)  # MLflow writes beside the runs as well
     mlflow = pytest.importorskip("mlflow")
     mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
     mlflow.keras.autolog(log_models=False, log_datasets=False)

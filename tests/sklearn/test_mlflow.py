@@ -23,6 +23,7 @@ def test_autologging_goes_on_beside_and_its_run_can_be_linked(
     store: Store, homes: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.chdir(tmp_path)  # MLflow writes beside the runs as well
     mlflow = pytest.importorskip("mlflow")
     sklearn_flavour = pytest.importorskip("mlflow.sklearn")
     X, y = homes[["sqft_living", "grade", "lat"]], homes["price"]
