@@ -86,6 +86,13 @@ def test_what_cannot_be_read_or_written_is_said(store: Store, tmp_path: Path) ->
         mistique.add(store, tmp_path / "none.npy", name="a", model="a/b", dataset="x")
 
 
+@pytest.mark.parametrize(("model", "dataset"), [("net@1", "valid"), ("", "valid"), ("torch/net", "a/b")])
+def test_what_could_not_be_asked_for_by_its_name_is_not_taken(store: Store, model: str, dataset: str) -> None:
+    with pytest.raises(CaptureError, match=r"expected (the|a) name"):
+        mistique.add(store, {"conv": MAPS}, model=model, dataset=dataset)
+    assert store.catalog.captures() == []
+
+
 def test_a_tensor_is_taken_as_it_is(store: Store) -> None:
     class Tensor:
         """As PyTorch's: it leaves its graph and its device first."""

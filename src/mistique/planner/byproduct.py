@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _MAX_TABLE_NBYTES = 2**30
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Wanted:
     """What to run besides the rows asked for, and whether to store it.
 

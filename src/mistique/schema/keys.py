@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote
 
-from mistique.errors import InvalidKeyError
+from mistique.errors import CaptureError, InvalidKeyError
 
 INPUT, TARGET, PREDICTION, ROW_LABEL = "input", "target", "prediction", "row_label"
 RESERVED_NAMES = (INPUT, TARGET, PREDICTION, ROW_LABEL)
@@ -85,6 +85,21 @@ class Key:
     def at(self, intermediate: str) -> Key:
         """The key of another intermediate of the same version and dataset."""
         return replace(self, intermediate=intermediate)
+
+
+def check_names(*, model: object, dataset: object) -> None:
+    """See that a model and a data set can be asked for under the names that they are captured under.
+
+    Raises
+    ------
+    CaptureError
+    """
+    if not model or not isinstance(model, str) or "@" in model:
+        raise CaptureError(
+            f"expected the name of a model in the store, without '@', for example model=\"homes/ridge\"; got {model!r}"
+        )
+    if not dataset or not isinstance(dataset, str) or "/" in dataset:
+        raise CaptureError(f"dataset: expected a name without a slash, such as 'train'; got {dataset!r}")
 
 
 # Inside the package a path joins names with "/" and a "/" within a name is "%2F": the path alone stays unambiguous.

@@ -7,6 +7,7 @@ from typing import Any
 from mistique.codecs import resolve_codec
 from mistique.errors import CaptureError
 from mistique.ingest.choosing import KEEP
+from mistique.schema import check_names
 from mistique.store.store import Store
 
 
@@ -21,12 +22,7 @@ def check_arguments(*, store: Any, model: Any, dataset: Any, codec: Any, keep: A
     """
     if not isinstance(store, Store):
         raise CaptureError(f"expected a store, as mistique.open(...) gives; got {store!r}")
-    if not model or not isinstance(model, str) or "@" in model:
-        raise CaptureError(
-            f"expected the name of a model in the store, without '@', for example model=\"homes/ridge\"; got {model!r}"
-        )
-    if not dataset or not isinstance(dataset, str) or "/" in dataset:
-        raise CaptureError(f"dataset: expected a name without a slash, such as 'train'; got {dataset!r}")
+    check_names(model=model, dataset=dataset)
     if keep not in KEEP:
         raise CaptureError(f'expected keep="all", keep="none" or keep="auto", got {keep!r}')
     if on_error not in ("warn", "raise"):

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 
 from mistique.codecs import Codec, Policy
-from mistique.errors import CaptureError
 from mistique.ingest.capture import Capture
 from mistique.planner.index_build import IndexBuilder
 from mistique.planner.index_byproduct import DEFAULT_INDEX_SHARE
 from mistique.planner.recomputer import Trust
 from mistique.planner.worth import DEFAULT_GAMMA_MIN
-from mistique.schema import Index, Intermediate, Version
+from mistique.schema import Index, Intermediate, Version, check_names
 from mistique.storage.captures import Capture as Committed
 from mistique.storage.encryption import KeySource
 from mistique.storage.options import StorageOptions
@@ -87,9 +86,7 @@ class Store(Versions, Upkeep):
             As in `mistique.schema.Version`.
         """
         self._check_writable(f"capture {model}")
-        for what, name in (("model", model), ("dataset", dataset)):
-            if not isinstance(name, str) or not name or (what == "dataset" and "/" in name):
-                raise CaptureError(f"{what}: expected a name such as 'homes/ridge' or 'train', got {name!r}")
+        check_names(model=model, dataset=dataset)
         versions = {"python": ".".join(map(str, sys.version_info[:3])), **(environment or {})}
         version = Version(
             model,
