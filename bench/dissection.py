@@ -41,7 +41,7 @@ def measure_netdissect(report: Report, scratch: Scratch) -> None:
                 report.add(what, len(answer.detectors), unit="", bar=bar, is_high_better=is_trained)
                 of_pixels = mistique.netdissect(store, key, threshold_of="pixels", **asked)
                 what += ", threshold of the upsampled pixels"
-                report.add(what, len(of_pixels.detectors), unit="", bar=bar, is_high_better=is_trained)
+                report.add(what, len(of_pixels.detectors), unit="", is_high_better=is_trained)
         for layer in layers:
             _time_dissection(report, store, layer, asked, n_rounds=n_rounds)
     report.notes += [
