@@ -209,9 +209,9 @@ def test_names_with_slashes_ats_spaces_and_accents_are_found_by_their_keys(store
     from mistique.schema import Key, join_path
 
     path = join_path("scale / café@2", "50%")
-    with capturing(store, model="my lab/modèle@home") as capture:
+    with capturing(store, model="my lab/modèle home") as capture:
         capture.add(path, np.arange(3.0))
-    key = Key("my lab/modèle@home", "latest", "train", path)
+    key = Key("my lab/modèle home", "latest", "train", path)
     assert mistique.get(store, key).values.tolist() == [0, 1, 2]
     assert mistique.get(store, str(key)).values.tolist() == [0, 1, 2]
     assert Key.parse(str(key)) == key
