@@ -7,6 +7,7 @@ coder uses (ADR 8).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from operator import sub
 
@@ -138,12 +139,12 @@ def _decode_tans(reader: PayloadReader, shape: tuple[int, int], n_wanted: int, r
     if len(needed) == n_parts:
         tables = scratch("tables", (n_thresholds + 1) << table_bits, np.uint32)
         _build_tables(frame, n_symbols, tables.reshape(n_thresholds + 1, -1))
+        contexts = _contexts(thresholds, 1 << table_bits)
     else:
-        tables = _tables_of_part(frame.tobytes(), n_symbols, n_thresholds + 1, table_bits)
+        tables, contexts = _tables_of_part(frame.tobytes(), n_symbols, tuple(thresholds), table_bits)
     heights = [min(part_rows, shape[1] - part * part_rows) for part in needed]
     parts = [[64 * n_guard + bounds[p], 64 * n_guard + bounds[p + 1], n] for p, n in zip(needed, heights, strict=True)]
     codes = np.empty((n_wanted, sum(heights)), np.uint8)
-    contexts = _contexts(thresholds, 1 << table_bits)
     n_left = tans.decode_tans(words, np.array(parts), lag, contexts, table_bits, tables, codes)
     # The end can be looked at only where it is reached; what is read is held against its digest before.
     if n_left < 0 or (n_left and n_wanted == shape[0]):
@@ -162,11 +163,13 @@ def _build_tables(frame: np.ndarray, n_symbols: int, tables: np.ndarray) -> None
 
 
 @lru_cache(maxsize=_KEPT_TABLES)
-def _tables_of_part(frame: bytes, n_symbols: int, n_contexts: int, table_bits: int) -> np.ndarray:
-    """The same, kept: they take longer than decoding a few rows, and the next question asks rows beside these."""
-    tables = np.empty(n_contexts << table_bits, np.uint32)
-    _build_tables(np.frombuffer(frame, np.uint8), n_symbols, tables.reshape(n_contexts, -1))
-    return tables
+def _tables_of_part(
+    frame: bytes, n_symbols: int, thresholds: tuple[int, ...], table_bits: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same and the contexts, kept: they take longer than some rows, and the next question asks rows beside them."""
+    tables = np.empty((len(thresholds) + 1) << table_bits, np.uint32)
+    _build_tables(np.frombuffer(frame, np.uint8), n_symbols, tables.reshape(len(thresholds) + 1, -1))
+    return tables, _contexts(thresholds, 1 << table_bits)
 
 
 def _part_rows(shape: tuple[int, int]) -> int:
@@ -191,7 +194,7 @@ def _thresholds(codes: np.ndarray, lag: int) -> list[int]:
     return sorted(set((np.searchsorted(running, wanted, side="right") + 1).tolist()))
 
 
-def _contexts(thresholds: list[int], size: int) -> np.ndarray:
+def _contexts(thresholds: Sequence[int], size: int) -> np.ndarray:
     """The context of each sum, times a size."""
     contexts = np.empty(neighbours.N_SUMS, np.uint16)
     neighbours.context_of_sums(np.array(thresholds, np.uint16), size, contexts)

@@ -44,9 +44,9 @@ def as_cells(numbers: np.ndarray, column_type: ColumnType) -> np.ndarray:
 def look_up_cells(codes: np.ndarray, tables: np.ndarray, column_type: ColumnType) -> np.ndarray:
     """Cells of codes, of the same shape, by a table of up to 256 numbers in float64, or one for each row of codes."""
     tables = np.atleast_2d(tables)
-    whole = np.zeros((len(tables), 256))
-    whole[:, : tables.shape[1]] = tables
-    cells = as_cells(whole, column_type)
+    if tables.shape[1] < 256:
+        tables = np.pad(tables, ((0, 0), (0, 256 - tables.shape[1])))
+    cells = as_cells(tables, column_type)
     bits = np.dtype(f"u{cells.itemsize}")
     out = np.empty(codes.shape, cells.dtype)
     lines = np.ascontiguousarray(codes).reshape(len(tables), -1)

@@ -51,7 +51,11 @@ class PayloadReader:
 
     def unpack(self, layout: str) -> tuple[Any, ...]:
         """The next bytes as numbers; `layout` as `struct` spells it."""
-        return struct.unpack(layout, self.take(struct.calcsize(layout)).data)
+        at, n_bytes = self._at, struct.calcsize(layout)
+        if n_bytes > self.n_left:
+            raise damaged(f"{n_bytes} more bytes", self.n_left)
+        self._at += n_bytes
+        return struct.unpack_from(layout, self._payload.data, at)
 
     @property
     def n_left(self) -> int:

@@ -227,14 +227,14 @@ class Power:
         """``largest / n`` of the worst unit, plus the rounding to the type of the column."""
         rounding = ROUNDING[column_type.dtype]
         scales = self._scales(PayloadReader(payload))
-        n_levels = np.where(np.signbit(scales), self.n_levels(True), self.n_levels(False))
-        return float((np.abs(scales) * (_ARITHMETIC / n_levels + rounding)).max())
+        worst = {has_negative: _ARITHMETIC / self.n_levels(has_negative) + rounding for has_negative in (False, True)}
+        return max(0.0, float(scales.max()) * worst[False], -float(scales.min()) * worst[True])
 
     def _tables(self, scales: np.ndarray) -> np.ndarray:
         """The number of each code, for each scale: its sign says whether there are negative ones."""
         unit = self._unit_tables()[np.signbit(scales).astype(np.intp)]
         tables: np.ndarray = np.abs(scales)[:, None] * unit
-        tables[:, [kernels.NAN_CODE, kernels.POSITIVE_INF_CODE, kernels.NEGATIVE_INF_CODE]] = np.nan, np.inf, -np.inf
+        tables[:, kernels.NEGATIVE_INF_CODE :] = -np.inf, np.inf, np.nan
         return tables
 
     @lru_cache(maxsize=16)  # noqa: B019  codecs are few, small and equal ones share it

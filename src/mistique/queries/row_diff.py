@@ -131,21 +131,18 @@ def row_diff(
         first, second = taken(key, [first_row, second_row])
     else:
         first, second = *taken(key, [first_row]), *taken(against, [second_row])
-    of_second = {name: i for i, name in enumerate(second.names)}
-    common = [(i, of_second[name]) for i, name in enumerate(first.names) if name in of_second]
-    if not common and not first.texts.keys() & second.texts.keys():
+    here, there = _common(first.names, second.names)
+    if not len(here) and not first.texts.keys() & second.texts.keys():
         raise QueryError(f"{first.plan.key} and {second.plan.key} have no column in common")
-    if len(common) < len(first.names) and first.is_numbered:
+    if len(here) < len(first.names) and first.is_numbered:
         raise QueryError(
             f"{first.plan.key} has {len(first.names)} columns and {second.plan.key} {len(second.names)}, "
             "without names: give the same intermediate of another version, or unit= or columns= that both have"
         )
-    here, there = np.array(common, np.int64).reshape(-1, 2).T
     a, b = first.numbers[here], second.numbers[there]
     with np.errstate(invalid="ignore", over="ignore"):
         difference = np.where(a == b, 0.0, b - a)
     order = _largest_first(a, b, difference)
-    shared = set(first.names) & set(second.names) | set(first.texts) & set(second.texts)
     labels = [str(first.label), str(second.label)]
     if labels[0] == labels[1]:
         labels = [f"{label} (first)" if i == 0 else f"{label} (second)" for i, label in enumerate(labels)]
@@ -163,7 +160,7 @@ def row_diff(
             for name, value in first.texts.items()
             if name in second.texts and value != second.texts[name]
         },
-        tuple(name for side in (first, second) for name in (*side.names, *side.texts) if name not in shared),
+        _only_in_one(first, second),
         _store=store,
     )
 
@@ -178,6 +175,25 @@ class _Side:
     texts: Mapping[str, Any]
     plan: Plan
     is_numbered: bool
+
+
+def _common(names: list[str], others: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Where the names that both have are in the one and in the other."""
+    if names == others:  # thousands of units of a layer are not looked up one by one
+        every = np.arange(len(names))
+        return every, every
+    place_of = {name: i for i, name in enumerate(others)}
+    common = [(i, place_of[name]) for i, name in enumerate(names) if name in place_of]
+    here, there = np.array(common, np.int64).reshape(-1, 2).T
+    return here, there
+
+
+def _only_in_one(first: _Side, second: _Side) -> tuple[str, ...]:
+    """The names of columns that one side alone has, or that are numbers on one side alone."""
+    if first.names == second.names and first.texts.keys() == second.texts.keys():
+        return ()
+    shared = set(first.names) & set(second.names) | set(first.texts) & set(second.texts)
+    return tuple(name for side in (first, second) for name in (*side.names, *side.texts) if name not in shared)
 
 
 def _sides(
