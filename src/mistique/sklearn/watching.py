@@ -2,9 +2,9 @@
 
 A nested pipeline reports through its memory, as the outer one does; the wrapper follows `clone`, which a
 ColumnTransformer calls on its branches. A ColumnTransformer or FeatureUnion hands the outputs of its branches to its
-own ``_hstack``, before they become one container; it is fitted as a clone where it is a branch, or the last step of one,
-so its clones are watched as well. What runs in another process, or is found in a cache, reports
-nothing: `mistique.sklearn.recording` then runs again what can be vouched for.
+own ``_hstack``, before they become one container; where it is itself a branch, or the last step of one, a clone of it
+is fitted, so its clones are watched as well. What runs in another process, or is found in a cache, reports nothing:
+`mistique.sklearn.recording` then runs again what can be vouched for.
 """
 
 from __future__ import annotations
