@@ -23,10 +23,12 @@ from tests.capturing import put, put_layer
 
 SHARES = {"fit": 3 / 8, "grid": 1 / 8, "keras": 1 / 8, "compact": 3 / 8}
 # Each says in a line what was committed: key, then the digest of the bytes that were sent.
+# A capture that could not be stored, and said so, ends it: it was not reported.
 HEAD = """
 import hashlib, os, sys, warnings
 import numpy as np
 import mistique
+warnings.simplefilter("error", mistique.errors.CaptureWarning)
 def said(key, values):
     os.write(1, f"{key} {hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()}\\n".encode())
 uri = sys.argv[1]
@@ -93,6 +95,7 @@ def killed(name: str, uri: str, number: int, seconds: float) -> list[str]:
     os.killpg(process.pid, signal.SIGKILL)  # its workers, too
     rest, complaints = process.communicate()
     assert lines[0], complaints.decode()[-2000:]
+    assert process.returncode == -signal.SIGKILL, complaints.decode()[-2000:]
     lines += rest.splitlines()
     return [line.decode().strip() for line in lines if len(line.split()) == 2]
 
