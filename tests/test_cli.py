@@ -20,7 +20,7 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
     """Run the command in a terminal of 80 columns."""
     import os
 
-    command = [sys.executable, "-c", "from mistique.cli import app; app()", *arguments]
+    command = [sys.executable, "-m", "mistique", *arguments]
     environment = {**os.environ, "COLUMNS": "80"}
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
 

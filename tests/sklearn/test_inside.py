@@ -138,6 +138,34 @@ def test_the_fit_and_the_fitted_model_are_as_without_capture(store: Store, homes
     assert ours["prepare"].named_transformers_["num"].memory is None
 
 
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_a_union_within_a_branch_is_captured_as_it_was_computed(
+    store: Store, homes: pd.DataFrame, n_jobs: int | None
+) -> None:
+    union = FeatureUnion([("few", PCA(2)), ("mine", Tripled())], n_jobs=n_jobs)
+    nested = sklearn.pipeline.Pipeline([("scale", StandardScaler()), ("union", union)])
+    columns = ColumnTransformer([("mine", Tripled(), ["lat"])])
+    prepared = ColumnTransformer([("num", nested, NUMBERS), ("columns", columns, ["lat"])])
+    pipe = fitted(store, homes[NUMBERS], homes["price"], ("prepare", prepared), ("ridge", Ridge()))
+    inside = ["num/scale", "num/union/few", "num/union/mine", "num/union", "columns/mine", "columns"]
+    assert names(store)[:-2] == [f"prepare/{name}" for name in inside]
+    scaled = StandardScaler().fit_transform(homes[NUMBERS])
+    assert np.array_equal(values(store, "prepare/num/union/mine"), scaled * 3)
+    assert np.array_equal(values(store, "prepare/num/union/few"), PCA(2).fit_transform(scaled))
+    inner = pipe["prepare"].named_transformers_
+    for part in (columns, union, pipe["prepare"], inner["num"]["union"], inner["columns"]):
+        assert not {"_hstack", "__sklearn_clone__"} & set(vars(part))
+
+
+def test_a_union_within_a_branch_of_another_process_is_left_as_it_was(store: Store, homes: pd.DataFrame) -> None:
+    union = FeatureUnion([("few", StandardScaler()), ("more", StandardScaler())])
+    prepared = ColumnTransformer([("num", union, NUMBERS), ("again", clone(union), NUMBERS)], n_jobs=2)
+    pipe = fitted(store, homes[NUMBERS], homes["price"], ("prepare", prepared), ("ridge", Ridge()))
+    assert "prepare/num/few" in names(store)
+    for part in (union, *(pipe["prepare"].named_transformers_[name] for name in ("num", "again"))):
+        assert not {"_hstack", "__sklearn_clone__"} & set(vars(part))
+
+
 def test_what_an_encoder_gave_across_folds_inside_a_branch_is_what_is_stored(store: Store, homes: pd.DataFrame) -> None:
     branch = sklearn.pipeline.Pipeline([("mean", TargetEncoder(cv=KFold(5))), ("scale", StandardScaler())])
     encode = ColumnTransformer([("zip", branch, ["zipcode"])])

@@ -2,8 +2,9 @@
 
 A nested pipeline reports through its memory, as the outer one does; the wrapper follows `clone`, which a
 ColumnTransformer calls on its branches. A ColumnTransformer or FeatureUnion hands the outputs of its branches to its
-own ``_hstack``, before they become one container. What runs in another process, or is found in a cache, reports
-nothing: `mistique.sklearn.recording` then runs again what can be vouched for.
+own ``_hstack``, before they become one container; where it is itself a branch, or the last step of one, a clone of it
+is fitted, so its clones are watched as well. What runs in another process, or is found in a cache, reports nothing:
+`mistique.sklearn.recording` then runs again what can be vouched for.
 """
 
 from __future__ import annotations
@@ -83,6 +84,24 @@ class ReportingMemory:
         return reporting
 
 
+class _InPlaceOf:
+    """What is called in place of a method of an estimator; to another process goes the method itself."""
+
+    def __init__(self, estimator: Any, name: str, call: Callable[..., Any]) -> None:
+        self._estimator, self._name, self._call = estimator, name, call
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._call(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self._estimator, self._name)
+
+
+def _uncover(estimator: Any) -> None:
+    for name in ("_hstack", "__sklearn_clone__"):
+        vars(estimator).pop(name, None)
+
+
 def is_caching(memory: Any) -> bool:
     """It may find a fitted transformer rather than fit one."""
     return not hasattr(memory, "location") or memory.location is not None
@@ -114,7 +133,7 @@ def _watch(estimator: Any, path: str, seen: Seen, undo: list[Callable[[], None]]
     if isinstance(estimator, Pipeline):
         _watch_pipeline(estimator, path, seen, undo)
     elif isinstance(estimator, (ColumnTransformer, FeatureUnion)) and "_hstack" not in vars(estimator):
-        stack = estimator._hstack
+        stack, cloned = estimator._hstack, estimator.__sklearn_clone__
 
         def reporting(outputs: Any, **options: Any) -> Any:
             branches = attempt(lambda: branches_of(estimator)).value or ()
@@ -123,8 +142,14 @@ def _watch(estimator: Any, path: str, seen: Seen, undo: list[Callable[[], None]]
                     seen[f"{path}/{join_path(branch.name)}"] = copy_rows(output), None
             return stack(outputs, **options)
 
-        estimator._hstack = reporting
-        undo.append(lambda: vars(estimator).pop("_hstack", None))
+        def cloning() -> Any:
+            clone = cloned()
+            attempt(lambda: _watch(clone, path, seen, undo))
+            return clone
+
+        for name, method in (("_hstack", reporting), ("__sklearn_clone__", cloning)):
+            setattr(estimator, name, _InPlaceOf(estimator, name, method))
+        undo.append(lambda: _uncover(estimator))
         listed = estimator.transformers if isinstance(estimator, ColumnTransformer) else estimator.transformer_list
         for name, branch, *_ in listed:
             _watch(branch, f"{path}/{join_path(name)}", seen, undo)
@@ -160,14 +185,16 @@ def _watch_pipeline(pipeline: Pipeline, path: str, seen: Seen, undo: list[Callab
 
 
 def _restore(estimator: Any) -> None:
-    """Give back their memory to the pipelines that were cloned and fitted inside of an estimator."""
+    """Give back to what was cloned, or came from another process, inside of an estimator its memory and methods."""
     if isinstance(estimator, Pipeline):
         if isinstance(estimator.memory, ReportingMemory):
             estimator.memory = estimator.memory.original
         parts = [step for _, step in estimator.steps]
     elif isinstance(estimator, ColumnTransformer):
+        _uncover(estimator)
         parts = [part for _, part, *_ in (*estimator.transformers, *getattr(estimator, "transformers_", ()))]
     elif isinstance(estimator, FeatureUnion):
+        _uncover(estimator)
         parts = [part for _, part in estimator.transformer_list]
     else:
         return
