@@ -200,7 +200,7 @@ def _portions(store: Store, key: str | Key) -> Iterator[tuple[int, Part]]:
     row_nbytes = max(node.raw_nbytes // max(node.n_rows, 1), 1)
     step = max(_PORTION_NBYTES // row_nbytes // node.block_rows, 1) * node.block_rows
     for start in range(0, node.n_rows, step):
-        yield start, get(store, key, rows=slice(start, start + step))
+        yield start, get(store, key, rows=slice(start, min(start + step, node.n_rows)))
 
 
 def _numbers(part: Part) -> np.ndarray:
