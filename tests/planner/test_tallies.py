@@ -201,7 +201,7 @@ def test_a_budget_counts_what_was_kept_and_keeps_nothing_more_where_there_is_no_
     full = in_use_nbytes(store)
     assert full == before + disk_usage(store).tally_nbytes
     assert store.evict(max_nbytes=int(full)) == []
-    with pytest.raises(BudgetError, match="last road|pinned|cannot be recomputed"):
+    with pytest.raises(BudgetError, match=r"last road|pinned|cannot be recomputed"):
         store.evict(max_nbytes=int(full) - 1)
     with mistique.open(store.uri, max_nbytes=int(full)) as bounded:
         answer = mistique.dead_units(keeps(bounded), key, threshold=0.5)
