@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
+import dis
 import io
 import json
+import re
 import tempfile
 import warnings
 import zipfile
@@ -11,6 +14,7 @@ import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import keras
@@ -45,8 +49,10 @@ def artifact_of(model: keras.Model) -> Artifact:
     Raises
     ------
     ValueError, TypeError, NotImplementedError, AttributeError, OSError
-        Whatever Keras or the model's own `get_config` raises for a model that cannot be saved.
+        Whatever Keras or the model's own `get_config` raises for a model that cannot be saved, and what would be
+        saved without what it needs: a lambda that names a module.
     """
+    _check_lambdas(model)
     with tempfile.TemporaryDirectory(prefix="mistique-") as folder, _without_training(model):
         path = Path(folder) / "model.keras"
         with warnings.catch_warnings():
@@ -87,11 +93,18 @@ def load_artifact(artifact: Artifact, *, model: str, trust: bool | Collection[st
         try:
             return keras.models.load_model(path, compile=False, safe_mode=not is_trusted)
         except (TypeError, ValueError, ImportError, AttributeError, KeyError) as error:
-            said = str(error).strip().splitlines() or [type(error).__name__]
             hint = "Import the module that defines its layers and losses before asking"
             raise ModelMismatchError(
-                model=model, expected="layers that can be loaded", got=said[0], hint=hint
+                model=model, expected="layers that can be loaded", got=_said(error), hint=hint
             ) from error
+
+
+def _said(error: Exception) -> str:
+    """What loading failed of: the missing class, which Keras may say at the end of a page, or its first line."""
+    missing = re.search(r"Could not locate (class|function) '([^']*)'", str(error))
+    if missing:
+        return f"no {missing[1]} {missing[2]!r} in the module that it was defined in, nor registered with Keras"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def code_in(payload: bytes) -> list[str]:
@@ -146,6 +159,30 @@ def _code_in_object(config: dict[str, Any]) -> Iterator[str]:
 
 def _is_activation(name: str) -> bool:
     return not name.startswith("_") and callable(getattr(keras.activations, name, None))
+
+
+def _check_lambdas(model: keras.Model) -> None:
+    """Of a lambda Keras keeps the code alone: run again, it finds no module or function of where it was written."""
+    for layer in model._flatten_layers():
+        if not isinstance(layer, keras.layers.Lambda):
+            continue
+        for function in (layer.function, layer._output_shape, layer.mask):
+            if getattr(function, "__name__", None) == "<lambda>":
+                missing = [name for name in _globals_of(function.__code__) if not hasattr(builtins, name)]
+                if missing:
+                    raise ValueError(
+                        f"the lambda of layer {layer.name!r} names {missing[0]!r}, which is not saved with it;"
+                        " a registered function can be saved, and so can a layer of keras.layers or keras.ops"
+                    )
+
+
+def _globals_of(code: CodeType) -> Iterator[str]:
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            yield instruction.argval
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _globals_of(constant)
 
 
 def _undated(name: str, content: bytes) -> bytes:
