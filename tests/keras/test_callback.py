@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+import mistique
 from mistique.errors import CaptureError, CaptureWarning, MistiqueError
 from mistique.keras import MistiqueCallback
 
@@ -215,6 +216,20 @@ def test_no_warning_comes_from_a_capture_that_works(store: Store, fashion: Fashi
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         train(small(), fashion, MistiqueCallback(store, fashion[0][:20], model="cnn"), epochs=1)
+
+
+def test_two_callbacks_over_two_data_sets_capture_the_same_versions(store: Store, rows: np.ndarray) -> None:
+    net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="h"), keras.layers.Dense(1)])
+    net.compile("sgd", "mse")
+    for run in (1, 2):
+        both = [
+            MistiqueCallback(store, some, model="m", dataset=name, on_error="raise")
+            for name, some in (("train", rows), ("valid", rows[:9]))
+        ]
+        net.fit(rows, np.ones(25), epochs=2, verbose=0, callbacks=both)
+        assert both[0].captured == both[1].captured == [f"m@{run}.1", f"m@{run}.2"]
+    assert len(mistique.get(store, "m@latest/train/h").rows) == 25
+    assert len(mistique.get(store, "m@latest/valid/h").rows) == 9
 
 
 @pytest.mark.tensorflow
