@@ -20,9 +20,12 @@ from typing import Any
 import keras
 
 from mistique.errors import ModelMismatchError, UntrustedArtifactError
+from mistique.keras.lineage import is_open_code
 from mistique.storage.artifacts import Artifact
 
 KIND = "keras"
+# What metadata.json holds beside Keras' own.
+_NAMES = "mistique_names"
 # Recomputing needs neither; the optimizer is twice the size of the weights, and a custom loss may not be
 # savable.
 _TRAINING = ("optimizer", "_loss_tracker", "_compile_metrics", "_compile_loss")
@@ -41,6 +44,11 @@ _IN_KERAS = (
 # Layers of Keras that run what their file says.
 _RUNNING = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
 _PLAIN = ("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__")
+# The last: packed in a way that is not known, or JSON that is nested without end.
+_UNREADABLE = (
+    *(KeyError, ValueError, TypeError, AttributeError, EOFError),
+    *(zlib.error, zipfile.BadZipFile, RuntimeError),
+)
 
 
 def artifact_of(model: keras.Model) -> Artifact:
@@ -63,7 +71,7 @@ def artifact_of(model: keras.Model) -> Artifact:
             for name in sorted(saved.namelist()):
                 # With the date of saving in it no two files would be equal, and each capture would store one
                 # more.
-                kept.writestr(zipfile.ZipInfo(name), _undated(name, saved.read(name)))
+                kept.writestr(zipfile.ZipInfo(name), _undated(name, saved.read(name), names=_names_of(model)))
     return Artifact(KIND, payload.getvalue())
 
 
@@ -91,12 +99,14 @@ def load_artifact(artifact: Artifact, *, model: str, trust: bool | Collection[st
         path = Path(folder) / "model.keras"
         path.write_bytes(artifact.payload)
         try:
-            return keras.models.load_model(path, compile=False, safe_mode=not is_trusted)
+            loaded = keras.models.load_model(path, compile=False, safe_mode=not is_trusted)
         except (TypeError, ValueError, ImportError, AttributeError, KeyError) as error:
             hint = "Import the module that defines its layers and losses before asking"
             raise ModelMismatchError(
                 model=model, expected="layers that can be loaded", got=_said(error), hint=hint
             ) from error
+    _restore_names(loaded, artifact.payload)
+    return loaded
 
 
 def _said(error: Exception) -> str:
@@ -121,8 +131,7 @@ def code_in(payload: bytes) -> list[str]:
         config.pop("compile_config", None)
         runs = {} if is_plain else {"a file with two members of one name": None}
         runs.update(dict.fromkeys(_code_in_config(config)))
-    # The last: packed in a way that is not known, or JSON that is nested without end.
-    except (KeyError, ValueError, TypeError, AttributeError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError):
+    except _UNREADABLE:
         return ["a file without a readable config.json"]
     return list(runs)
 
@@ -185,12 +194,35 @@ def _globals_of(code: CodeType) -> Iterator[str]:
             yield from _globals_of(constant)
 
 
-def _undated(name: str, content: bytes) -> bytes:
+def _names_of(model: keras.Model) -> list[list[str]]:
+    """Class and name of each layer of a model in which code of the user's makes layers; none of any other.
+
+    Such code makes them anew when the model is loaded, under names that go on counting: ``dense_7`` for ``dense_3``.
+    """
+    layers = list(model._flatten_layers())
+    return [[type(layer).__name__, layer.name] for layer in layers] if any(map(is_open_code, layers)) else []
+
+
+def _restore_names(model: keras.Model, payload: bytes) -> None:
+    try:
+        with zipfile.ZipFile(io.BytesIO(payload)) as file:
+            kinds, names = zip(*json.loads(file.read("metadata.json"))[_NAMES], strict=True)
+    except _UNREADABLE:
+        return
+    layers = list(model._flatten_layers())
+    if [type(layer).__name__ for layer in layers] == list(kinds):
+        for layer, name in zip(layers, names, strict=True):
+            layer.name = str(name)
+
+
+def _undated(name: str, content: bytes, *, names: list[list[str]]) -> bytes:
     if name not in ("config.json", "metadata.json"):
         return content
     described = json.loads(content)
     described.pop("compile_config", None)
     described.pop("date_saved", None)
+    if name == "metadata.json" and names:
+        described[_NAMES] = names
     return json.dumps(described).encode()
 
 
