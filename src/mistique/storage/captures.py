@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 from mistique.errors import ChunkCorruptError, IntermediateNotFoundError
@@ -181,23 +183,20 @@ def captures_of(
         What the facts of some captures added up to before, if nothing has changed of these since.
     """
     known = known or {}
-    run_numbers: dict[str, dict[RunId, int]] = {}
-    for _, of in sorted((order, of) for of, said in facts.items() for order, fact in said if fact.version):
-        runs = run_numbers.setdefault(saying.name_of(of[:2]), {})
-        runs.setdefault(of[:2], len(runs) + 1)
-    built = {of: known[of] if of in known else _capture_of(of, said, is_void, behind) for of, said in facts.items()}
-
-    def age(capture: Capture) -> tuple[Any, ...]:
-        return run_numbers[saying.name_of(capture.id[:2])][capture.id[:2]], capture.version.epoch or 0, capture.order
-
+    numbers: dict[RunId, int] = {}
+    n_runs: dict[str, int] = defaultdict(int)
+    for _, run in sorted((order, of[:2]) for of, said in facts.items() for order, fact in said if fact.version):
+        if run not in numbers:
+            name = saying.name_of(run)
+            n_runs[name] = numbers[run] = n_runs[name] + 1
+    built = [known[of] if of in known else _capture_of(of, said, is_void, behind) for of, said in facts.items()]
+    ages = [(numbers[c.id[:2]], c.version.epoch or 0, c.order, c.id, c) for c in built if c is not None]
     captures = {}
-    for capture in sorted((capture for capture in built.values() if capture is not None), key=age):
-        of = capture.id
-        if saying.is_deleted(of[:3], of[3], capture.order):
+    for run_number, _, order, of, capture in sorted(ages, key=itemgetter(0, 1, 2)):
+        if saying.is_deleted(of[:3], of[3], order):
             continue
         name, epoch = saying.name_of(of[:2]), capture.version.epoch
-        run = run_numbers[name][of[:2]]
-        number, about = f"{run}" if epoch is None else f"{run}.{epoch}", saying.about(of[:3])
+        number, about = f"{run_number}" if epoch is None else f"{run_number}.{epoch}", saying.about(of[:3])
         if (capture.version.model, capture.number, capture.about) != (name, number, about):
             is_renamed = capture.version.model != name
             version = replace(capture.version, model=name) if is_renamed else capture.version

@@ -12,8 +12,8 @@ from __future__ import annotations
 import secrets
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import tiledb
@@ -33,16 +33,14 @@ _CHECK_NBYTES = 32
 _HEAD = struct.Struct("<Q16s16sQQQQQQ32s")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Order:
+class Order(NamedTuple):
     """A record's place among all: a counter above the largest its writer had seen, then the writer."""
 
     counter: int
     writer: str
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One fact, as JSON, and an attachment that is read only when it is asked for."""
 
     kind: str
@@ -50,8 +48,7 @@ class Record:
     attachment: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where an attachment lies, or what is behind a record: cells of a batch."""
 
     batch: int
@@ -64,8 +61,7 @@ class Place:
         return -(-self.n_bytes // CELL_NBYTES)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A record as it lies in a log, without its attachment and without what is behind it."""
 
     order: Order
