@@ -190,9 +190,10 @@ def captures_of(
             name = saying.name_of(run)
             n_runs[name] = numbers[run] = n_runs[name] + 1
     built = [known[of] if of in known else _capture_of(of, said, is_void, behind) for of, said in facts.items()]
-    ages = [(numbers[c.id[:2]], c.version.epoch or 0, c.order, c.id, c) for c in built if c is not None]
+    by_age = [(numbers[c.id[:2]], c.version.epoch or 0, c.order, c) for c in built if c is not None]
     captures = {}
-    for run_number, _, order, of, capture in sorted(ages, key=itemgetter(0, 1, 2)):
+    for run_number, _, order, capture in sorted(by_age, key=itemgetter(0, 1, 2)):
+        of = capture.id
         if saying.is_deleted(of[:3], of[3], order):
             continue
         name, epoch = saying.name_of(of[:2]), capture.version.epoch

@@ -134,7 +134,7 @@ def _walk(path: str) -> None:
                 head = os.pread(file, _CHUNK.size + _MAX_METADATA_NBYTES, at)
                 n_original, n_filtered, n_metadata = _CHUNK.unpack_from(head)
                 at += _CHUNK.size + n_metadata + n_filtered
-                if max(n_original, n_metadata) > _MAX_CHUNK_NBYTES or at > n_bytes:
+                if n_original > _MAX_CHUNK_NBYTES or n_metadata > _MAX_CHUNK_NBYTES or at > n_bytes:
                     raise ValueError(f"a chunk of {n_filtered} bytes for {n_original}")
                 metadata = head[_CHUNK.size : _CHUNK.size + n_metadata]
                 if has_sizes is not None and not has_sizes(metadata, n_original, n_filtered, n_metadata):

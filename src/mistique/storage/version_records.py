@@ -116,8 +116,7 @@ class Saying:
 
     def is_deleted(self, version: VersionId, dataset: str, order: Order) -> bool:
         """Whether what was captured at `order` was deleted after it."""
-        last = [self._deleted[version, name] for name in ("", dataset) if (version, name) in self._deleted]
-        return any(order < deleted for deleted in last)
+        return any(order < self._deleted.get((version, name), order) for name in ("", dataset))
 
 
 def _with(about: About, said: Said) -> About:
