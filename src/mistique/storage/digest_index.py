@@ -20,6 +20,8 @@ from mistique.storage.soundness import refuse_unsound
 
 T = TypeVar("T")
 _TRIES = 5
+# In order, which TileDB makes by default, 100,000 halves take three times as long.
+_ANY_ORDER = "U"
 _WORDS = ("digest_first", "digest_second", "segment_first", "segment_second", "unit", "place")
 
 
@@ -119,7 +121,7 @@ class DigestIndex:
                 translated(self._uri, "look up digests in"),
                 tiledb.open(self._uri, "r", ctx=self._ctx, timestamp=ALL_TIME) as array,
             ):
-                cells: Mapping[str, np.ndarray] = array.multi_index[points.tolist()]
+                cells: Mapping[str, np.ndarray] = array.query(order=_ANY_ORDER).multi_index[points.tolist()]
             return cells
 
         found = self._retry(read)
@@ -147,7 +149,7 @@ class DigestIndex:
                 translated(self._uri, "read digests of"),
                 tiledb.open(self._uri, "r", ctx=self._ctx, timestamp=ALL_TIME) as array,
             ):
-                cells: Mapping[str, np.ndarray] = array[:]
+                cells: Mapping[str, np.ndarray] = array.query(order=_ANY_ORDER)[:]
             return cells
 
         found = self._retry(read)
@@ -216,5 +218,5 @@ class DigestIndex:
             translated(self._uri, "look up digests in"),
             tiledb.open(self._uri, "r", ctx=self._ctx, timestamp=stamp) as array,
         ):
-            halves: np.ndarray = array.query(attrs=[], dims=["digest_high"])[:]["digest_high"]
+            halves: np.ndarray = array.query(attrs=[], dims=["digest_high"], order=_ANY_ORDER)[:]["digest_high"]
         return halves
