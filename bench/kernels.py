@@ -15,6 +15,7 @@ from mistique.codecs.entropy import decode_codes, encode_codes
 from mistique.codecs.payload import PayloadReader
 from mistique.kernels import digest, kbit, look_up, power
 from mistique.schema import ColumnType
+from mistique.sklearn.content import content_digest
 
 FLOAT32 = ColumnType("float32", "<f4")
 SHAPE = (64, 1024)
@@ -25,6 +26,8 @@ def measure(report: Report, scratch: Scratch) -> None:
     report.notes += [
         "kernels: over a layer's bytes, more than the caches hold, chunk by chunk as a capture does; a copy of the same"
         " bytes by numpy.copyto into memory that has been written before. 1 is as fast as the copy.",
+        "content digest: of the same bytes as one array, as a stage's input is known again; against numpy's sum of its"
+        " 64-bit words, which reads each once.",
         "k-bit: histogram and codes, the table made once; power: range and codes. Both without the entropy stage.",
         "codecs: chunk by chunk, entropy stage included; bytes a value are those of the payloads.",
         "layer: conv2 of the CNN, unit by unit, chunks of 64 columns x 1,024 rows.",
@@ -73,12 +76,16 @@ def _kernels(report: Report, values: np.ndarray) -> None:
         "decode by table": decode,
     }
     roads = {name: Road(lambda _, f=kernel: over_chunks(f)) for name, kernel in kernels.items()}
+    roads["content digest"] = Road(lambda _: content_digest(values))
+    roads["read"] = Road(lambda _: np.add.reduce(values.view(np.uint64)))
     roads["copy"] = Road(lambda _: np.copyto(copied, values))
     timings = interleaved(roads, n_rounds=5 if report.is_quick else 21)
     bars = {"digest": 0.8, "power encode": 0.3, "kbit encode": 0.3}
     for name in kernels:
         title = f"{values.nbytes / 1e6:.0f} MB of float32: {name} / copy, speed"
         report.add(title, timings.ratios("copy", name), bar=bars.get(name), is_high_better=True)
+    title = f"{values.nbytes / 1e6:.0f} MB: content digest / reading once, time"
+    report.add(title, timings.ratios("content digest", "read"), bar=2.0)
     report.facts["kernels, GB/s of float32"] = {
         name: round(values.nbytes / seconds / 1e9, 2) for name, seconds in timings.medians().items()
     }

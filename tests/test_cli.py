@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import mistique
+from mistique.cli import app
 from mistique.codecs import Power
 from mistique.store import Store
 from tests.capturing import capturing, put, put_layer
@@ -80,6 +82,35 @@ def test_bad_input_gives_one_line_on_stderr_and_exit_1(store: Store, arguments: 
     done = run(*(store.uri if word == "STORE" else word for word in arguments))
     assert done.returncode == 1
     assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["import", "STORE", "in.npy", "a/b@new/valid/c"], "the key before the file: mistique import STORE a/b@new/v"),
+        (["import", "STORE", "a/b/valid/c", "in.npy"], "expected a key such as torch/net@new/valid/conv1"),
+        (["import", "STORE", "a/b@new/valid/c", "ab.npz"], "ab.npz has no array 'c'; it has a, b"),
+        (
+            ["export", "STORE", "out.npy", "lab/model@1/train/stage"],
+            "before the file: mistique export STORE lab/model@1",
+        ),
+        (["export", "STORE", "lab/model@1/train/stage", "no/o.npy"], "expected a folder for o.npy, found none at no"),
+        (["link", "STORE", "lab/model@1", "mlflow=0af3"], "mistique link STORE lab/model@1 mlflow 0af3"),
+        (["link", "STORE", "lab/model@1", "mlflow", ""], "expected the id of a run as text, such as run.id"),
+        (["log", "STORE", "lab/modle"], "no model 'lab/modle'; nearest: lab/model"),
+        (["tag", "STORE", "lab/model@1", "best", "--remove"], "lab/model@1 has no tag 'best'; it has none"),
+    ],
+)
+def test_what_is_in_the_wrong_order_or_not_there_is_told_with_what_to_do(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    put(store, np.arange(4.0))
+    monkeypatch.chdir(tmp_path)
+    np.savez("ab.npz", a=np.ones(2), b=np.ones(2))
+    done = CliRunner().invoke(app, [store.uri if word == "STORE" else word for word in arguments])
+    assert done.exit_code == 1
+    assert said.replace("STORE", store.uri) in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -43,7 +43,7 @@ def export(store: Store, key: str | Key, *, path: str | os.PathLike[str]) -> Pat
     ------
     IntermediateNotFoundError, NoPlanError
     QueryError
-        The ending is none of these, or the file cannot hold such values.
+        The ending is none of these, the folder is not there, or the file cannot hold such values.
 
     Notes
     -----
@@ -67,6 +67,8 @@ def export(store: Store, key: str | Key, *, path: str | os.PathLike[str]) -> Pat
     }
     if target.suffix not in writers:
         raise QueryError(f"expected a file that ends in {', '.join(writers)}; got {target.name!r}")
+    if not target.parent.is_dir():
+        raise QueryError(f"expected a folder for {target.name}, found none at {target.parent}: make it first")
     writers[target.suffix](store, key, target)
     return target
 
@@ -103,7 +105,7 @@ def add(
     Raises
     ------
     CaptureError
-        Values of different lengths, a name that is taken, or a file of another kind.
+        Values of different lengths, a name that is taken or that the file does not have, or a file of another kind.
     NotEncodableError, IntermediateNotFoundError, StoreReadOnlyError
 
     Examples
@@ -174,6 +176,8 @@ def _read_file(path: Path, name: str | None) -> dict[str, Any]:
     if path.suffix == ".npz":
         with np.load(path) as found:
             arrays = {one: found[one] for one in found.files}
+        if name is not None and name not in arrays:
+            raise CaptureError(f"{path.name} has no array {name!r}; it has {', '.join(arrays)}")
         return arrays if name is None else {name: arrays[name]}
     if name is None:
         raise CaptureError(f"expected a name for what is in {path.name}: the last part of a key")
@@ -196,7 +200,7 @@ def _portions(store: Store, key: str | Key) -> Iterator[tuple[int, Part]]:
     row_nbytes = max(node.raw_nbytes // max(node.n_rows, 1), 1)
     step = max(_PORTION_NBYTES // row_nbytes // node.block_rows, 1) * node.block_rows
     for start in range(0, node.n_rows, step):
-        yield start, get(store, key, rows=slice(start, start + step))
+        yield start, get(store, key, rows=slice(start, min(start + step, node.n_rows)))
 
 
 def _numbers(part: Part) -> np.ndarray:

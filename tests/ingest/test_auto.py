@@ -11,6 +11,7 @@ import pytest
 import mistique
 from mistique.codecs import Auto, Power, Raw, resolve_codec
 from mistique.errors import CaptureWarning, NoPlanError, UnknownCodecError
+from mistique.planner.execute import execute
 from mistique.storage.captures import Capture as Committed
 from mistique.store import Store
 from tests.capturing import capturing
@@ -66,6 +67,8 @@ def test_what_follows_from_what_is_kept_is_not_stored_and_answered(store: Store)
         answer = mistique.get(store, f"lab/model@1/train/{name}")
         assert answer.plan.chosen.road == "derive from maps"
         assert np.abs(answer.values - expected).max() <= answer.max_abs_error < 0.5
+        by_column, _ = execute(store, capture, capture.intermediates[name], by_column=True)
+        assert np.array_equal(by_column.to_numpy(), answer.values)
     with pytest.raises(NoPlanError, match=r"derive from maps: maps is stored by the lossy codec power"):
         mistique.get(store, "lab/model@1/train/flat", exact=True)
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+import mistique
 from mistique.errors import CaptureError, CaptureWarning, MistiqueError
 from mistique.keras import MistiqueCallback
 
@@ -215,3 +216,49 @@ def test_no_warning_comes_from_a_capture_that_works(store: Store, fashion: Fashi
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         train(small(), fashion, MistiqueCallback(store, fashion[0][:20], model="cnn"), epochs=1)
+
+
+def test_two_callbacks_over_two_data_sets_capture_the_same_versions(store: Store, rows: np.ndarray) -> None:
+    net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="h"), keras.layers.Dense(1)])
+    net.compile("sgd", "mse")
+    for run in (1, 2):
+        both = [
+            MistiqueCallback(store, some, model="m", dataset=name, on_error="raise")
+            for name, some in (("train", rows), ("valid", rows[:9]))
+        ]
+        net.fit(rows, np.ones(25), epochs=2, verbose=0, callbacks=both)
+        assert both[0].captured == both[1].captured == [f"m@{run}.1", f"m@{run}.2"]
+    assert len(mistique.get(store, "m@latest/train/h").rows) == 25
+    assert len(mistique.get(store, "m@latest/valid/h").rows) == 9
+
+
+@pytest.mark.tensorflow
+def test_states_that_are_no_weights_are_those_that_the_training_left(store: Store) -> None:
+    # Of a stateful RNN, and of a layer that counts in a variable of TensorFlow's.
+    tf = pytest.importorskip("tensorflow")
+    x, y = np.random.default_rng(0).normal(size=(2, 40, 6, 1)).astype("float32")
+
+    class Counted(keras.layers.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.n = tf.Variable(0.0)
+
+        def call(self, inputs: object) -> object:
+            self.n.assign_add(1.0)
+            return inputs + self.n / 100
+
+    ends = []
+    for is_watched in (False, True):
+        keras.utils.set_random_seed(1)
+        given = keras.Input(batch_shape=(8, 6, 1))
+        net = keras.Model(given, keras.layers.Dense(1)(keras.layers.LSTM(3, stateful=True, name="l")(Counted()(given))))
+        net.compile("adam", "mse")
+        watch = MistiqueCallback(store, x, y[:, 0], model="m", batch_size=8, keep="none", on_error="raise")
+        callbacks = [watch] if is_watched else []
+        history = net.fit(x, y[:, 0], epochs=2, batch_size=8, shuffle=False, verbose=0, callbacks=callbacks).history
+        ends.append((history["loss"], *net.get_weights(), *(np.asarray(s.value) for s in net.get_layer("l").states)))
+    for one, other in zip(*ends, strict=True):
+        assert np.array_equal(one, other)
+    capture, lstm = store.catalog.find("m@1.2/valid/l")
+    assert "l" in capture.stored
+    assert "states" in lstm.recompute_note

@@ -162,6 +162,21 @@ def test_a_model_that_cannot_be_saved_is_captured_and_the_reason_is_kept(store: 
     assert dense.recompute_difference is None
 
 
+def test_a_lambda_that_names_a_module_is_stored_as_keras_keeps_no_modules_with_it(
+    store: Store, rows: np.ndarray
+) -> None:
+    # Loaded again it would be a NameError, at a question asked long after the training.
+    twice = keras.layers.Lambda(lambda x: x * 2, name="twice")
+    rooted = keras.layers.Lambda(lambda x: keras.ops.sqrt(x * x), name="rooted")
+    mistique.keras.capture(keras.Sequential([twice]), rows, store=store, model="a", dataset="d", keep="none")
+    mistique.keras.capture(keras.Sequential([twice, rooted]), rows, store=store, model="b", dataset="d", keep="none")
+    alone, both = (store.catalog.find(f"{name}@1/d/twice")[0] for name in "ab")
+    assert alone.version.artifact is not None
+    assert "rooted' names 'keras', which is not saved with it" in both.version.artifact_note
+    assert {"twice", "prediction"} <= set(both.stored)
+    np.testing.assert_allclose(mistique.get(store, "b@1/d/prediction").to_numpy(), np.abs(rows * 2), rtol=1e-2)
+
+
 def test_equal_weights_are_kept_once_and_without_the_optimizer(store: Store, rows: np.ndarray) -> None:
     net = keras.Sequential([keras.layers.Dense(64), keras.layers.Dense(1)])
     net.compile("adam", "mse")

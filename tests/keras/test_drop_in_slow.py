@@ -79,27 +79,28 @@ from mistique.keras import MistiqueCallback
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
 
-x, y = np.zeros((512, 64), "float32"), np.zeros((512, 1), "float32")
-hidden = [keras.layers.Dense(256, "relu") for _ in range(4)]
+x, y = np.zeros((256, 64), "float32"), np.zeros((256, 1), "float32")
+hidden = [keras.layers.Dense(512, "relu") for _ in range(2)]
 net = keras.Sequential([keras.Input((64,)), *hidden, keras.layers.Dense(1)])
 net.compile("sgd", "mse")
 store, at = mistique.open(sys.argv[1]), {}
 
 def note(epoch, logs):
-    gc.collect()
-    at[epoch] = resident()
+    if epoch in (9, 99):
+        gc.collect()
+        at[epoch] = resident()
 
-watch = MistiqueCallback(store, x, y, model="m", batch_size=128, on_error="raise")
+watch = MistiqueCallback(store, x, y, model="m", batch_size=256, on_error="raise")
 measure = keras.callbacks.LambdaCallback(on_epoch_end=note)
-net.fit(x, y, epochs=50, batch_size=128, verbose=0, callbacks=[watch, measure])
-assert len(watch.captured) == 50
-print(at[49] - at[9])
+net.fit(x, y, epochs=100, batch_size=256, verbose=0, callbacks=[watch, measure])
+assert len(watch.captured) == 100
+print(at[99] - at[9])
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from Linux' /proc")
-def test_fifty_epochs_take_the_memory_of_ten(tmp_path: Path) -> None:
-    # One epoch's outputs are 2.1 MB: forty that were held would be 85 MB.
+def test_a_hundred_epochs_take_the_memory_of_ten(tmp_path: Path) -> None:
+    # One epoch's outputs are 1.1 MB: ninety that were held would be 95 MB.
     assert int(run(EPOCHS, str(tmp_path / "s"))) < 48 * 1024 * 1024
 
 
@@ -188,3 +189,35 @@ def test_mlflows_autolog_logs_the_same_run_beside_ours(
         assert watch.captured == ["m@1.1", "m@1.2"]
     finally:
         mlflow.keras.autolog(disable=True)
+
+
+@pytest.mark.filterwarnings("ignore")  # and so have those of Weights & Biases
+def test_wandbs_callback_logs_the_same_run_beside_ours_and_its_run_can_be_linked(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.chdir(tmp_path)
+    wandb = pytest.importorskip("wandb")
+    logger = pytest.importorskip("wandb.integration.keras").WandbMetricsLogger
+    x, y = np.random.default_rng(0).normal(size=(2, 20, 4)).astype("float32")
+
+    def trained(*callbacks: keras.callbacks.Callback) -> tuple[dict[str, list[float]], list[np.ndarray]]:
+        keras.utils.set_random_seed(1)
+        net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="h"), keras.layers.Dense(4)])
+        net.compile("adam", "mse")
+        return net.fit(x, y, epochs=2, verbose=0, callbacks=list(callbacks)).history, net.get_weights()
+
+    watch = MistiqueCallback(store, x, y, model="m", on_error="raise")
+    try:
+        with wandb.init(project="drop-in", mode="offline", dir=tmp_path) as run_of:
+            history, weights = trained(logger(), watch)
+            logged = dict(run_of.summary)
+    finally:
+        wandb.teardown()
+    plain_history, plain_weights = trained()
+    assert history == plain_history
+    assert all(map(np.array_equal, weights, plain_weights))
+    assert logged["epoch/loss"] == pytest.approx(history["loss"][-1])
+    store.link(watch.captured[-1], wandb=run_of.path)
+    assert [one.about.links for one in store.models()] == [{}, {"wandb": f"drop-in/{run_of.id}"}]

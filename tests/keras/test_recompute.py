@@ -48,6 +48,22 @@ class Nested(keras.Model):
         return self.second(self.first(inputs))
 
 
+@keras.saving.register_keras_serializable("mistique_tests")
+class Listing(keras.Model):
+    """Layers in lists within lists, without names of their own in a Sequential, and in a private attribute."""
+
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.blocks = [[keras.layers.Dense(3), keras.layers.Dense(4)] for _ in range(2)]
+        self.body = keras.Sequential([keras.layers.Dense(3), keras.layers.Dense(4)])
+        self._head = keras.layers.Dense(2)
+
+    def call(self, inputs: object) -> object:
+        for first, second in self.blocks:
+            inputs = second(first(inputs))
+        return self._head(self.body(inputs))
+
+
 def recompute(store: Store, key: str, *sources: str, stored: Stored) -> tuple[np.ndarray, dict[str, float]]:
     capture, target = store.catalog.find(key)
     _, model = store.runnable.get(capture.version, took=Took(), calibration=store.calibration)
@@ -68,6 +84,20 @@ def test_every_layer_recomputed_from_the_input_is_bit_equal(
     capture, _ = store.catalog.find("m@1/d/input")
     names = [name for name, node in capture.intermediates.items() if node.role in ("stage", "prediction")]
     assert len(names) == 8
+    for name in names:
+        found, _ = recompute(store, f"m@1/d/{name}", "input", stored=stored)
+        assert np.array_equal(found, stored(f"m@1/d/{name}")), name
+
+
+def test_layers_of_a_class_of_ones_own_are_found_again_in_the_model_that_it_makes_when_loaded(
+    store: Store, rows: np.ndarray, stored: Stored
+) -> None:
+    mistique.keras.capture(Listing(), rows, store=store, codec="raw", model="m", dataset="d", batch_size=10)
+    captured = store.catalog.find("m@1/d/_head")[0].intermediates
+    places = ["blocks_0_0", "blocks_0_1", "blocks_1_0", "blocks_1_1"]
+    # Keras goes on counting: the loaded model's are others.
+    names = [*places, "body/dense_4", "body/dense_5", "prediction"]
+    assert list(captured) == ["input", *names]
     for name in names:
         found, _ = recompute(store, f"m@1/d/{name}", "input", stored=stored)
         assert np.array_equal(found, stored(f"m@1/d/{name}")), name

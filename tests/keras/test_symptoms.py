@@ -145,8 +145,9 @@ def test_one_layer_is_stored_and_the_ones_after_it_are_not_run_to_recompute_it(s
 MEMORY = """
 import resource, sys, keras, numpy as np
 import mistique, mistique.keras
-wide = [keras.layers.Dense(2048, "relu", name=f"h{n}") for n in range(12)]
-net = keras.Sequential([keras.Input((32,)), *wide])
+# Quick to compute: each layer scales what came before, and half of it is zeros.
+wide = [keras.layers.Rescaling(1 + n / 64, name=f"h{n}") for n in range(31)]
+net = keras.Sequential([keras.Input((32,)), keras.layers.Dense(2048, "relu"), *wide])
 x = np.random.default_rng(0).normal(size=(16384, 32)).astype("float32")
 store = mistique.open(sys.argv[1], max_buffer_nbytes=32 * 2**20)
 mistique.keras.capture(net, x[:256], store=store, model="warm", dataset="d", batch_size=128)
@@ -162,11 +163,11 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited, and memory told in KiB, on Linux")
 def test_memory_is_that_of_blocks_and_not_of_the_capture(tmp_path: Path) -> None:
-    # keract 47, thingsvision 74, lucid 224: everything is held in memory, then out of memory. Here 1.6 GB of outputs
+    # keract 47, thingsvision 74, lucid 224: everything is held in memory, then out of memory. Here 4.3 GB of outputs
     # where 0.9 GB more may be asked for.
     done = subprocess.run([sys.executable, "-c", MEMORY, tmp_path / "s"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert int(done.stdout) < 270 * 2**20
+    assert int(done.stdout) < 400 * 2**20
 
 
 REPEATED = """
@@ -179,28 +180,28 @@ def resident():
 def functions():
     return sum(type(each).__name__ == "ConcreteFunction" for each in gc.get_objects())
 
-net = keras.Sequential([keras.Input((8,)), *(keras.layers.Dense(512, "relu") for _ in range(4))])
+net = keras.Sequential([keras.Input((8,)), *(keras.layers.Dense(256, "relu") for _ in range(4))])
 x = np.random.default_rng(0).normal(size=(512, 8)).astype("float32")
 store, at = mistique.open(sys.argv[1]), {}
-for n in range(100):
+for n in range(200):
     mistique.keras.capture(net, x, store=store, model="m", dataset=f"d{n}", keep="none", batch_size=256)
-    if n in (1, 19, 99):
+    if n in (1, 19, 199):
         gc.collect()
         at[n] = functions(), resident()
-print(at[99][0] - at[1][0], at[99][1] - at[19][1])
+print(at[199][0] - at[1][0], at[199][1] - at[19][1])
 """
 
 
 @pytest.mark.slow
 @pytest.mark.tensorflow
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from Linux' /proc")
-def test_a_hundred_captures_of_one_network_trace_it_once_and_leave_no_outputs(tmp_path: Path) -> None:
+def test_two_hundred_captures_of_one_network_trace_it_once_and_leave_no_outputs(tmp_path: Path) -> None:
     # keras 13118, tensorflow 44711 and 34579, keract 74, nnsight 396 and 538: each repeated pass takes time and memory.
     done = subprocess.run([sys.executable, "-c", REPEATED, tmp_path / "s"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     n_traced, grown = map(int, done.stdout.split())
     assert n_traced == 0
-    # The outputs of one pass are 4 MB: 80 that were held would be 320 MB.
+    # The outputs of one pass are 2 MB: 180 that were held would be 360 MB.
     assert grown < 64 * 2**20
 
 

@@ -38,3 +38,17 @@ def test_means_tell_what_is_not_finite(special: float) -> None:
         means = np.empty(2)
         centring.centre_columns(rows, means, np.empty((5, 2)))
         assert np.isfinite(means).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n_rows", "first"), [(4, 0), (16, 3), (35, 5)])
+def test_some_rows_are_centred_where_columns_lie_together(dtype: type, n_rows: int, first: int) -> None:
+    columns = (np.random.default_rng(0).normal(size=(9, 40)) + 1000).astype(dtype)
+    columns[0] = 0.1
+    columns[1, first] = np.nan
+    means, centred = np.empty(9), np.empty((9, n_rows), dtype)
+    centring.centre_lines(columns, first, means, centred)
+    exact = columns[2:, first : first + n_rows].astype(np.float64)
+    assert np.allclose(centred[2:], exact - exact.mean(axis=1, keepdims=True), atol=1e-6)
+    assert not centred[0].any()
+    assert np.isfinite(means).tolist() == [True, False, *[True] * 7]

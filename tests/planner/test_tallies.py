@@ -13,7 +13,8 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 import mistique
-from mistique.errors import NoPlanError
+from mistique.errors import BudgetError, NoPlanError
+from mistique.planner.budget import in_use_nbytes
 from mistique.planner.plan import SUMMARY
 from mistique.planner.tallies import MAX_TALLY_SHARE
 from mistique.queries.disk_usage import disk_usage
@@ -191,3 +192,22 @@ def test_a_store_that_is_only_looked_at_or_learns_nothing_keeps_nothing(store: S
         assert not mistique.dead_units(keeps(other), key).plan.stored
     with mistique.open(store.uri, gamma_min=float("inf")) as other:
         assert not mistique.dead_units(keeps(other), key).plan.stored
+
+
+def test_a_budget_counts_what_was_kept_and_keeps_nothing_more_where_there_is_no_room(store: Store) -> None:
+    key = put_layer(store, maps(), codec="raw")
+    before = in_use_nbytes(store)
+    assert "kept" in mistique.dead_units(keeps(store), key).plan.stored
+    full = in_use_nbytes(store)
+    assert full == before + disk_usage(store).tally_nbytes
+    assert store.evict(max_nbytes=int(full)) == []
+    with pytest.raises(BudgetError, match=r"last road|pinned|cannot be recomputed"):
+        store.evict(max_nbytes=int(full) - 1)
+    with mistique.open(store.uri, max_nbytes=int(full)) as bounded:
+        answer = mistique.dead_units(keeps(bounded), key, threshold=0.5)
+        assert (answer.plan.chosen.road, answer.plan.stored) == ("read", "")
+        np.testing.assert_array_equal(answer.firing[0], (maps() > 0.5).mean(axis=(0, 1, 2)))
+        assert in_use_nbytes(bounded) == full
+    with mistique.open(store.uri, max_nbytes=int(full) + 1_000) as roomy:
+        assert "kept" in mistique.dead_units(keeps(roomy), key, threshold=0.5).plan.stored
+        assert in_use_nbytes(roomy) > full

@@ -9,6 +9,7 @@ import pytest
 import sklearn
 import sklearn.pipeline
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.decomposition import PCA
 from sklearn.dummy import DummyClassifier
@@ -16,7 +17,7 @@ from sklearn.ensemble import RandomForestClassifier, StackingRegressor, VotingCl
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge, SGDRegressor
-from sklearn.model_selection import KFold
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import FeatureUnion
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler, TargetEncoder
@@ -270,6 +271,24 @@ def test_members_of_a_vote_say_probabilities_and_their_own_steps_are_stages(stor
     assert names(store) == ["same", *inner, "predict_proba", "prediction"]
     mean = (values(store, "vote/steps") + values(store, "vote/dummy")) / 2
     assert np.allclose(mean, pipe.predict_proba(homes[NUMBERS]))
+
+
+def test_the_best_of_a_search_shows_its_steps_and_a_calibrated_model_what_it_was_before(
+    store: Store, homes: pd.DataFrame
+) -> None:
+    steps = sklearn.pipeline.Pipeline([("pca", PCA(2)), ("logit", LogisticRegression())])
+    search = GridSearchCV(steps, {"logit__C": [0.1, 1.0]}, cv=2)
+    model = CalibratedClassifierCV(search, cv=2)
+    X, y = homes[NUMBERS][:400], homes["grade"][:400] > 8
+    pipe = fitted(store, X, y, ("scale", StandardScaler()), ("model", model))
+    inner = [name for fold in "01" for name in (f"model/{fold}/best/pca", f"model/{fold}/best", f"model/{fold}")]
+    assert names(store) == ["scale", *inner, "predict_proba", "prediction"]
+    scaled = pipe[0].transform(X)
+    best = pipe["model"].calibrated_classifiers_[1].estimator.best_estimator_
+    for name, expected in (("best/pca", best[0].transform(scaled)), ("best", best.predict_proba(scaled))):
+        assert np.array_equal(values(store, f"model/1/{name}"), expected)
+        store.drop(f"{KEY}model/1/{name}")
+        assert np.allclose(values(store, f"model/1/{name}"), expected, rtol=1e-12)
 
 
 def test_words_are_the_columns_of_what_a_text_vectorizer_gives_and_of_what_is_made_of_it(store: Store) -> None:

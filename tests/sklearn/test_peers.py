@@ -141,13 +141,13 @@ def test_names_of_features_are_lost_in_the_middle(store: Store) -> None:
 
 
 def test_eight_million_small_results_make_the_directory_the_bottleneck(store: Store) -> None:
-    wide = np.random.default_rng(0).integers(0, 200, (13_000, 600), np.uint8)
+    wide = np.random.default_rng(0).integers(0, 200, (2_100, 2_600), np.uint8)
     capture(StandardScaler().fit(wide[:9]), wide, store=store, dataset="x", model="a/wide")
     n_chunks = sum(
         node.n_columns * node.n_blocks for c in store.catalog.captures() for node in c.intermediates.values()
     )
     n_files = sum(len(files) for _, _, files in os.walk(store.uri))
-    assert n_chunks > 4_000
+    assert n_chunks >= 10_000
     assert n_files < 200
 
 
@@ -174,13 +174,13 @@ class Unprinted(pd.DataFrame):
 
 
 def test_to_hash_the_input_costs_more_than_the_work_and_prints_it(store: Store, homes: pd.DataFrame) -> None:
-    # joblib 683, 343, 822, 1370. That the digest keeps up with memory is `bench.kernels`.
-    wide = np.random.default_rng(0).normal(size=(200_000, 20))
-    content_digest(wide[:9])
+    # joblib 683, 343, 822, 1370. That a digest takes at most twice a reading is `bench.kernels`.
+    gigabyte = np.zeros((6_250_000, 20))  # of which the system holds one page until somebody writes
+    content_digest(gigabyte[:9])
     tracemalloc.start()
     try:
-        assert content_digest(wide)
-        assert tracemalloc.get_traced_memory()[1] < wide.nbytes / 50
+        assert content_digest(gigabyte)
+        assert tracemalloc.get_traced_memory()[1] < gigabyte.nbytes / 50
     finally:
         tracemalloc.stop()
     rows = Unprinted(homes[NUMBERS])

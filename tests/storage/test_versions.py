@@ -61,6 +61,14 @@ def test_notes_and_runs_of_other_tools_are_kept_where_the_store_is_opened_again(
     assert frame.loc["lab/model@2", "mlflow"] == "0af3"
 
 
+@pytest.mark.parametrize("runs", [{}, {"wandb": object()}, {"mlflow": ""}])
+def test_a_run_that_is_no_text_is_refused(store: Store, runs: dict[str, object]) -> None:
+    # A run of W&B in place of its id would be noted as the address of an object.
+    three(store)
+    with pytest.raises(CatalogError, match="expected"):
+        store.link("lab/model@1", **runs)
+
+
 def test_a_deleted_version_is_gone_its_number_stays_its_own_and_what_others_share_answers(store: Store) -> None:
     three(store)
     store.delete("lab/model@1")

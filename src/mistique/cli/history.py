@@ -8,6 +8,7 @@ import typer
 
 import mistique
 from mistique.cli.opening import Uri, Version, one_line_errors, open_store
+from mistique.errors import QueryError
 from mistique.queries.history import log_lines
 
 commands = typer.Typer()
@@ -42,10 +43,10 @@ def tag(
 
 
 @commands.command()
-def note(uri: Uri, version: Version, text: str) -> None:
+def note(uri: Uri, version: Version, text: Annotated[list[str], typer.Argument(help="Words.")]) -> None:
     """Add a note to a version."""
     with one_line_errors(), open_store(uri, mode="a") as store:
-        store.note(version, text)
+        store.note(version, " ".join(text))
 
 
 @commands.command()
@@ -53,11 +54,15 @@ def link(
     uri: Uri,
     version: Version,
     tool: Annotated[str, typer.Argument(help="mlflow, wandb, ...")],
-    run: Annotated[str, typer.Argument(help="Its id of the run.")],
+    run: Annotated[str | None, typer.Argument(help="Its id of the run.", show_default=False)] = None,
 ) -> None:
     """Note what another tool calls a version."""
-    with one_line_errors(), open_store(uri, mode="a") as store:
-        store.link(version, **{tool: run})
+    with one_line_errors():
+        if run is None:
+            tool, _, run = tool.partition("=")
+            raise QueryError(f"expected a tool, then its run: mistique link {uri} {version} {tool} {run or 'RUN'}")
+        with open_store(uri, mode="a") as store:
+            store.link(version, **{tool: run})
 
 
 @commands.command()

@@ -1,4 +1,4 @@
-"""Commands that show what a store holds, and how it would answer."""
+"""Commands that show what a store holds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 import mistique
-from mistique.cli.opening import IntermediateKey, Uri, labels_of, one_line_errors, open_store, rows_of, show_text
+from mistique.cli.opening import IntermediateKey, Uri, one_line_errors, open_store, show_text
 from mistique.queries.disk_usage import disk_usage
 from mistique.queries.listing import facts_of, listing
 from mistique.schema import ROW_LABEL
@@ -52,25 +52,8 @@ def show(uri: Uri, key: IntermediateKey) -> None:
         console.print(repr(mistique.explain(store, key)), markup=False)
         if mistique.Key.parse(key) and "yes" in dict(facts_of(store, key))["stored"]:
             console.print()
-            console.print(repr(mistique.get(store, key, rows=slice(0, 5))), markup=False)
-
-
-@commands.command()
-def explain(
-    uri: Uri,
-    key: IntermediateKey,
-    rows: Annotated[
-        str | None, typer.Option(help="Labels with commas between them, or positions as FROM:TO. Default: all.")
-    ] = None,
-    columns: Annotated[
-        str | None, typer.Option(help="Names or numbers with commas between them. Default: all.")
-    ] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Never answer with quantized values.")] = False,
-) -> None:
-    """Show every road to an answer, what it is predicted to take, and which would be taken."""
-    with one_line_errors(), open_store(uri, mode="r") as store:
-        plan = mistique.explain(store, key, rows=rows_of(rows), columns=labels_of(columns), exact=exact)
-        show_text(repr(plan))
+            n_rows = store.catalog.find(key)[1].n_rows
+            console.print(repr(mistique.get(store, key, rows=slice(0, min(n_rows, 5)))), markup=False)
 
 
 @commands.command()

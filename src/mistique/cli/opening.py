@@ -23,10 +23,12 @@ Trust = Annotated[bool, typer.Option("--trust", help="Run models that this user 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Our errors as one line on stderr and exit code 1, not as a traceback."""
+    """Our errors, and those of files and folders, as one line on stderr and exit code 1, not as a traceback."""
     try:
         yield
-    except MistiqueError as error:
+    except BrokenPipeError:
+        raise  # whoever reads has seen enough
+    except (MistiqueError, OSError) as error:
         typer.echo(f"mistique: {error}", err=True)
         raise typer.Exit(1) from None
 

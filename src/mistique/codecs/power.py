@@ -189,10 +189,13 @@ class Power:
         codes = decode_codes(reader, shape, columns=columns, rows=rows)
         if shape[0] % len(scales):
             raise damaged(f"units of a chunk of {shape[0]} columns", len(scales))
-        tables = self._tables(scales)
         if isinstance(columns, np.ndarray):
-            tables = tables[columns * len(scales) // shape[0]]
-        return look_up_cells(codes.reshape(len(tables), -1), tables, column_type).reshape(codes.shape)
+            scales = scales[columns * len(scales) // shape[0]]
+        by_unit = codes.reshape(len(scales), -1)
+        if by_unit.shape[1] < 256:  # of a few rows there are fewer values than tables have
+            has_negative, largest = self._sides(scales)
+            return as_cells(largest * self._unit_tables()[has_negative, by_unit], column_type).reshape(codes.shape)
+        return look_up_cells(by_unit, self._tables(scales), column_type).reshape(codes.shape)
 
     def codes_of(self, payload: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, bytes] | None:
         """Codes and header of a chunk."""
@@ -232,10 +235,14 @@ class Power:
 
     def _tables(self, scales: np.ndarray) -> np.ndarray:
         """The number of each code, for each scale: its sign says whether there are negative ones."""
-        unit = self._unit_tables()[np.signbit(scales).astype(np.intp)]
-        tables: np.ndarray = np.abs(scales)[:, None] * unit
-        tables[:, kernels.NEGATIVE_INF_CODE :] = -np.inf, np.inf, np.nan
+        has_negative, largest = self._sides(scales)
+        tables: np.ndarray = largest * self._unit_tables()[has_negative[:, 0]]
         return tables
+
+    def _sides(self, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Whether units have negative numbers, and their largest magnitude, one a line; of zeros it can be anything."""
+        largest = np.where(scales == 0, 1.0, np.abs(scales))
+        return np.signbit(scales).astype(np.intp)[:, None], largest[:, None]
 
     @lru_cache(maxsize=16)  # noqa: B019  codecs are few, small and equal ones share it
     def _unit_tables(self) -> np.ndarray:
@@ -247,6 +254,7 @@ class Power:
             table[1 : n_levels + 1] = squares
             if has_negative:
                 table[n_levels + 1 : 2 * n_levels + 1] = -squares
+        tables[:, kernels.NEGATIVE_INF_CODE :] = -np.inf, np.inf, np.nan
         return tables
 
     def _scales(self, reader: PayloadReader) -> np.ndarray:

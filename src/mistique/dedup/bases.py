@@ -12,6 +12,7 @@ from mistique.dedup.dictionary import Numbered
 
 _MAX_NBYTES = 64 * 1024 * 1024
 _SAMPLED = 128
+_PROBES = _SAMPLED // 3, _SAMPLED - 1
 # A table of so many values, as a share of the rows, is shorter than any numbers.
 _SMALL = 1 / 32
 # A larger one is where the column itself has at least this share of so many.
@@ -23,6 +24,9 @@ class _Base:
     numbers: np.ndarray
     first: np.ndarray  # the row in which each number comes first
     n_samples: np.ndarray  # those rows for the sampled ones
+    n_rows: int
+    n_values: int
+    probes: tuple[int, int]  # two of the sampled ones
 
     @property
     def nbytes(self) -> int:
@@ -62,7 +66,9 @@ class Bases:
                 self._bases.move_to_end(name)
                 return
             first = first_rows(taken.numbers)
-            base = _Base(taken.numbers, first, first[taken.numbers[_rows(len(taken.numbers))]])
+            samples = first[taken.numbers[_rows(len(taken.numbers))]]
+            probes = int(samples[_PROBES[0]]), int(samples[_PROBES[1]])
+            base = _Base(taken.numbers, first, samples, len(taken.numbers), len(first), probes)
             self._bases[name] = base
             self._nbytes += base.nbytes
             while self._nbytes > _MAX_NBYTES:
@@ -82,17 +88,20 @@ class Bases:
         own, n_rows, n_own = taken.numbers, len(cells), len(taken.values)
         if n_own < 2:
             return None
+        rows, most = _rows(n_rows), max(n_own / _MIN_SHARE, n_rows * _SMALL)
         with self._lock:
-            known = [base for base in self._bases.values() if len(base.numbers) == n_rows]
-        known = [b for b in known if n_own <= len(b.first) <= max(n_own / _MIN_SHARE, n_rows * _SMALL)]
+            known = [b for b in self._bases.values() if b.n_rows == n_rows and n_own <= b.n_values <= most]
+        # Of a table of thousands of columns nearly all bases go here, in 0.1 us each where a comparison takes 8.
+        number_at = own.item
+        first, second = (number_at(rows[probe]) for probe in _PROBES)
+        known = [b for b in known if number_at(b.probes[0]) == first and number_at(b.probes[1]) == second]
         if not known:
             return None
-        rows = _rows(n_rows)
         # Where the column has not its commonest value, which would fit most bases.
         others = np.flatnonzero(own != np.bincount(own[rows]).argmax())
         others = others[:: max(len(others) // _SAMPLED, 1)][: 2 * _SAMPLED]
         sample, rest = own[rows], own[others]
-        for base in sorted(known, key=lambda base: len(base.first)):
+        for base in sorted(known, key=lambda base: base.n_values):
             if not np.array_equal(own[base.n_samples], sample):
                 continue
             if not np.array_equal(own[base.first[base.numbers[others]]], rest):

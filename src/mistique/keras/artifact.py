@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
+import dis
 import io
 import json
+import re
 import tempfile
 import warnings
 import zipfile
@@ -11,14 +14,18 @@ import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import keras
 
 from mistique.errors import ModelMismatchError, UntrustedArtifactError
+from mistique.keras.lineage import is_open_code
 from mistique.storage.artifacts import Artifact
 
 KIND = "keras"
+# What metadata.json holds beside Keras' own.
+_NAMES = "mistique_names"
 # Recomputing needs neither; the optimizer is twice the size of the weights, and a custom loss may not be
 # savable.
 _TRAINING = ("optimizer", "_loss_tracker", "_compile_metrics", "_compile_loss")
@@ -37,6 +44,11 @@ _IN_KERAS = (
 # Layers of Keras that run what their file says.
 _RUNNING = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
 _PLAIN = ("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__")
+# The last: packed in a way that is not known, or JSON that is nested without end.
+_UNREADABLE = (
+    *(KeyError, ValueError, TypeError, AttributeError, EOFError),
+    *(zlib.error, zipfile.BadZipFile, RuntimeError),
+)
 
 
 def artifact_of(model: keras.Model) -> Artifact:
@@ -45,8 +57,10 @@ def artifact_of(model: keras.Model) -> Artifact:
     Raises
     ------
     ValueError, TypeError, NotImplementedError, AttributeError, OSError
-        Whatever Keras or the model's own `get_config` raises for a model that cannot be saved.
+        Whatever Keras or the model's own `get_config` raises for a model that cannot be saved, and what would be
+        saved without what it needs: a lambda that names a module.
     """
+    _check_lambdas(model)
     with tempfile.TemporaryDirectory(prefix="mistique-") as folder, _without_training(model):
         path = Path(folder) / "model.keras"
         with warnings.catch_warnings():
@@ -57,7 +71,7 @@ def artifact_of(model: keras.Model) -> Artifact:
             for name in sorted(saved.namelist()):
                 # With the date of saving in it no two files would be equal, and each capture would store one
                 # more.
-                kept.writestr(zipfile.ZipInfo(name), _undated(name, saved.read(name)))
+                kept.writestr(zipfile.ZipInfo(name), _undated(name, saved.read(name), names=_names_of(model)))
     return Artifact(KIND, payload.getvalue())
 
 
@@ -85,13 +99,22 @@ def load_artifact(artifact: Artifact, *, model: str, trust: bool | Collection[st
         path = Path(folder) / "model.keras"
         path.write_bytes(artifact.payload)
         try:
-            return keras.models.load_model(path, compile=False, safe_mode=not is_trusted)
+            loaded = keras.models.load_model(path, compile=False, safe_mode=not is_trusted)
         except (TypeError, ValueError, ImportError, AttributeError, KeyError) as error:
-            said = str(error).strip().splitlines() or [type(error).__name__]
             hint = "Import the module that defines its layers and losses before asking"
             raise ModelMismatchError(
-                model=model, expected="layers that can be loaded", got=said[0], hint=hint
+                model=model, expected="layers that can be loaded", got=_said(error), hint=hint
             ) from error
+    _restore_names(loaded, artifact.payload)
+    return loaded
+
+
+def _said(error: Exception) -> str:
+    """What loading failed of: the missing class, which Keras may say at the end of a page, or its first line."""
+    missing = re.search(r"Could not locate (class|function) '([^']*)'", str(error))
+    if missing:
+        return f"no {missing[1]} {missing[2]!r} in the module that it was defined in, nor registered with Keras"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def code_in(payload: bytes) -> list[str]:
@@ -108,8 +131,7 @@ def code_in(payload: bytes) -> list[str]:
         config.pop("compile_config", None)
         runs = {} if is_plain else {"a file with two members of one name": None}
         runs.update(dict.fromkeys(_code_in_config(config)))
-    # The last: packed in a way that is not known, or JSON that is nested without end.
-    except (KeyError, ValueError, TypeError, AttributeError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError):
+    except _UNREADABLE:
         return ["a file without a readable config.json"]
     return list(runs)
 
@@ -148,12 +170,59 @@ def _is_activation(name: str) -> bool:
     return not name.startswith("_") and callable(getattr(keras.activations, name, None))
 
 
-def _undated(name: str, content: bytes) -> bytes:
+def _check_lambdas(model: keras.Model) -> None:
+    """Of a lambda Keras keeps the code alone: run again, it finds no module or function of where it was written."""
+    for layer in model._flatten_layers():
+        if not isinstance(layer, keras.layers.Lambda):
+            continue
+        for function in (layer.function, layer._output_shape, layer.mask):
+            if getattr(function, "__name__", None) == "<lambda>":
+                missing = [name for name in _globals_of(function.__code__) if not hasattr(builtins, name)]
+                if missing:
+                    raise ValueError(
+                        f"the lambda of layer {layer.name!r} names {missing[0]!r}, which is not saved with it;"
+                        " a registered function can be saved, and so can a layer of keras.layers or keras.ops"
+                    )
+
+
+def _globals_of(code: CodeType) -> Iterator[str]:
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            yield instruction.argval
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _globals_of(constant)
+
+
+def _names_of(model: keras.Model) -> list[list[str]]:
+    """Class and name of each layer of a model in which code of the user's makes layers; none of any other.
+
+    Such code makes them anew when the model is loaded, under names that go on counting: ``dense_7`` for ``dense_3``.
+    """
+    layers = list(model._flatten_layers())
+    return [[type(layer).__name__, layer.name] for layer in layers] if any(map(is_open_code, layers)) else []
+
+
+def _restore_names(model: keras.Model, payload: bytes) -> None:
+    try:
+        with zipfile.ZipFile(io.BytesIO(payload)) as file:
+            kinds, names = zip(*json.loads(file.read("metadata.json"))[_NAMES], strict=True)
+    except _UNREADABLE:
+        return
+    layers = list(model._flatten_layers())
+    if [type(layer).__name__ for layer in layers] == list(kinds):
+        for layer, name in zip(layers, names, strict=True):
+            layer.name = str(name)
+
+
+def _undated(name: str, content: bytes, *, names: list[list[str]]) -> bytes:
     if name not in ("config.json", "metadata.json"):
         return content
     described = json.loads(content)
     described.pop("compile_config", None)
     described.pop("date_saved", None)
+    if name == "metadata.json" and names:
+        described[_NAMES] = names
     return json.dumps(described).encode()
 
 

@@ -15,7 +15,7 @@ from mistique.keras.capture import Request, capture_net
 from mistique.keras.choice import Layers
 from mistique.keras.network import Network
 from mistique.keras.rows import Rows
-from mistique.keras.versions import run_to_continue, weights_digest
+from mistique.keras.versions import has_versions, run_to_continue, same_version, weights_digest
 
 if TYPE_CHECKING:
     from mistique.store import Store
@@ -27,7 +27,7 @@ class MistiqueCallback(keras.callbacks.Callback):
     Epochs of one ``fit`` are one run: ``model@2.1``, ``model@2.2``, ... A ``fit`` that goes on with the weights of an
     earlier run's last epoch (``initial_epoch``, ``BackupAndRestore``) goes on with that run, in whatever process. A
     network that is the last step of a `mistique.sklearn.Pipeline`, captured under the same model name, belongs to the
-    version of the pipeline.
+    version of the pipeline. Two callbacks in one ``fit``, over two data sets, capture the same versions.
     Training ends in the same weights and history, bit for bit, with and without it.
 
     Parameters
@@ -182,6 +182,7 @@ class MistiqueCallback(keras.callbacks.Callback):
             return
         try:
             network = self._network_of(self.model)
+            self._run_id = self._run_id or self._run_of_another(number)
             taken = capture_net(network, self._batches, self._request, run_id=self._run_id, epoch=number)
         except Exception as error:  # noqa: BLE001 - whatever a capture raises, the user's training goes on
             self._failed(error, f"epoch {number}")
@@ -189,6 +190,14 @@ class MistiqueCallback(keras.callbacks.Callback):
         if taken.committed is not None:
             self._run_id = taken.run_id
             self.captured.append(taken.committed)
+
+    def _run_of_another(self, number: int) -> str | None:
+        """The run of another of these callbacks, which has just captured this epoch over other rows."""
+        store, model, dataset = self._request.store, self._request.model, self._request.dataset
+        if not has_versions(self.model, store, model):
+            return None
+        last = same_version(self.model, store, model, weights=weights_digest(self.model), dataset=dataset)
+        return last.run_id if last is not None and last.epoch == number else None
 
     def _network_of(self, net: keras.Model) -> Network:
         """What the first epoch learned about the network, for the next ones."""

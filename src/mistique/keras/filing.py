@@ -92,6 +92,8 @@ class Filing:
         self._taken.set_labels(row_labels)
         if self._network.inference.drew_unseeded:
             self._cannot_recompute("a layer draws random numbers without a seed of its own")
+        elif self._network.inference.moved_states:
+            self._cannot_recompute("a layer goes on with states, as a stateful RNN does, that are not saved with it")
         started = perf_counter()
         try:
             artifact = artifact_of(self._network.net)

@@ -210,7 +210,7 @@ def name_within(parent: Any, layer: Any) -> str:
 
 
 def _attribute_of(parent: Any, layer: Any) -> str | None:
-    """The attribute of a subclassed model that holds an automatically named layer: ``d1``, ``blocks_0``.
+    """The attribute of a subclassed model that holds an automatically named layer: ``d1``, ``blocks_0_1``.
 
     ``dense_7`` says nothing, and is another name after the model was loaded again; the attribute is the same.
     """
@@ -220,16 +220,22 @@ def _attribute_of(parent: Any, layer: Any) -> str | None:
     stem = re.sub("([a-z])([A-Z])", r"\1_\2", stem).lower()
     if not is_subclassed or re.fullmatch(rf"{re.escape(stem)}(_\d+)?", layer.name) is None:
         return None
-    attribute: str
-    for attribute, value in vars(parent).items():
-        if attribute.startswith("_"):
-            continue
-        if value is layer:
-            return attribute
-        if isinstance(value, (list, tuple)) and any(item is layer for item in value):
-            return f"{attribute}_{[item is layer for item in value].index(True)}"
-        if isinstance(value, dict):
-            for key, item in value.items():
-                if item is layer:
-                    return f"{attribute}_{key}"
+    # Lists of all of them, Keras' own and TensorFlow's, say nothing of where a layer is.
+    attributes = [attribute for attribute in vars(parent) if not attribute.startswith(("_layers", "_self_"))]
+    for attribute in sorted(attributes, key=lambda name: name.startswith("_")):
+        place = _place_in(vars(parent)[attribute], layer)
+        if place is not None:
+            return f"{attribute}{place}"
+    return None
+
+
+def _place_in(value: Any, layer: Any) -> str | None:
+    """Where an attribute holds a layer, in lists and dicts within one another: ``_0_1``; None: it does not."""
+    if value is layer:
+        return ""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
+    for key, item in items:
+        place = _place_in(item, layer)
+        if place is not None:
+            return f"_{key}{place}"
     return None

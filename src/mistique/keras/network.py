@@ -132,8 +132,8 @@ class Network:
     def lineages(self, content: Mapping[str, str]) -> Lineages:
         """Lineages of the outputs, given digests of the inputs; of none, if the layers alone do not tell the values."""
         inference = self.inference
-        # What is drawn from a generator that is everybody's is told by nothing.
-        is_told = not (inference.drew_unseeded or inference.drew_in_python)
+        # What is drawn from a generator that is everybody's is told by nothing; nor are states.
+        is_told = not (inference.drew_unseeded or inference.drew_in_python or inference.moved_states)
         own = [layer for layer in self.net._flatten_layers() if is_open_code(layer)]
         # What the user's code does between layers is read from a graph; eagerly it may be other things by turns.
         is_told = is_told and (not own or self.kind == GRAPH)

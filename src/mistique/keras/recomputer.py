@@ -11,7 +11,7 @@ import numpy as np
 from mistique.errors import MistiqueError, ModelMismatchError
 from mistique.keras.artifact import load_artifact
 from mistique.keras.capture import environment
-from mistique.keras.inputs import check_inputs, described
+from mistique.keras.inputs import check_inputs, described, said
 from mistique.keras.replay import Route, replay_batch, structure_of
 from mistique.keras.replay_graph import replay_graph
 from mistique.keras.tensors import to_numpy
@@ -20,6 +20,9 @@ from mistique.keras.unchanged import unchanged_state
 from mistique.planner.recomputer import Recomputer, Trust
 from mistique.schema import INPUT, Intermediate
 from mistique.storage.artifacts import Artifact
+
+# What layers may raise of values or of code that are not those of the capture.
+_RAISED = (ValueError, TypeError, NameError, AttributeError, LookupError, RuntimeError)
 
 
 class KerasRecomputer:
@@ -87,9 +90,9 @@ class KerasRecomputer:
                     values.append(np.array(to_numpy(replay_batch(model, route, batch, seconds=seconds))))
             except MistiqueError:
                 raise
-            except (ValueError, TypeError) as error:
+            except _RAISED as error:
                 got = described(list(batch.values()))
-                hint = "Capture the model again"
+                hint = f"Capture the model again: {said(error)}"
                 raise ModelMismatchError(
                     model=model.name, expected="values that its layers can compute", got=got, hint=hint
                 ) from error

@@ -30,18 +30,22 @@ class Inference:
         others.
     drew_in_python : bool
         Python's or NumPy's global generator moved.
+    moved_states : bool
+        Something changed that is no weight of a layer and is not saved with it: the states of a stateful RNN.
     changed : set of int
         Identities of the variables that the pass changed.
     """
 
     drew_unseeded: bool = False
     drew_in_python: bool = False
+    moved_states: bool = False
     changed: set[int] = field(default_factory=set)
 
     def add(self, other: Inference) -> None:
         """What another pass did, too."""
         self.drew_unseeded |= other.drew_unseeded
         self.drew_in_python |= other.drew_in_python
+        self.moved_states |= other.moved_states
         self.changed |= other.changed
 
 
@@ -56,6 +60,7 @@ def unchanged_state(model: keras.Model) -> Iterator[Inference]:
     inference = Inference()
     trained = {id(variable) for variable in model.trainable_variables}
     watched = [(v, np.array(to_numpy(v.value))) for v in model.variables if id(v) not in trained]
+    states = [(v, np.array(_values_of(v))) for v in _untracked_variables(model)]
     generator = global_state.get_global_attribute(_GLOBAL_SEED)
     seed = None if generator is None else np.array(to_numpy(generator.state.value))
     losses = [(layer, list(layer._losses), set(layer._loss_ids)) for layer in model._flatten_layers()]
@@ -65,6 +70,9 @@ def unchanged_state(model: keras.Model) -> Iterator[Inference]:
         yield inference
     finally:
         inference.changed = {id(variable) for variable, value in watched if _put_back(variable, value)}
+        moved = {id(variable) for variable, value in states if _put_back(variable, value)}
+        inference.moved_states = bool(moved)
+        inference.changed |= moved
         generator_now = global_state.get_global_attribute(_GLOBAL_SEED)
         if generator is not None and seed is not None:
             inference.drew_unseeded = _put_back(generator.state, seed)
@@ -92,9 +100,25 @@ def _are_equal(before: Any, after: Any) -> bool:
     return python == python_now and is_same
 
 
-def _put_back(variable: keras.Variable, value: np.ndarray) -> bool:
+def _untracked_variables(model: keras.Model) -> Iterator[Any]:
+    """Variables that layers hold and Keras does not list: states of a stateful RNN, TensorFlow's own."""
+    seen = {id(variable) for variable in model.variables}
+    for layer in model._flatten_layers():
+        for value in vars(layer).values():
+            for held in value if isinstance(value, (list, tuple)) else (value,):
+                is_tensorflows = type(held).__module__.startswith("tensorflow.") and hasattr(held, "assign")
+                if (isinstance(held, keras.Variable) or is_tensorflows) and id(held) not in seen:
+                    seen.add(id(held))
+                    yield held
+
+
+def _put_back(variable: Any, value: np.ndarray) -> bool:
     """Whether it had changed."""
-    has_changed = not np.array_equal(to_numpy(variable.value), value)
+    has_changed = not np.array_equal(_values_of(variable), value)
     if has_changed:
         variable.assign(value)
     return has_changed
+
+
+def _values_of(variable: Any) -> np.ndarray:
+    return to_numpy(variable.value if isinstance(variable, keras.Variable) else variable)

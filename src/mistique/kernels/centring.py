@@ -6,6 +6,8 @@ import numpy as np
 
 from mistique.kernels.compile import kernel
 
+_SUMS = 16
+
 
 @kernel(
     *(f"void(Array({cell}, 2, 'C', readonly=True), float64[::1], {cell}[:, ::1])" for cell in ("float32", "float64"))
@@ -36,6 +38,48 @@ def centre_columns(rows: np.ndarray, means: np.ndarray, out: np.ndarray) -> None
         row, line = rows[i], out[i]
         for j in range(n_columns):
             line[j] = np.float64(row[j] - first[j]) - means[j]
+
+
+@kernel(
+    *(
+        f"void(Array({cell}, 2, 'C', readonly=True), int64, float64[::1], {cell}[:, ::1])"
+        for cell in ("float32", "float64")
+    )
+)
+def centre_lines(columns: np.ndarray, first: int, means: np.ndarray, out: np.ndarray) -> None:
+    """`centre_columns` of some rows, of numbers of which each column lies together.
+
+    Parameters
+    ----------
+    columns : ndarray of shape (n_columns, at least first + n_rows), float32 or float64
+    first : int
+        Of the rows.
+    means : ndarray of shape (n_columns,), float64
+    out : ndarray of shape (n_columns, n_rows)
+
+    Notes
+    -----
+    Sixteen sums side by side, as each waits for the one before.
+    """
+    n_columns, n_rows = out.shape
+    sums = np.empty(_SUMS, np.float64)
+    for j in range(n_columns):
+        line, centred = columns[j, first:], out[j]
+        zero = line[0]
+        sums[:] = 0.0
+        for i in range(0, n_rows // _SUMS * _SUMS, _SUMS):
+            part = line[i:]
+            for k in range(_SUMS):
+                sums[k] += np.float64(part[k] - zero)
+        mean = np.float64(0.0)
+        for k in range(_SUMS):
+            mean += sums[k]
+        for i in range(n_rows // _SUMS * _SUMS, n_rows):
+            mean += np.float64(line[i] - zero)
+        mean /= np.float64(n_rows)
+        means[j] = mean
+        for i in range(n_rows):
+            centred[i] = np.float64(line[i] - zero) - mean
 
 
 @kernel(

@@ -37,8 +37,8 @@ class _Rank:
 
 
 def in_use_nbytes(store: Rooms) -> float:
-    """Bytes of all chunks that some stored intermediate refers to, and of the kept models."""
-    return Holdings(list(_holdings(store))).nbytes() + _model_nbytes(store) + _index_nbytes(store)
+    """Bytes of all chunks that some stored intermediate refers to, of indexes, kept models and tallies."""
+    return Holdings(list(_holdings(store))).nbytes() + _fixed_nbytes(store) + _index_nbytes(store)
 
 
 def evict(store: Rooms, max_nbytes: float, *, below_gamma: float = float("inf"), spared: str = "") -> list[str]:
@@ -60,7 +60,7 @@ def evict(store: Rooms, max_nbytes: float, *, below_gamma: float = float("inf"),
         What is left may not go; nothing was evicted. It says of each why.
     """
     holdings = Holdings(list(_holdings(store)))
-    fixed = _model_nbytes(store)
+    fixed = _fixed_nbytes(store)
     total = holdings.nbytes() + fixed
     if total + _index_nbytes(store) <= max_nbytes:
         return []
@@ -105,9 +105,15 @@ def _holdings(store: Rooms) -> Iterator[Holding]:
             yield Holding(capture, name, references)
 
 
-def _model_nbytes(store: Rooms) -> int:
-    kept = {capture.version.artifact for capture in store.catalog.captures()}
-    return sum(store.runnable.nbytes(digest) for digest in kept if digest)
+def _fixed_nbytes(store: Rooms) -> int:
+    """Of what does not go: kept models, and tallies, which lie in records, and no record is ever taken away.
+
+    Tallies take at most a hundredth of what they were counted of, and none is kept that finds no room.
+    """
+    captures = store.catalog.captures()
+    kept = {capture.version.artifact for capture in captures}
+    models = sum(store.runnable.nbytes(digest) for digest in kept if digest)
+    return models + sum(tally.encoded_nbytes for capture in captures for _, tally in capture.tallies.values())
 
 
 def _index_nbytes(store: Rooms) -> int:

@@ -49,22 +49,33 @@ class Took:
 
 
 def read_stored(
-    store: Store, intermediate: Intermediate, rows: np.ndarray, columns: np.ndarray, *, took: Took
+    store: Store,
+    intermediate: Intermediate,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    *,
+    took: Took,
+    by_column: bool = False,
 ) -> tuple[Values, float]:
     """Stored values, verified, and their error bound; what it took is learned."""
-    (found,) = read_parts(store, intermediate, [(rows, columns)], took=took)
+    (found,) = read_parts(store, intermediate, [(rows, columns)], took=took, by_column=by_column)
     return found
 
 
 def read_parts(
-    store: Store, intermediate: Intermediate, parts: list[tuple[np.ndarray, np.ndarray]], *, took: Took
+    store: Store,
+    intermediate: Intermediate,
+    parts: list[tuple[np.ndarray, np.ndarray]],
+    *,
+    took: Took,
+    by_column: bool = False,
 ) -> list[tuple[Values, float]]:
     """Several parts of one intermediate, each some rows and columns; what they took together is learned."""
     works = [read_work(intermediate, *part, table_of=store.segments.open_table) for part in parts]
     subject, amounts = read_subject(intermediate), tuple(map(sum, zip(*(work.amounts for work in works), strict=True)))
     predicted = store.calibration.read_cost(subject).seconds(amounts)
     started = time.perf_counter()
-    found = [read(store.segments, intermediate, rows, columns) for rows, columns in parts]
+    found = [read(store.segments, intermediate, rows, columns, by_column=by_column) for rows, columns in parts]
     seconds = time.perf_counter() - started
     store.calibration.add(Observation("read", subject, amounts, predicted, seconds))
     took.read_seconds += seconds

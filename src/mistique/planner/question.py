@@ -92,6 +92,8 @@ class Question:
         What runs again is given labels of rows that were not read yet in this process.
     tally : Tally, optional
         What is asked for, counted over all rows before.
+    by_column : bool
+        Cells of a layer that are read need not be turned: each column may lie together.
     """
 
     key: str
@@ -114,6 +116,7 @@ class Question:
     kept: Kept | None = None
     needs_labels: bool = False
     tally: Tally | None = None
+    by_column: bool = False
 
     @property
     def model(self) -> str:

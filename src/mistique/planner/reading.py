@@ -34,7 +34,12 @@ _FEW_UNITS = 8
 
 
 def read(
-    segments: SegmentReader, intermediate: Intermediate, rows: np.ndarray, columns: np.ndarray
+    segments: SegmentReader,
+    intermediate: Intermediate,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    *,
+    by_column: bool = False,
 ) -> tuple[Values, float]:
     """Stored values, verified, and their error bound.
 
@@ -44,12 +49,15 @@ def read(
     intermediate : Intermediate
         With its references.
     rows, columns : ndarray of int64, sorted
+    by_column : bool
+        Cells of a layer lie as they are stored, those of a column together; else those of a row.
 
     Raises
     ------
     ChunkCorruptError
     """
-    road = _read_table if intermediate.is_table else _read_array
+    by_row = _read_table if intermediate.is_table else _read_array
+    road = _read_columns if by_column and not intermediate.is_table else by_row
     return read_whole_shape(partial(road, segments), intermediate, rows, columns)
 
 
@@ -112,14 +120,8 @@ def _read_array(
     out = np.empty((len(rows), len(columns)), cell)
     blocks, groups = chunks_of(intermediate, rows, columns)
     rows_at, rows_of = _wanted_rows(intermediate, rows, blocks)
-    span_of: dict[int, tuple[int, int]] = {}  # which of the columns asked lie in a group
-    some_of: dict[int, np.ndarray] = {}  # and which of its own these are, where they are not all
+    span_of, some_of = _wanted_columns(intermediate, columns, groups)
     width = intermediate.group_columns
-    for group in groups.tolist():
-        top, bottom = np.searchsorted(columns, [group * width, (group + 1) * width]).tolist()
-        span_of[group] = top, bottom
-        if bottom - top < min(width, intermediate.n_columns - group * width):
-            some_of[group] = columns[top:bottom] - group * width
     assembling: dict[int, _Assembling] = {}
     lock = Lock()
     # Chunks of some units are turned one by one, while they lie in the cache: a row block does not.
@@ -150,6 +152,37 @@ def _read_array(
 
     worst = _each_chunk(segments, intermediate, blocks, groups, put, rows_of, some_of)
     return Values(intermediate, columns, out.reshape(len(rows), *shape)), worst
+
+
+def _read_columns(
+    segments: SegmentReader, intermediate: Intermediate, rows: np.ndarray, columns: np.ndarray
+) -> tuple[Values, float]:
+    """As `_read_array`, of the same shape, without turning: chunks are put beside one another as they are."""
+    out = np.empty((len(columns), len(rows)), intermediate.types[0].cell)
+    blocks, groups = chunks_of(intermediate, rows, columns)
+    rows_at, rows_of = _wanted_rows(intermediate, rows, blocks)
+    span_of, some_of = _wanted_columns(intermediate, columns, groups)
+
+    def put(block: int, group: int, chunk: np.ndarray) -> None:
+        out[slice(*span_of[group]), rows_at[block]] = chunk
+
+    worst = _each_chunk(segments, intermediate, blocks, groups, put, rows_of, some_of)
+    return Values.of_columns(intermediate, columns, out), worst
+
+
+def _wanted_columns(
+    intermediate: Intermediate, columns: np.ndarray, groups: np.ndarray
+) -> tuple[dict[int, tuple[int, int]], dict[int, np.ndarray]]:
+    """For each group: which of the columns asked it holds, and which of its own these are, where they are not all."""
+    span_of: dict[int, tuple[int, int]] = {}
+    some_of: dict[int, np.ndarray] = {}
+    width = intermediate.group_columns
+    for group in groups.tolist():
+        top, bottom = np.searchsorted(columns, [group * width, (group + 1) * width]).tolist()
+        span_of[group] = top, bottom
+        if bottom - top < min(width, intermediate.n_columns - group * width):
+            some_of[group] = columns[top:bottom] - group * width
+    return span_of, some_of
 
 
 @dataclass(eq=False)

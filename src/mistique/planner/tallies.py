@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mistique.errors import CaptureWarning, MistiqueError
+from mistique.planner.cost import gamma
 from mistique.planner.plan import SUMMARY, Plan, format_nbytes
 from mistique.planner.question import Question
 from mistique.schema import Tally
@@ -56,8 +57,9 @@ def tally_beside(
     Notes
     -----
     The rule: the answer took as long as keeping it is predicted to take, so that the next one saves what this one
-    spends; and all tallies of an intermediate take at most a hundredth of its bytes in the store. Nothing is counted
-    for them that was not asked, so a capture is not slowed down by them.
+    spends; all tallies of an intermediate take at most a hundredth of its bytes in the store; and a budget of bytes has
+    room, once what saves less a byte has gone. Nothing is counted for them that was not asked, so a capture is not
+    slowed down by them.
     """
     writing, amounts = store.calibration.write_cost(SUMMARY), (1.0, float(figures.nbytes))
     is_small = 0 < figures.size <= MAX_FIGURES
@@ -68,6 +70,9 @@ def tally_beside(
     others = [tally.encoded_nbytes for of, (_, tally) in kept if of[0] == name and of[1] != what]
     nbytes = sum(found + _RECORD_NBYTES for found in (len(packed), *others))
     if nbytes > MAX_TALLY_SHARE * store.worth.expected_nbytes(capture, question.target):
+        return plan
+    saved = (plan.seconds or 0.0) - store.calibration.summary_cost().seconds((1, len(packed)))
+    if not store.has_room(len(packed), gamma(saved, len(packed)), spared=f"{capture.prefix}/{name}"):
         return plan
     started, shape = time.perf_counter(), (figures.shape[0], figures.shape[1])
     try:

@@ -34,6 +34,17 @@ class Values:
     parts: list[Column] | SparseColumns | np.ndarray
     places: np.ndarray | None = None
 
+    @classmethod
+    def of_columns(cls, intermediate: Intermediate, columns: np.ndarray, cells: np.ndarray) -> Values:
+        """Of cells of an array (n_columns, n_rows), the columns in order: its parts are a view of them."""
+        shape, _ = array_places(intermediate, columns)
+        return cls(intermediate, columns, cells.reshape(*shape[::-1], cells.shape[1]).T)
+
+    def by_column(self) -> np.ndarray:
+        """The cells of an array as `of_columns` takes them, without a copy where they lie so."""
+        assert isinstance(self.parts, np.ndarray)
+        return np.ascontiguousarray(self.parts.T).reshape(len(self.columns), self.n_rows)
+
     @property
     def n_rows(self) -> int:
         """Rows of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -155,7 +155,7 @@ def cka(
     right = left if other is None else named(store, other)
     keys, others = ([key_of(*layer) for layer in side] for side in (left, right))
     distinct: dict[str, Named] = dict(zip([*keys, *others], [*left, *right], strict=True))
-    layers = portions_of(store, list(distinct.values()), exact=exact)
+    layers = portions_of(store, list(distinct.values()), exact=exact, by_column=True)
     n_rows = layers[0].n_rows
     if n_rows < _FEWEST_ROWS:
         raise QueryError(f"expected at least {_FEWEST_ROWS} rows in common, got {n_rows}")
@@ -200,12 +200,11 @@ def _hsic(layers: list[Portions], keys: list[str], n_rows: int, batch_rows: int)
             multiplied: list[Future[None]] = []
             for i, (portions, key) in enumerate(zip(layers, keys, strict=True)):
                 numbers = portions.take(int(bounds[0]), int(bounds[-1]))
-                numbers = numbers.reshape(len(numbers), -1)
                 _wait_for(multiplied)  # so that no more than two wait in memory
-                rows_of = pairwise((bounds - bounds[0]).tolist())
+                firsts = (bounds[:-1] - bounds[0]).tolist()
                 multiplied = [
-                    workers.submit(_multiply, numbers[low:high], batch[i], key)
-                    for batch, (low, high) in zip(centred, rows_of, strict=True)
+                    workers.submit(_multiply, numbers, first, batch[i], key)
+                    for batch, first in zip(centred, firsts, strict=True)
                 ]
             _wait_for(multiplied)
             for batch, n in zip(centred, sizes.tolist(), strict=True):
@@ -219,9 +218,9 @@ def _wait_for(futures: list[Future[None]]) -> None:
         future.result()
 
 
-def _multiply(rows: np.ndarray, out: np.ndarray, key: str) -> None:
-    if not centred_gram(rows, out=out):
-        check_finite(rows, key)
+def _multiply(numbers: np.ndarray, first: int, out: np.ndarray, key: str) -> None:
+    if not centred_gram(numbers, first=first, out=out):
+        check_finite(numbers[first : first + len(out)], key)
 
 
 def _portions_of_batches(layers: list[Portions], n_rows: int, batch_rows: int) -> Iterator[np.ndarray]:
@@ -241,28 +240,37 @@ def _portions_of_batches(layers: list[Portions], n_rows: int, batch_rows: int) -
         yield bounds[first : first + at_once + 1]
 
 
-def centred_gram(rows: np.ndarray, *, out: np.ndarray) -> bool:
-    """The products of rows, U-centred: zero on the diagonal and in the sum of every row.
+def centred_gram(numbers: np.ndarray, *, out: np.ndarray, first: int = 0) -> bool:
+    """The products of some rows, U-centred: zero on the diagonal and in the sum of every row.
 
     Their inner products over n (n - 3) are HSIC_1. Columns are centred first, which changes nothing but the rounding:
     the products of rows far from zero would drown what they differ in.
 
     Parameters
     ----------
-    rows : ndarray of shape (n_rows, n_columns), float32 or float64
-        Multiplied in their own type.
+    numbers : ndarray of shape (at least first + n_rows, ...), float32 or float64
+        Multiplied in their own type. Those of a row lie together, or those of a column: either is taken as it is.
     out : ndarray of shape (n_rows, n_rows), float64
+    first : int, default 0
+        Of the rows.
 
     Returns
     -------
     bool
         Whether the means of all columns are finite, as they are where all values are.
     """
-    n, n_columns = rows.shape
-    centred, means = scratch(f"centred {rows.dtype}", rows.size, rows.dtype).reshape(rows.shape), np.empty(n_columns)
-    centring.centre_columns(np.ascontiguousarray(rows), means, centred)
+    n, n_columns = len(out), prod(numbers.shape[1:])
+    means, room = np.empty(n_columns), scratch(f"centred {numbers.dtype}", n * n_columns, numbers.dtype)
+    if numbers.T.flags.c_contiguous:
+        lines = room.reshape(n_columns, n)
+        centring.centre_lines(numbers.T.reshape(n_columns, -1), first, means, lines)
+        rows = lines.T
+    else:
+        rows = room.reshape(n, n_columns)
+        some = np.ascontiguousarray(numbers[first : first + n].reshape(n, n_columns))
+        centring.centre_columns(some, means, rows)
     with np.errstate(invalid="ignore", over="ignore"):
-        centring.centre_products(centred @ centred.T, np.empty(n), out)
+        centring.centre_products(rows @ rows.T, np.empty(n), out)
     return bool(np.isfinite(means).all())
 
 

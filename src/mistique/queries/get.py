@@ -68,8 +68,9 @@ def get(
         ``project/model@version/dataset/intermediate``. An intermediate can also be named by its position: ``-1`` is the
         prediction, ``0`` the input.
     rows : label, list of labels, slice or mask, optional
-        Labels as they were captured, numbers from 0 where there were none; a slice takes positions, an array of
-        booleans has one for each row, a series of them says by its index which rows it means. Default: all.
+        Labels as they were captured, numbers from 0 where there were none; a slice takes positions, none beyond the
+        end; an array of booleans has one for each row, a series of them says by its index which rows it means.
+        Default: all.
     columns : str, int or list of them, optional
         By name or number. Default: all.
     unit : int or list of int, optional
@@ -87,7 +88,7 @@ def get(
     IntermediateNotFoundError
         Naming the nearest key.
     QueryError
-        An unknown row or column, naming the nearest.
+        An unknown row or column, naming the nearest; a slice beyond the end, saying how many rows there are.
     NoPlanError
         It is neither stored nor can it be recomputed.
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mistique.errors import IntermediateNotFoundError
 from mistique.queries.answer import html_table, text_table
 from mistique.queries.selection import catalog_of
 from mistique.schema import ROW_LABEL, Version, escape_path
@@ -218,6 +219,9 @@ def log_lines(store: Store, model: str | None = None) -> list[str]:
         lines += [f"    note: {note}" for note in one.about.notes]
         lines += [f"    {tool}: {run}" for tool, run in one.about.links.items()]
         before = one
+    if model is not None and not lines:
+        known = [one.version.model for one in models_of(store.catalog)]
+        raise IntermediateNotFoundError(what="model", name=model, known=known)
     return lines or ["nothing was captured yet"]
 
 

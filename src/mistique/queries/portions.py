@@ -42,6 +42,8 @@ class Portions:
     exact : bool
     of_largest : bool
         The columns are those of whole units, and the largest of its positions may stand for each.
+    by_column : bool
+        The numbers of each column of a layer may lie together in memory, which takes less time.
 
     Attributes
     ----------
@@ -59,9 +61,11 @@ class Portions:
         columns: np.ndarray | None = None,
         exact: bool = False,
         of_largest: bool = False,
+        by_column: bool = False,
     ) -> None:
         self._store, self._capture, self.intermediate = store, capture, intermediate
         self._rows, self._columns, self._exact, self._of_largest = rows, columns, exact, of_largest
+        self._by_column = by_column
         self.places: np.ndarray | None = None
         self.n_rows = intermediate.n_rows if rows is None else len(rows)
         self.n_columns = intermediate.n_columns if columns is None else len(columns)
@@ -94,6 +98,7 @@ class Portions:
             columns=chosen,
             exact=self._exact,
             of_largest=self._of_largest,
+            by_column=self._by_column,
         )
         self.places = values.places
         self._plans.append(plan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -54,13 +55,24 @@ def names_of(intermediate: Intermediate, columns: np.ndarray | None, reduce: str
     if intermediate.columns is not None or intermediate.positions == 1:
         names = intermediate.column_names()
         return list(names) if columns is None else [names[column] for column in columns.tolist()]
-    chosen = np.arange(intermediate.n_columns) if columns is None else columns
     if reduce != "none":
+        chosen = np.arange(intermediate.n_columns) if columns is None else columns
         return [str(unit) for unit in (chosen[:: intermediate.positions] // intermediate.positions).tolist()]
-    units, places = np.divmod(chosen, intermediate.positions)
-    # Of each position once: of each column they took as long as reading a row.
-    where = [",".join(map(str, place)) for place in np.ndindex(*intermediate.shape[:-1])]
+    if columns is None:
+        return list(_names_at_positions(intermediate.shape))
+    units, places = np.divmod(columns, intermediate.positions)
+    where = _positions(intermediate.shape)
     return [f"{unit} at {where[place]}" for unit, place in zip(units.tolist(), places.tolist(), strict=True)]
+
+
+@lru_cache(maxsize=16)
+def _names_at_positions(shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Of all columns of a layer: to spell thousands of them takes longer than to read a few rows of them."""
+    return tuple(f"{unit} at {place}" for unit in range(shape[-1]) for place in _positions(shape))
+
+
+def _positions(shape: tuple[int, ...]) -> list[str]:
+    return [",".join(map(str, place)) for place in np.ndindex(*shape[:-1])]
 
 
 def _are_units(intermediate: Intermediate, columns: np.ndarray) -> bool:

@@ -44,11 +44,14 @@ def select_rows(store: Store, capture: Capture, n_rows: int, rows: Any) -> np.nd
     Raises
     ------
     QueryError
-        A label that no row has, naming the nearest; a mask of another number of rows.
+        A label that no row has, naming the nearest; a slice beyond the end; a mask of another number of rows.
     """
     if rows is None:
         return None
     if isinstance(rows, slice):
+        # Python would cut it silently: fewer rows than were asked for are no answer.
+        if beyond := [end for end in (rows.start, rows.stop) if end is not None and not -n_rows <= end <= n_rows]:
+            raise QueryError(f"rows: expected positions up to {n_rows}, as there are {n_rows} rows, got {beyond[-1]}")
         return np.arange(*rows.indices(n_rows))
     if _is_mask(rows):
         if hasattr(rows, "index"):  # a series of pandas says itself which rows it means

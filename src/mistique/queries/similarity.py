@@ -74,11 +74,19 @@ def common_rows(store: Store, layers: list[Named]) -> list[np.ndarray | None]:
     return [matched_rows(labels, other)[1] for other in others]
 
 
-def portions_of(store: Store, layers: list[Named], *, exact: bool) -> list[Portions]:
-    """The layers over their common rows, all columns that hold numbers."""
+def portions_of(store: Store, layers: list[Named], *, exact: bool, by_column: bool = False) -> list[Portions]:
+    """The layers over their common rows, all columns that hold numbers; each column may lie together, if wanted."""
     rows = common_rows(store, layers)
     return [
-        Portions(store, capture, node, rows=which, columns=number_columns(node, None, None)[0], exact=exact)
+        Portions(
+            store,
+            capture,
+            node,
+            rows=which,
+            columns=number_columns(node, None, None)[0],
+            exact=exact,
+            by_column=by_column,
+        )
         for (capture, node), which in zip(layers, rows, strict=True)
     ]
 

@@ -57,7 +57,7 @@ class Upkeep(Rooms):
         Parameters
         ----------
         max_nbytes : int
-            Of all chunks in use and of the kept models.
+            Of all chunks in use, the kept models, and what was counted over all rows and kept.
 
         Returns
         -------

@@ -47,7 +47,11 @@ class Versions(Rooms):
             raise CatalogError(
                 f"expected a tag that is no number, not 'latest', and without '/', '@' or '%'; got {tag!r}"
             )
-        if not remove:
+        if remove:
+            tags = self.catalog.find_versions(version)[0].about.tags
+            if tag not in tags:
+                raise CatalogError(f"{version} has no tag {tag!r}; it has {', '.join(tags) or 'none'}")
+        else:
             model = self.catalog.find_versions(version)[0].version.model
             for other in self.catalog.captures():
                 if other.version.model == model and tag in other.about.tags:
@@ -64,14 +68,22 @@ class Versions(Rooms):
         self._say(version, "note", value=str(text))
 
     def link(self, version: str, **runs: str) -> None:
-        """Note what other tools call a version: ``store.link("homes/ridge@2", mlflow=run.info.run_id)``.
+        """Note what other tools call a version: ``store.link("homes/ridge@2", mlflow=run_id, wandb=run.path)``.
 
         Raises
         ------
+        CatalogError
+            An id that is no text, or none at all.
         IntermediateNotFoundError, StoreReadOnlyError
         """
+        if not runs:
+            raise CatalogError('expected a tool and the id of its run, such as mlflow="0af3"; got none')
         for tool, run in runs.items():
-            self._say(version, "link", name=tool, value=str(run))
+            if not isinstance(run, str) or not run:
+                kind = "empty text" if run == "" else type(run).__name__
+                raise CatalogError(f"{tool}: expected the id of a run as text, such as run.id; got {kind}")
+        for tool, run in runs.items():
+            self._say(version, "link", name=tool, value=run)
 
     def delete(self, version: str, *, dataset: str | None = None) -> None:
         """Delete a version, or what was captured of it over one dataset.
