@@ -20,8 +20,6 @@ from mistique.storage.soundness import refuse_unsound
 
 T = TypeVar("T")
 _TRIES = 5
-# In order, which TileDB makes by default, 100,000 halves take three times as long.
-_ANY_ORDER = "U"
 _WORDS = ("digest_first", "digest_second", "segment_first", "segment_second", "unit", "place")
 
 
@@ -67,6 +65,7 @@ class DigestIndex:
         self._uri, self._ctx = uri, ctx
         self._fragments: frozenset[str] = frozenset()
         self._halves = np.empty(0, np.uint64)
+        self._is_sound = False  # all of it was looked at, not the halves alone
         self._lock = Lock()
 
     def use(self, ctx: tiledb.Ctx) -> None:
@@ -81,7 +80,7 @@ class DigestIndex:
     def _refresh(self) -> None:
         present = list_commits(self._uri, self._ctx)
         if not self._fragments:
-            refuse_unsound(self._uri)
+            refuse_unsound(self._uri, cells="d")
         new = present - self._fragments
         stamps = [fragment_timestamps(name) for name in new]
         if not new:
@@ -117,11 +116,14 @@ class DigestIndex:
         points = distinct(digests[:, 0] >> np.uint64(1))
 
         def read() -> Mapping[str, np.ndarray]:
+            if not self._is_sound:
+                refuse_unsound(self._uri)
+                self._is_sound = True
             with (
                 translated(self._uri, "look up digests in"),
                 tiledb.open(self._uri, "r", ctx=self._ctx, timestamp=ALL_TIME) as array,
             ):
-                cells: Mapping[str, np.ndarray] = array.query(order=_ANY_ORDER).multi_index[points.tolist()]
+                cells: Mapping[str, np.ndarray] = array.multi_index[points.tolist()]
             return cells
 
         found = self._retry(read)
@@ -149,7 +151,7 @@ class DigestIndex:
                 translated(self._uri, "read digests of"),
                 tiledb.open(self._uri, "r", ctx=self._ctx, timestamp=ALL_TIME) as array,
             ):
-                cells: Mapping[str, np.ndarray] = array.query(order=_ANY_ORDER)[:]
+                cells: Mapping[str, np.ndarray] = array[:]
             return cells
 
         found = self._retry(read)
@@ -218,5 +220,5 @@ class DigestIndex:
             translated(self._uri, "look up digests in"),
             tiledb.open(self._uri, "r", ctx=self._ctx, timestamp=stamp) as array,
         ):
-            halves: np.ndarray = array.query(attrs=[], dims=["digest_high"], order=_ANY_ORDER)[:]["digest_high"]
+            halves: np.ndarray = array.query(attrs=[], dims=["digest_high"])[:]["digest_high"]
         return halves

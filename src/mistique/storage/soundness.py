@@ -8,6 +8,7 @@ nothing of it is read.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 import zlib
@@ -18,15 +19,14 @@ from mistique.errors import ChunkCorruptError, StoreError
 _HEAD = struct.Struct("<IQQBQBI")
 _CHUNK = struct.Struct("<III")
 _CHECKSUMS = struct.Struct("<IIQ16sQ16s")
-_PARTS = struct.Struct("<IIII")
-_COUNT = struct.Struct("<Q")
-_MAX_METADATA_NBYTES = _CHECKSUMS.size + 24
 _MAX_TILE_NBYTES = 64 * 2**20
 _MAX_CHUNK_NBYTES = 2**20
 _OF_GENERIC_TILES = ("__schema", "__meta", "__group")
 
 
-def refuse_unsound(uri: str, *, below: bool = True, tiles: bool = True) -> None:
+def refuse_unsound(
+    uri: str, *, below: bool = True, tiles: bool = True, cells: str = "ad", contents: bool = True
+) -> None:
     """See that a part of a store on a local disk is no link, holds none, and that its small files are what they say.
 
     Parameters
@@ -36,6 +36,10 @@ def refuse_unsound(uri: str, *, below: bool = True, tiles: bool = True) -> None:
         Look at all that lies below it, too.
     tiles : bool, default True
         Look into its small files, not for links only.
+    cells : {"ad", "d"}
+        Of files of cells, those of attributes and dimensions, or of dimensions only: who reads no others.
+    contents : bool, default True
+        Hold what has checksums against them. Without, sizes alone are looked at: for who takes what is left.
 
     Raises
     ------
@@ -62,8 +66,8 @@ def refuse_unsound(uri: str, *, below: bool = True, tiles: bool = True) -> None:
                         waiting.append(entry.path)
                     elif has_tiles:
                         _read(entry.path)
-                    elif tiles and entry.name.endswith(".tdb") and entry.name[0] in "ad":
-                        _walk(entry.path)
+                    elif tiles and entry.name.endswith(".tdb") and entry.name[0] in cells:
+                        _walk(entry.path, contents=contents)
         except (FileNotFoundError, NotADirectoryError):  # whoever opens it says so
             continue
 
@@ -91,11 +95,11 @@ def why_no_tile(content: bytes) -> str:
 
 def _unpacked_nbytes(content: bytes, at: int) -> int:
     """Bytes of the chunks of a tile, each by gzip."""
-    (n_chunks,) = _COUNT.unpack_from(content, at)
+    (n_chunks,) = struct.unpack_from("<Q", content, at)
     at, total = at + 8, 0
     while at < len(content) and n_chunks:
         n_original, n_filtered, n_metadata = _CHUNK.unpack_from(content, at)
-        n_none, n_parts, part_nbytes, packed_nbytes = _PARTS.unpack_from(content, at + _CHUNK.size)
+        n_none, n_parts, part_nbytes, packed_nbytes = struct.unpack_from("<IIII", content, at + _CHUNK.size)
         at += _CHUNK.size + n_metadata
         sizes = (n_metadata, n_none, n_parts, part_nbytes, packed_nbytes)
         if sizes != (16, 0, 1, n_original, n_filtered):
@@ -117,35 +121,36 @@ def _read(path: str) -> None:
         raise ChunkCorruptError(where=path, expected="a tile of TileDB", got=why)
 
 
-def _walk(path: str) -> None:
-    """See that the chunks of a file of cells lead to its end, and that each has the sizes that its filters give it."""
+def _walk(path: str, *, contents: bool) -> None:
+    """See that the chunks of a file of cells lead to its end, and that each is what filters of its array make."""
     array = path.rpartition("/__fragments/")[0]
-    # What is encrypted has tags that say what is wrong.
-    has_sizes = (
-        None if _is_encrypted(array) else _OF_CELLS.get(os.path.basename(os.path.dirname(array)), _is_checksummed)
-    )
-    file = os.open(path, os.O_RDONLY)
+    is_sound = _OF_CELLS.get(os.path.basename(os.path.dirname(array)), _is_checksummed)
+    if is_sound is _is_checksummed and not contents:
+        is_sound = _has_sizes_of_checksums
+    if _is_encrypted(array):
+        is_sound = _is_anything  # its tags say what is wrong
+    n_bytes, at = os.path.getsize(path), 0
     try:
-        n_bytes, at = os.fstat(file).st_size, 0
-        while at < n_bytes:
-            (n_chunks,) = _COUNT.unpack(os.pread(file, _COUNT.size, at))
-            at += _COUNT.size
-            while n_chunks and at < n_bytes:
-                head = os.pread(file, _CHUNK.size + _MAX_METADATA_NBYTES, at)
-                n_original, n_filtered, n_metadata = _CHUNK.unpack_from(head)
-                at += _CHUNK.size + n_metadata + n_filtered
-                if n_original > _MAX_CHUNK_NBYTES or n_metadata > _MAX_CHUNK_NBYTES or at > n_bytes:
-                    raise ValueError(f"a chunk of {n_filtered} bytes for {n_original}")
-                metadata = head[_CHUNK.size : _CHUNK.size + n_metadata]
-                if has_sizes is not None and not has_sizes(metadata, n_original, n_filtered, n_metadata):
-                    raise ValueError(f"a chunk of {n_filtered} bytes for {n_original} that no filter made")
-                n_chunks -= 1
-            if n_chunks:
-                raise ValueError(f"{n_chunks} more chunks")
+        # Where contents are looked at, too, they are read on the way; where not, they are passed over.
+        with open(path, "rb", buffering=2**20 if is_sound is _is_checksummed else 4096) as file:
+            while at < n_bytes:
+                (n_chunks,) = struct.unpack("<Q", file.read(8))
+                at += 8
+                while n_chunks and at < n_bytes:
+                    n_original, n_filtered, n_metadata = _CHUNK.unpack(file.read(_CHUNK.size))
+                    at += _CHUNK.size + n_metadata + n_filtered
+                    if max(n_original, n_metadata) > _MAX_CHUNK_NBYTES or at > n_bytes:
+                        raise ValueError(f"a chunk of {n_filtered} bytes for {n_original}")
+                    metadata = file.read(n_metadata)
+                    content = file.read(n_filtered) if is_sound is _is_checksummed else b""
+                    if not is_sound(metadata, content, n_original, n_filtered):
+                        raise ValueError(f"a chunk of {n_filtered} bytes for {n_original} that no filter made")
+                    n_chunks -= 1
+                    file.seek(at)
+                if n_chunks:
+                    raise ValueError(f"{n_chunks} more chunks")
     except (struct.error, ValueError) as error:
         raise ChunkCorruptError(where=path, expected="cells in chunks", got=str(error)) from error
-    finally:
-        os.close(file)
 
 
 def _is_encrypted(array: str) -> bool:
@@ -158,26 +163,31 @@ def _is_encrypted(array: str) -> bool:
     return False
 
 
-def _is_plain(metadata: bytes, n_original: int, n_filtered: int, n_metadata: int) -> bool:
-    return not n_metadata and n_original == n_filtered
+def _is_anything(metadata: bytes, content: bytes, n_original: int, n_filtered: int) -> bool:
+    return True
 
 
-def _is_compressed(metadata: bytes, n_original: int, n_filtered: int, n_metadata: int) -> bool:
-    return n_metadata == _PARTS.size and metadata == _PARTS.pack(0, 1, n_original, n_filtered)
+def _is_plain(metadata: bytes, content: bytes, n_original: int, n_filtered: int) -> bool:
+    return not metadata and n_original == n_filtered
 
 
-def _is_checksummed(metadata: bytes, n_original: int, n_filtered: int, n_metadata: int) -> bool:
-    """One checksum of what the compressor said, one of what it made, of the sizes that there are.
+def _is_compressed(metadata: bytes, content: bytes, n_original: int, n_filtered: int) -> bool:
+    return metadata == struct.pack("<IIII", 0, 1, n_original, n_filtered)
 
-    TileDB makes room for what is said here before it looks, and holds the contents that it reads against both.
-    """
-    n_checksums, n_contents, n_said, _, n_made, _ = _CHECKSUMS.unpack_from(metadata)
-    if (n_checksums, n_contents, n_said, n_made) != (1, 1, n_metadata - _CHECKSUMS.size, n_filtered):
-        return False
+
+def _is_checksummed(metadata: bytes, content: bytes, n_original: int, n_filtered: int) -> bool:
+    """MD5 of what the compressor said, and of what it made."""
+    said = metadata[56:]
+    of_said, of_content = hashlib.md5(said, usedforsecurity=False), hashlib.md5(content, usedforsecurity=False)
+    is_right = metadata[:56] == _CHECKSUMS.pack(1, 1, len(said), of_said.digest(), n_filtered, of_content.digest())
     # Behind double delta there is one part more, and no telling what it comes to.
-    return n_said == _MAX_METADATA_NBYTES - _CHECKSUMS.size or _is_compressed(
-        metadata[_CHECKSUMS.size :], n_original, n_filtered, n_said
-    )
+    return is_right and (len(said) == 24 or _is_compressed(said, content, n_original, n_filtered))
+
+
+def _has_sizes_of_checksums(metadata: bytes, content: bytes, n_original: int, n_filtered: int) -> bool:
+    """As many checksums of as many bytes as there are: TileDB makes room for what is said here before it looks."""
+    found = _CHECKSUMS.unpack(metadata[:56])
+    return (*found[:3], found[4]) == (1, 1, len(metadata) - 56, n_filtered)
 
 
 # By what holds an array: segments have no filters, artifacts zstd; all others have checksums.
