@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 
 import mistique.keras
 from mistique.errors import NoPlanError
+from mistique.planner.choose import choose
+from mistique.planner.execute import follow, question_of
 from mistique.storage.usage import Demand
 from mistique.store import Store
 from tests.roads import by_every_road
@@ -120,6 +123,23 @@ def test_a_branch_is_recomputed_from_the_cheapest_cut(captured: Store, expected:
     assert "recompute" in roads
     for values in roads.values():
         assert np.array_equal(values, expected["joined"])
+
+
+@pytest.mark.tensorflow  # nothing is traced elsewhere
+def test_a_run_whose_graph_had_to_go_is_known_to_be_set_up_again(
+    captured: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("mistique.keras.replay_graph", "mistique.planner.models"):
+        monkeypatch.setattr(f"{module}.MAX_SET_UP", 1)
+    with mistique.open(captured.uri, mode="r", memory_nbytes=0) as store:
+        for name in ("conv", "conv", "pool", "pool", "conv"):
+            capture, node = store.catalog.find(f"net@1/raw-all/{name}")
+            question = question_of(store, capture, node, rows=np.arange(BATCH))
+            is_ready = question.model_is_loaded and question.is_set_up(("input",))
+            plan = choose(question, store.calibration)
+            (road,) = [candidate for candidate in plan.candidates if candidate.road == "recompute"]
+            _, done = follow(store, capture, question, replace(plan, chosen=road))
+            assert is_ready == ("setup" not in (done.took or {})), name
 
 
 @pytest.mark.tensorflow  # JAX refuses to trace what draws without a seed

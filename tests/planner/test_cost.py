@@ -154,3 +154,12 @@ def test_costs_are_fitted_anew_after_an_eighth_more_observations_or_a_surprise()
     assert after is not before
     calibration.add(read(10**7, 5, 1.0))
     assert calibration.read_cost("raw") is not after
+
+
+def test_as_many_reads_take_longer_than_predicted_as_take_less() -> None:
+    rng = np.random.default_rng(0)
+    amounts = np.column_stack([np.ones(400), 10 ** rng.uniform(3, 6, 400)])
+    seconds = amounts @ np.array([1e-3, 1e-8]) * np.exp(rng.normal(0, 0.5, 400))
+    off = np.log(amounts @ fitted(amounts, seconds, np.array([1e-2, 1e-9])) / seconds)
+    assert abs(np.median(off)) < 0.07
+    assert abs(off.mean()) < 0.05

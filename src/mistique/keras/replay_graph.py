@@ -13,10 +13,8 @@ import numpy as np
 from mistique.keras.replay import Route, replay_batch
 from mistique.keras.tracing import Traced, isolate
 from mistique.keras.unchanged import unchanged_state
-from mistique.planner.recomputer import SETUP
+from mistique.planner.recomputer import MAX_SET_UP, SETUP
 
-# Graphs of one network: enough for the layers that somebody compares at a time.
-_KEPT = 32
 _ATTRIBUTE = "_mistique_replays"
 
 
@@ -50,7 +48,7 @@ def replay_graph(
     # Not through setattr, which Keras tracks.
     graphs: dict[Any, _Graph] = model.__dict__.setdefault(_ATTRIBUTE, {})
     if key not in graphs:
-        if len(graphs) >= _KEPT:
+        if len(graphs) >= MAX_SET_UP:
             del graphs[next(iter(graphs))]
         started = perf_counter()
         graphs[key] = _trace(model, route, in_order)

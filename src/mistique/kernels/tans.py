@@ -139,6 +139,102 @@ def _pop(window: np.int64, left: np.int64, entry: np.uint32) -> tuple[np.int64, 
     return state, left, np.uint8(entry & np.uint32(0xFF))
 
 
+@kernel("UniTuple(int64, 5)(int64, int64, uint64[::1])")
+def _first_states(at: np.int64, table_bits: int, words: np.ndarray) -> tuple[np.int64, ...]:
+    """The four states that the bits of a part end with, and where the bits before them end."""
+    window, mask = _window(at, words), (np.int64(1) << table_bits) - 1
+    a, b = (window >> (_WINDOW - table_bits)) & mask, (window >> (_WINDOW - 2 * table_bits)) & mask
+    c, d = (window >> (_WINDOW - 3 * table_bits)) & mask, (window >> (_WINDOW - 4 * table_bits)) & mask
+    return a, b, c, d, at - 4 * table_bits
+
+
+@kernel(
+    "int64(uint64[::1], Array(int64, 1, 'C', readonly=True), int64, int64, Array(uint16, 1, 'C', readonly=True), int64,"
+    " uint32[::1], uint8[:, ::1])"
+)
+def _decode_part(
+    words: np.ndarray,
+    part: np.ndarray,
+    first_row: int,
+    lag: int,
+    contexts: np.ndarray,
+    table_bits: int,
+    tables: np.ndarray,
+    codes: np.ndarray,
+) -> np.int64:
+    """`decode_tans` of one part, into the rows from `first_row` on."""
+    flat, n_rows = codes.reshape(-1), codes.shape[1]
+    first_bit, n = part[0], part[2]
+    a, b, c, d, at = _first_states(part[1], table_bits, words)
+    sums = np.empty(n, np.uint16)
+    for column in range(codes.shape[0]):
+        if at < first_bit:
+            return np.int64(-1)
+        neighbour_sums(flat, n_rows, column, lag, first_row, sums)
+        row = flat[column * n_rows + first_row : column * n_rows + first_row + n]
+        for quarter in range(n // 4):
+            h = np.uint64(4 * quarter)
+            j, k, m = h + _ONE, h + np.uint64(2), h + np.uint64(3)
+            window, left = _window(at, words), _WINDOW
+            a, left, row[h] = _pop(window, left, tables[np.uint64(contexts[sums[h]]) + np.uint64(a)])
+            b, left, row[j] = _pop(window, left, tables[np.uint64(contexts[sums[j]]) + np.uint64(b)])
+            c, left, row[k] = _pop(window, left, tables[np.uint64(contexts[sums[k]]) + np.uint64(c)])
+            d, left, row[m] = _pop(window, left, tables[np.uint64(contexts[sums[m]]) + np.uint64(d)])
+            at -= _WINDOW - left
+        for i in range(n // 4 * 4, n):
+            window = _window(at, words)
+            a, left, row[i] = _pop(window, _WINDOW, tables[np.uint64(contexts[sums[i]]) + np.uint64(a)])
+            at -= _WINDOW - left
+    # Whatever is left of the bits, or of a state, is not zero.
+    return np.int64(-1) if at < first_bit else (at - first_bit) | a | b | c | d
+
+
+@kernel(
+    "int64(uint64[::1], Array(int64, 2, 'C', readonly=True), int64, int64, Array(uint16, 1, 'C', readonly=True), int64,"
+    " uint32[::1], uint8[:, ::1])"
+)
+def _decode_two_parts(
+    words: np.ndarray,
+    parts: np.ndarray,
+    first_row: int,
+    lag: int,
+    contexts: np.ndarray,
+    table_bits: int,
+    tables: np.ndarray,
+    codes: np.ndarray,
+) -> np.int64:
+    """`_decode_part` of two parts side by side: while the one waits for its table, the other goes on.
+
+    Both have the same number of rows, a multiple of four.
+    """
+    flat, n_rows, n = codes.reshape(-1), codes.shape[1], parts[0, 2]
+    a, b, c, d, at = _first_states(parts[0, 1], table_bits, words)
+    e, f, g, q, at2 = _first_states(parts[1, 1], table_bits, words)
+    sums, sums2 = np.empty(n, np.uint16), np.empty(n, np.uint16)
+    for column in range(codes.shape[0]):
+        if at < parts[0, 0] or at2 < parts[1, 0]:
+            return np.int64(-1)
+        neighbour_sums(flat, n_rows, column, lag, first_row, sums)
+        neighbour_sums(flat, n_rows, column, lag, first_row + n, sums2)
+        row = flat[column * n_rows + first_row : column * n_rows + first_row + n]
+        row2 = flat[column * n_rows + first_row + n : column * n_rows + first_row + 2 * n]
+        for quarter in range(n // 4):
+            h = np.uint64(4 * quarter)
+            j, k, m = h + _ONE, h + np.uint64(2), h + np.uint64(3)
+            window, left, window2, left2 = _window(at, words), _WINDOW, _window(at2, words), _WINDOW
+            a, left, row[h] = _pop(window, left, tables[np.uint64(contexts[sums[h]]) + np.uint64(a)])
+            e, left2, row2[h] = _pop(window2, left2, tables[np.uint64(contexts[sums2[h]]) + np.uint64(e)])
+            b, left, row[j] = _pop(window, left, tables[np.uint64(contexts[sums[j]]) + np.uint64(b)])
+            f, left2, row2[j] = _pop(window2, left2, tables[np.uint64(contexts[sums2[j]]) + np.uint64(f)])
+            c, left, row[k] = _pop(window, left, tables[np.uint64(contexts[sums[k]]) + np.uint64(c)])
+            g, left2, row2[k] = _pop(window2, left2, tables[np.uint64(contexts[sums2[k]]) + np.uint64(g)])
+            d, left, row[m] = _pop(window, left, tables[np.uint64(contexts[sums[m]]) + np.uint64(d)])
+            q, left2, row2[m] = _pop(window2, left2, tables[np.uint64(contexts[sums2[m]]) + np.uint64(q)])
+            at, at2 = at - (_WINDOW - left), at2 - (_WINDOW - left2)
+    n_left, n_left2 = at - parts[0, 0], at2 - parts[1, 0]
+    return np.int64(-1) if n_left < 0 or n_left2 < 0 else n_left | a | b | c | d | n_left2 | e | f | g | q
+
+
 @kernel(
     "int64(uint64[::1], Array(int64, 2, 'C', readonly=True), int64, Array(uint16, 1, 'C', readonly=True), int64,"
     " uint32[::1], uint8[:, ::1])"
@@ -172,43 +268,17 @@ def decode_tans(
     tables : ndarray of shape (n_contexts * 2**table_bits,), uint32
     codes : ndarray of shape (n_columns, rows of the parts), uint8
     """
-    flat, n_rows = codes.reshape(-1), codes.shape[1]
-    n_left, first_row = np.int64(0), 0
-    mask = (np.int64(1) << table_bits) - 1
-    for part in range(parts.shape[0]):
-        first_bit, at, n = parts[part, 0], parts[part, 1], parts[part, 2]
-        window, left = _window(at, words), _WINDOW
-        left -= table_bits
-        a = (window >> left) & mask
-        left -= table_bits
-        b = (window >> left) & mask
-        left -= table_bits
-        c = (window >> left) & mask
-        left -= table_bits
-        d = (window >> left) & mask
-        at -= 4 * table_bits
-        sums = np.empty(n, np.uint16)
-        for column in range(codes.shape[0]):
-            if at < first_bit:
-                return np.int64(-1)
-            neighbour_sums(flat, n_rows, column, lag, first_row, sums)
-            row = flat[column * n_rows + first_row : column * n_rows + first_row + n]
-            for quarter in range(n // 4):
-                h = np.uint64(4 * quarter)
-                j, k, m = h + _ONE, h + np.uint64(2), h + np.uint64(3)
-                window, left = _window(at, words), _WINDOW
-                a, left, row[h] = _pop(window, left, tables[np.uint64(contexts[sums[h]]) + np.uint64(a)])
-                b, left, row[j] = _pop(window, left, tables[np.uint64(contexts[sums[j]]) + np.uint64(b)])
-                c, left, row[k] = _pop(window, left, tables[np.uint64(contexts[sums[k]]) + np.uint64(c)])
-                d, left, row[m] = _pop(window, left, tables[np.uint64(contexts[sums[m]]) + np.uint64(d)])
-                at -= _WINDOW - left
-            for i in range(n // 4 * 4, n):
-                window = _window(at, words)
-                a, left, row[i] = _pop(window, _WINDOW, tables[np.uint64(contexts[sums[i]]) + np.uint64(a)])
-                at -= _WINDOW - left
-        if at < first_bit:
-            return np.int64(-1)
-        # Whatever is left of the bits, or of a state, is not zero.
-        n_left |= (at - first_bit) | a | b | c | d
-        first_row += int(n)
+    n_left, first_row, number = np.int64(0), 0, 0
+    while number < parts.shape[0]:
+        n = parts[number, 2]
+        if number + 1 < parts.shape[0] and n == parts[number + 1, 2] and n % 4 == 0:
+            two = parts[number : number + 2]
+            found = _decode_two_parts(words, two, first_row, lag, contexts, table_bits, tables, codes)
+            first_row, number = first_row + 2 * n, number + 2
+        else:
+            found = _decode_part(words, parts[number], first_row, lag, contexts, table_bits, tables, codes)
+            first_row, number = first_row + n, number + 1
+        if found < 0:
+            return found
+        n_left |= found
     return n_left

@@ -8,11 +8,13 @@ import numpy as np
 _HUBER = 1 / 3
 # Where a round begins counts as much as a fiftieth of one measurement.
 _PRIOR_WEIGHT = 0.02
-_N_ROUNDS, _N_SWEEPS = 6, 8
+_N_ROUNDS, _N_SWEEPS = 8, 8
 # A round that moves nothing by more is the last.
 _SETTLED = 1e-3
 # Of what was found in the round before: what seems to cost nothing may yet turn out to cost something.
 _FLOOR = 0.1
+# So far one measurement may ask a round to go, as a factor: a logarithm is straight for a short way only.
+_LEAST_STEP, _LARGEST_STEP = 0.3, 3.0
 
 
 def fitted(work: np.ndarray, seconds: np.ndarray, start: np.ndarray) -> np.ndarray:
@@ -32,10 +34,12 @@ def fitted(work: np.ndarray, seconds: np.ndarray, start: np.ndarray) -> np.ndarr
 
     Notes
     -----
-    Least squares of the *relative* error, so that a read of 1 ms counts as much as one of 1 s, with Huber's weights in
-    up to six rounds: one slow run, of a machine that was busy, moves a plan by little. The first round begins at the
-    start, made as much faster or slower as the median measurement is, the next ones where the one before ended; a small
-    pull towards there decides where nothing tells kinds of work apart. Held by ``tests/planner/test_cost.py``.
+    Least squares of the *logarithm* of predicted over measured: a read of 1 ms counts as much as one of 1 s, and half
+    as long as much as twice as long. By the relative error every prediction would be too short, as chance makes slower
+    by more than it makes quicker. Huber's weights: one slow run, of a machine that was busy, moves a plan
+    by little. Each of up to eight rounds (Gauss-Newton) begins where the one before ended, the first at the start, made
+    as much faster or slower as the median measurement is; a small pull towards there decides where nothing tells kinds
+    of work apart. Held by ``tests/planner/test_cost.py``.
 
     Examples
     --------
@@ -43,21 +47,23 @@ def fitted(work: np.ndarray, seconds: np.ndarray, start: np.ndarray) -> np.ndarr
     >>> fitted(work, np.array([0.12, 0.30, 2.10]), np.array([0.01, 0.01])).round(3)
     array([0.1  , 0.002])
     """
-    scaled = work * (start / seconds[:, None])
-    known = scaled.sum(axis=1)
-    middle = np.sort(known)[len(known) // 2]
-    scaled = scaled / middle
-    weights = np.ones(len(seconds))
-    units = np.full(len(start), 1 / middle)
+    scaled = work * start
+    known = np.sort((scaled / seconds[:, None]).sum(axis=1))
+    units = np.full(len(start), 1 / known[len(known) // 2])
     pull = _PRIOR_WEIGHT * np.eye(len(start))
     for _ in range(_N_ROUNDS):
-        left = (scaled * weights[:, None]).T @ scaled + pull
-        right = weights @ scaled + _PRIOR_WEIGHT
+        parts = scaled * units
+        predicted = parts.sum(axis=1)
+        off = np.log(predicted / seconds)
+        weights = np.minimum(1.0, _HUBER / np.maximum(np.abs(off), 1e-12))
+        parts /= predicted[:, None]
+        wanted = np.clip(1.0 - off, _LEAST_STEP, _LARGEST_STEP)
+        left = (parts * weights[:, None]).T @ parts + pull
+        right = (weights * wanted) @ parts + _PRIOR_WEIGHT
         factors = _positive(left, right)
-        scaled, units = scaled * factors, units * factors
+        units = units * factors
         if np.abs(factors - 1.0).max() < _SETTLED:
             break
-        weights = np.minimum(1.0, _HUBER / np.maximum(np.abs(scaled.sum(axis=1) - 1.0), 1e-12))
     found: np.ndarray = units * start
     return found
 

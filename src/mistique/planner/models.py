@@ -6,13 +6,14 @@ import importlib
 import sys
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from mistique.errors import EnvironmentWarning, StoreError
 from mistique.planner.calibration import Calibration
 from mistique.planner.measured import Took
-from mistique.planner.recomputer import Recomputer, Trust
+from mistique.planner.recomputer import MAX_SET_UP, Recomputer, Trust
 from mistique.schema import Version
 from mistique.storage.artifacts import Artifacts
 from mistique.storage.usage import Observation
@@ -33,7 +34,7 @@ class Models:
     def __init__(self, artifacts: Artifacts, *, trust: Trust) -> None:
         self._artifacts, self._trust = artifacts, trust
         self._loaded: dict[str, Any] = {}
-        self._set_up: set[tuple[str | None, str, frozenset[str]]] = set()
+        self._set_up: dict[str | None, dict[tuple[str, frozenset[str]], None]] = defaultdict(dict)
         self._can_run: dict[str, bool] = {}
         self._nbytes: dict[str, int] = {}
         self._warned: set[str] = set()
@@ -85,12 +86,17 @@ class Models:
         return _recomputer(version).sets_up(version.environment) if self.is_imported(version) else False
 
     def is_set_up(self, version: Version, target: str, sources: Sequence[str]) -> bool:
-        """Whether that run has been made in this process."""
-        return (version.artifact, target, frozenset(sources)) in self._set_up
+        """Whether that run has been made in this process, and what it needed is still there."""
+        return (target, frozenset(sources)) in self._set_up[version.artifact]
 
-    def note_set_up(self, version: Version, target: str, sources: Sequence[str]) -> None:
-        """It has been made now."""
-        self._set_up.add((version.artifact, target, frozenset(sources)))
+    def note_set_up(self, version: Version, target: str, sources: Sequence[str], *, is_new: bool) -> None:
+        """It has been made now; `is_new`: it had to be set up, and what was set up first may have gone for it."""
+        known, run = self._set_up[version.artifact], (target, frozenset(sources))
+        if is_new:
+            known.pop(run, None)
+        known.setdefault(run)
+        if len(known) > MAX_SET_UP:
+            del known[next(iter(known))]
 
     def can_run(self, version: Version) -> bool:
         """Whether this user may run a version's model: it was kept, and signed by this user or trusted."""

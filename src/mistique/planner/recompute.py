@@ -123,7 +123,9 @@ def recompute(
         for name, stage_seconds in seconds.items():
             stages[name] = stages.get(name, 0.0) + stage_seconds
     stages.pop(SETUP, None)
-    run_seconds -= setup_seconds
+    started = time.perf_counter()
+    values = found[0].joined(*found[1:])
+    run_seconds += time.perf_counter() - started - setup_seconds
     amounts = run_amounts(question, len(running))
     for name, stage_seconds in stages.items():
         if name in question.graph:
@@ -138,12 +140,9 @@ def recompute(
     if setup_seconds:
         n_stages = len(ancestors_that_run(question.graph, target.name, sources))
         store.calibration.add(Observation("setup", question.model, (1.0, float(n_stages)), 0.0, setup_seconds))
-    store.runnable.note_set_up(version, target.name, sources)
+    store.runnable.note_set_up(version, target.name, sources, is_new=setup_seconds > 0)
     took.run_seconds += run_seconds
     took.setup_seconds += setup_seconds
-    values = found[0]
-    for more in found[1:]:
-        values = values.joined(more)
     error = target.recompute_difference or 0.0
     if not version.batch_rows and len(running) < target.n_rows:
         error = max(error, _rounding(values))

@@ -11,6 +11,9 @@ from mistique.storage.artifacts import Artifact
 Trust = bool | Sequence[str]
 # Among the seconds of the stages that ran: what was spent once, to make the target computable.
 SETUP = ""
+# Runs of one model that a recomputer keeps set up, enough for the layers that somebody compares at a time: for one more
+# the oldest goes.
+MAX_SET_UP = 32
 
 
 class Recomputer(Protocol):

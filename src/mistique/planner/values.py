@@ -69,20 +69,20 @@ class Values:
         ]
         return Values(self.intermediate, self.columns, parts)
 
-    def joined(self, other: Values) -> Values:
-        """Its rows, and below them those of another with the same columns."""
+    def joined(self, *others: Values) -> Values:
+        """Its rows, and below them those of others with the same columns, each copied once."""
+        if not others:
+            return self
+        every = [self, *others]
         if isinstance(self.parts, np.ndarray):
-            assert isinstance(other.parts, np.ndarray)
-            return Values(self.intermediate, self.columns, np.concatenate([self.parts, other.parts]))
-        assert isinstance(other.parts, list)
-        parts = [
-            Column(
-                np.concatenate([a.cells, b.cells]),
-                None if a.valid is None or b.valid is None else np.concatenate([a.valid, b.valid]),
-                a.type,
-            )
-            for a, b in zip(self.parts, other.parts, strict=True)
-        ]
+            cells = [values.parts for values in every if isinstance(values.parts, np.ndarray)]
+            return Values(self.intermediate, self.columns, np.concatenate(cells))
+        columns = zip(*(values.parts for values in every if isinstance(values.parts, list)), strict=True)
+        parts = []
+        for column in columns:
+            valid = [part.valid for part in column if part.valid is not None]
+            are_valid = np.concatenate(valid) if len(valid) == len(every) else None
+            parts.append(Column(np.concatenate([part.cells for part in column]), are_valid, column[0].type))
         return Values(self.intermediate, self.columns, parts)
 
     def reorder(self, columns: np.ndarray) -> Values:
