@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 Fashion = tuple[np.ndarray, np.ndarray]
 
 
+class Counted(keras.layers.Layer):
+    """Counts in a variable of TensorFlow's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n = pytest.importorskip("tensorflow").Variable(0.0)
+
+    def call(self, inputs: object) -> object:
+        self.n.assign_add(1.0)
+        return inputs + self.n / 100
+
+
 class Noise(keras.layers.Layer):
     """Draws and counts, in inference too."""
 
@@ -235,17 +247,7 @@ def test_two_callbacks_over_two_data_sets_capture_the_same_versions(store: Store
 @pytest.mark.tensorflow
 def test_states_that_are_no_weights_are_those_that_the_training_left(store: Store) -> None:
     # Of a stateful RNN, and of a layer that counts in a variable of TensorFlow's.
-    tf = pytest.importorskip("tensorflow")
     x, y = np.random.default_rng(0).normal(size=(2, 40, 6, 1)).astype("float32")
-
-    class Counted(keras.layers.Layer):
-        def __init__(self) -> None:
-            super().__init__()
-            self.n = tf.Variable(0.0)
-
-        def call(self, inputs: object) -> object:
-            self.n.assign_add(1.0)
-            return inputs + self.n / 100
 
     ends = []
     for is_watched in (False, True):

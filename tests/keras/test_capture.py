@@ -162,6 +162,18 @@ def test_a_model_that_cannot_be_saved_is_captured_and_the_reason_is_kept(store: 
     assert dense.recompute_difference is None
 
 
+def test_a_class_that_is_found_nowhere_again_is_stored_whatever_was_asked(store: Store, rows: np.ndarray) -> None:
+    class Local(keras.layers.Layer):
+        def call(self, inputs: object) -> object:
+            return inputs * 2.0
+
+    net = keras.Sequential([keras.layers.Dense(2, name="d"), Local(name="twice")])
+    mistique.keras.capture(net, rows, store=store, model="m", dataset="d", keep="none")
+    capture = store.catalog.find("m@1/d/d")[0]
+    assert "class 'Local' is not found in its module" in capture.version.artifact_note
+    assert {"d", "prediction"} <= set(capture.stored)
+
+
 def test_a_lambda_that_names_a_module_is_stored_as_keras_keeps_no_modules_with_it(
     store: Store, rows: np.ndarray
 ) -> None:

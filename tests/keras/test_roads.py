@@ -25,6 +25,18 @@ N_ROWS, BATCH = 2500, 100
 LAYERS = ["conv", "pool", "left", "right", "joined", "drop", "prediction"]
 
 
+class Noisy(keras.layers.Layer):
+    def call(self, x: object) -> object:
+        return x + keras.random.normal(keras.ops.shape(x))  # type: ignore[operator]
+
+
+class Slow(keras.layers.Layer):
+    def call(self, x: object) -> object:
+        for _ in range(300):
+            x = keras.ops.tanh(keras.ops.matmul(x, keras.ops.ones((2, 2))))
+        return x
+
+
 @pytest.fixture(scope="module")
 def net() -> keras.Model:
     keras.utils.set_random_seed(0)
@@ -132,10 +144,6 @@ def test_a_run_whose_graph_had_to_go_is_known_to_be_set_up_again(
 
 @pytest.mark.tensorflow  # JAX refuses to trace what draws without a seed
 def test_dropout_in_training_mode_is_never_recomputed(store: Store, images: np.ndarray) -> None:
-    class Noisy(keras.layers.Layer):
-        def call(self, x: object) -> object:
-            return x + keras.random.normal(keras.ops.shape(x))  # type: ignore[operator]
-
     net = keras.Sequential([keras.Input((6, 6, 1)), Noisy(name="noisy"), keras.layers.Flatten(name="flat")])
     mistique.keras.capture(net, images[:50], store=store, model="n", dataset="d", keep="none")
     plan = mistique.explain(store, "n@1/d/noisy")
@@ -147,12 +155,6 @@ def test_dropout_in_training_mode_is_never_recomputed(store: Store, images: np.n
 
 
 def test_auto_stores_the_layers_that_take_long_for_their_bytes(store: Store, images: np.ndarray) -> None:
-    class Slow(keras.layers.Layer):
-        def call(self, x: object) -> object:
-            for _ in range(300):
-                x = keras.ops.tanh(keras.ops.matmul(x, keras.ops.ones((2, 2))))
-            return x
-
     layers = [keras.layers.Dense(64, name="wide"), keras.layers.Dense(2, name="narrow"), Slow(name="slow")]
     net = keras.Sequential([keras.Input((36,)), *layers, keras.layers.Dense(1, name="score")])
     rows = images.reshape(N_ROWS, 36)

@@ -7,6 +7,7 @@ import dis
 import io
 import json
 import re
+import sys
 import tempfile
 import warnings
 import zipfile
@@ -20,6 +21,7 @@ from typing import Any
 import keras
 
 from mistique.errors import ModelMismatchError, UntrustedArtifactError
+from mistique.keras.code_digest import is_versioned
 from mistique.keras.lineage import is_open_code
 from mistique.storage.artifacts import Artifact
 
@@ -58,14 +60,15 @@ def artifact_of(model: keras.Model) -> Artifact:
     ------
     ValueError, TypeError, NotImplementedError, AttributeError, OSError
         Whatever Keras or the model's own `get_config` raises for a model that cannot be saved, and what would be
-        saved without what it needs: a lambda that names a module.
+        saved without what it needs: a lambda that names a module, a class that is nowhere to be found.
     """
-    _check_lambdas(model)
     with tempfile.TemporaryDirectory(prefix="mistique-") as folder, _without_training(model):
         path = Path(folder) / "model.keras"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model.save(path)
+        _check_classes(model)
+        _check_lambdas(model)
         payload = io.BytesIO()
         with zipfile.ZipFile(path) as saved, zipfile.ZipFile(payload, "w") as kept:
             for name in sorted(saved.namelist()):
@@ -168,6 +171,18 @@ def _code_in_object(config: dict[str, Any]) -> Iterator[str]:
 
 def _is_activation(name: str) -> bool:
     return not name.startswith("_") and callable(getattr(keras.activations, name, None))
+
+
+def _check_classes(model: keras.Model) -> None:
+    """Of a class Keras keeps the name alone: one that was defined in a function is not found under it."""
+    for kind in dict.fromkeys(type(layer) for layer in model._flatten_layers()):
+        is_in_module = hasattr(sys.modules.get(kind.__module__), kind.__name__)
+        registered = keras.saving.get_registered_object(keras.saving.get_registered_name(kind))
+        if not is_in_module and registered is None and not is_versioned(kind.__module__):
+            raise ValueError(
+                f"class {kind.__name__!r} is not found in its module by that name;"
+                " define it there, or register it by keras.saving.register_keras_serializable()"
+            )
 
 
 def _check_lambdas(model: keras.Model) -> None:
