@@ -174,3 +174,24 @@ def test_a_layer_is_searched_in_a_fraction_of_its_memory(tmp_path: Path) -> None
     assert grown_nbytes < layer_nbytes / 2, (
         f"{grown_nbytes / 1e6:.0f} MB more for a layer of {layer_nbytes / 1e6:.0f} MB"
     )
+
+
+@pytest.mark.parametrize("cells_at_once", [1, 10**9])
+def test_by_an_index_the_neighbours_are_those_of_the_chunks(
+    store: Store, monkeypatch: pytest.MonkeyPatch, cells_at_once: int
+) -> None:
+    monkeypatch.setattr(sys.modules["mistique.queries.portions"], "CELLS_AT_ONCE", cells_at_once)
+    values = np.maximum(np.random.default_rng(3).normal(size=(2500, 2, 2, 40)), 0).round(1).astype(np.float32)
+    values[7, 0, 0, 5] = np.nan
+    key = put_layer(store, values, codec="power")
+    asked = [{"position": 3, "columns": [1, 9, 60]}, {"row": 2400, "unit": [2, 7], "distance": "cosine"}]
+    expected = [mistique.knn(store, key, k=12, **which) for which in asked]
+    mistique.index(store, key, max_share=10.0)
+    for before, which in zip(expected, asked, strict=True):
+        found = mistique.knn(store, key, k=12, **which)
+        assert found.positions.tolist() == before.positions.tolist()
+        assert found.values.tobytes() == before.values.tobytes()
+        assert found.max_abs_error >= before.max_abs_error  # an index knows the bound of all of the layer
+        assert (found.query, found.query_plan.key) == (before.query, before.query_plan.key)
+    with pytest.raises(QueryError, match="NaN"):
+        mistique.knn(store, key, position=7, unit=5)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mistique.errors import QueryError
+from mistique.planner.index_layout import CODES
 from mistique.planner.plan import Plan, format_bound
 from mistique.queries.approximate import row_graph
 from mistique.queries.contenders import Contenders, contenders
@@ -141,11 +142,24 @@ def knn(
         raise QueryError(f"distance: expected one of {', '.join(DISTANCES)}, got {distance!r}")
     capture, node = find(store, key)
     chosen, left_out = number_columns(node, columns, unit)
-    asked = query_row(store, capture, node, row=row, position=position, example=example, columns=chosen, exact=exact)
-    query, at = asked.numbers.reshape(-1), asked.position
-    nearest, recall = _Nearest(k), None
     portions: Portions | Contenders
     portions = whole = Portions(store, capture, node, columns=chosen, exact=exact)
+    index = store.graph(capture).indexes.get(node.name)
+    # An index holds a column of all rows: one row of it from the chunks besides took as long as the index.
+    is_of_index = index is not None and index.form == CODES and not approximate and not node.is_table
+    asked = query_row(
+        store,
+        capture,
+        node,
+        row=row,
+        position=position,
+        example=example,
+        columns=chosen,
+        exact=exact,
+        portions=whole if is_of_index else None,
+    )
+    query, at = asked.numbers.reshape(-1), asked.position
+    nearest, recall = _Nearest(k), None
     if approximate:
         graph = row_graph(store, whole, distance)
         recall, near = graph.recall, graph.near(query, k + 1)

@@ -70,6 +70,7 @@ class Portions:
         self.n_rows = intermediate.n_rows if rows is None else len(rows)
         self.n_columns = intermediate.n_columns if columns is None else len(columns)
         self._plans: list[Plan] = []
+        self._ahead: dict[int, np.ndarray] = {}
 
     @property
     def columns(self) -> np.ndarray:
@@ -110,6 +111,12 @@ class Portions:
         columns = None if self._columns is None else self._columns.tobytes()
         return self._capture.id, self._capture.orders[self.intermediate.name], columns, self._exact
 
+    def row(self, position: int) -> np.ndarray:
+        """One row of all, (1, ...), of its portion, which is kept: it comes in its turn without being taken again."""
+        low = position // self.rows_at_once * self.rows_at_once
+        self._ahead = {low: self.take(low, min(low + self.rows_at_once, self.n_rows))}
+        return self._ahead[low][position - low : position - low + 1]
+
     def rows(self, positions: np.ndarray) -> np.ndarray:
         """Some rows of it, by position, as `take` gives them; they count as taken."""
         values, plan = execute(
@@ -123,7 +130,8 @@ class Portions:
         starts = range(0, self.n_rows, self.rows_at_once)
         for low in tracked(starts, f"reading {self.intermediate.name}", total=len(starts)):
             high = min(low + self.rows_at_once, self.n_rows)
-            yield slice(low, high), self.take(low, high)
+            ahead = self._ahead.pop(low, None)
+            yield slice(low, high), self.take(low, high) if ahead is None else ahead
 
     @property
     def max_abs_error(self) -> float:

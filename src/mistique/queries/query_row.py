@@ -12,7 +12,7 @@ from mistique.planner.examples import run_on
 from mistique.planner.execute import execute
 from mistique.planner.plan import Plan
 from mistique.planner.values import Values
-from mistique.queries.portions import numbers_of
+from mistique.queries.portions import Portions, numbers_of
 from mistique.queries.selection import labels_of, one_row
 from mistique.schema import Intermediate
 from mistique.storage.captures import Capture
@@ -55,8 +55,11 @@ def query_row(
     example: Any,
     columns: np.ndarray | None,
     exact: bool,
+    portions: Portions | None = None,
 ) -> QueryRow:
     """The row that one of `row`, `position` and `example` names, of some columns.
+
+    Of `portions`, where all of the same columns of an array will be taken: the portion that holds it is taken first.
 
     Raises
     ------
@@ -73,16 +76,19 @@ def query_row(
     given = position if row is None else row
     at = one_row(store, capture, node.n_rows, given, is_label=row is not None)
     label = labels_of(store, capture, node.n_rows, np.array([at]))[0]
+    if portions is not None:
+        numbers = _complete(portions.row(at))
+        return QueryRow(numbers, label, at, portions.plan(), portions.max_abs_error)
     values, plan = execute(store, capture, node, rows=np.array([at]), columns=columns, exact=exact)
     return QueryRow(_complete(values), label, at, plan, plan.max_abs_error or 0.0)
 
 
-def _complete(values: Values) -> np.ndarray:
-    numbers = numbers_of(values).astype(np.float64)
+def _complete(given: Values | np.ndarray) -> np.ndarray:
+    numbers = (numbers_of(given) if isinstance(given, Values) else given).astype(np.float64)
     missing = np.isnan(numbers).reshape(-1)
     if not missing.any():
         return numbers
-    if isinstance(values.parts, list):
-        names = [name for name, is_missing in zip(values.names(), missing, strict=True) if is_missing]
+    if isinstance(given, Values) and isinstance(given.parts, list):
+        names = [name for name, is_missing in zip(given.names(), missing, strict=True) if is_missing]
         raise QueryError(f"the row has no value in {', '.join(names[:6])}: choose other columns with columns=")
     raise QueryError(f"the row has {int(missing.sum())} values that are NaN: choose other units with unit=")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 from mistique.errors import ChunkCorruptError, IntermediateNotFoundError
@@ -37,7 +39,13 @@ class Contents:
     """What the records of one capture add up to; those behind its first are read when they are asked for."""
 
     def __init__(self, order: Order, head: Fact, later: Sequence[tuple[Order, Fact]], behind: Behind) -> None:
-        self._order, self._head, self._later, self._behind = order, head, later, behind
+        self.order, self._head, self._later, self._behind = order, head, later, behind
+
+    @property
+    def version(self) -> Version:
+        """As it was captured, by the name that it had then."""
+        assert self._head.version is not None
+        return self._head.version
 
     @cached_property
     def parts(self) -> Parts:
@@ -48,9 +56,9 @@ class Contents:
         ChunkCorruptError
             What lies behind the record is damaged, or of another capture.
         """
-        behind = self._behind(self._order)
+        behind = self._behind(self.order)
         if any(fact.of != self._head.of for _, fact in behind):
-            where = f"record {self._order.counter} of the catalog"
+            where = f"record {self.order.counter} of the catalog"
             raise ChunkCorruptError(where=where, expected=f"intermediates of {self._head.of}", got="those of others")
         return _parts_of([*behind, *self._later])
 
@@ -70,7 +78,7 @@ class Contents:
     def __getstate__(self) -> dict[str, Any]:
         # What is sent elsewhere is sent whole.
         known = {"parts": self.parts, "outline": self.outline}
-        return {"_order": self._order, "_head": self._head, "_later": self._later, **known}
+        return {"order": self.order, "_head": self._head, "_later": self._later, **known}
 
     @property
     def index_nbytes(self) -> int:
@@ -181,35 +189,35 @@ def captures_of(
         What the facts of some captures added up to before, if nothing has changed of these since.
     """
     known = known or {}
-    run_numbers: dict[str, dict[RunId, int]] = {}
-    for _, of in sorted((order, of) for of, said in facts.items() for order, fact in said if fact.version):
-        runs = run_numbers.setdefault(saying.name_of(of[:2]), {})
-        runs.setdefault(of[:2], len(runs) + 1)
-    built = {of: known[of] if of in known else _capture_of(of, said, is_void, behind) for of, said in facts.items()}
-
-    def age(capture: Capture) -> tuple[Any, ...]:
-        return run_numbers[saying.name_of(capture.id[:2])][capture.id[:2]], capture.version.epoch or 0, capture.order
-
-    captures = {}
-    for capture in sorted((capture for capture in built.values() if capture is not None), key=age):
-        of = capture.id
-        if saying.is_deleted(of[:3], of[3], capture.order):
+    numbers: dict[RunId, int] = {}
+    n_runs: dict[str, int] = defaultdict(int)
+    for _, run_id in sorted((order, of[:2]) for of, said in facts.items() for order, fact in said if fact.version):
+        if run_id not in numbers:
+            name = saying.name_of(run_id)
+            n_runs[name] = numbers[run_id] = n_runs[name] + 1
+    found = []
+    for of, said in facts.items():
+        if of[:2] not in numbers:  # its first record is not there
             continue
-        name, epoch = saying.name_of(of[:2]), capture.version.epoch
-        run = run_numbers[name][of[:2]]
-        number, about = f"{run}" if epoch is None else f"{run}.{epoch}", saying.about(of[:3])
-        if (capture.version.model, capture.number, capture.about) != (name, number, about):
-            is_renamed = capture.version.model != name
-            version = replace(capture.version, model=name) if is_renamed else capture.version
-            capture = Capture(version, capture.dataset, number, capture.order, of, about, capture.contents)
-        captures[of] = capture
-    return captures
+        run, epoch = numbers[of[:2]], of[2]
+        name, about = saying.name_of(of[:2]), saying.about(of[:3])
+        number = f"{run}" if epoch is None else f"{run}.{epoch}"
+        capture = known.get(of)
+        if capture is None or (capture.version.model, capture.number, capture.about) != (name, number, about):
+            contents = _contents_of(said, is_void, behind)
+            if contents is None:
+                continue
+            version = contents.version if contents.version.model == name else replace(contents.version, model=name)
+            capture = Capture(version, of[3], number, contents.order, of, about, contents)
+        if not saying.is_deleted(of[:3], of[3], capture.order):
+            found.append((run, epoch or 0, capture.order, capture))
+    return {capture.id: capture for *_, capture in sorted(found, key=itemgetter(0, 1, 2))}
 
 
-def _capture_of(
-    of: CaptureId, facts: Sequence[tuple[Order, Fact]], is_void: Callable[[Order, Fact], bool], behind: Behind
-) -> Capture | None:
-    """What the facts of one capture add up to, by the name that it was captured under; None: to nothing."""
+def _contents_of(
+    facts: Sequence[tuple[Order, Fact]], is_void: Callable[[Order, Fact], bool], behind: Behind
+) -> Contents | None:
+    """What the facts of one capture add up to; None: to nothing."""
     heads = [(order, fact) for order, fact in facts if fact.version is not None and not is_void(order, fact)]
     if not heads:
         return None
@@ -220,9 +228,7 @@ def _capture_of(
         for order, fact in facts
         if order > newest and (fact.added_to is None or (fact.added_to == newest and not is_void(order, fact)))
     ]
-    assert head.version is not None
-    later = [(order, fact) for order, fact in later if fact.is_later]
-    return Capture(head.version, of[3], "", newest, of, About(), Contents(newest, head, later, behind))
+    return Contents(newest, head, [(order, fact) for order, fact in later if fact.is_later], behind)
 
 
 def _parts_of(facts: Sequence[tuple[Order, Fact]]) -> Parts:

@@ -25,9 +25,12 @@ INDEX, NO_INDEX, MADE_FROM = "index", "no index", "made_from"
 TALLY = "tally"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Fact:
-    """A record, parsed: a version, one of its intermediates, what became of one later, what was said, or `Moves`'."""
+    """A record, parsed: a version, one of its intermediates, what became of one later, what was said, or `Moves`'.
+
+    Nobody changes one; that Python holds it to that would take as long as to parse the record.
+    """
 
     of: CaptureId
     version: Version | None = None

@@ -79,8 +79,8 @@ class Move:
         Segments and artifacts that nobody uses any more.
     unix_seconds : float
         When, by the clock of the host that compacted.
-    sealed : tuple of (object, bytes)
-        The seal that was found, and what it has to be of beside the attachment.
+    body : bytes
+        The record's, with its seal.
     """
 
     order: Order
@@ -90,7 +90,7 @@ class Move:
     made: frozenset[str]
     forgotten: frozenset[str]
     unix_seconds: float
-    sealed: tuple[object, bytes]
+    body: bytes
 
     @property
     def names(self) -> frozenset[str]:
@@ -134,17 +134,17 @@ def move_record(
 def move_from(order: Order, record: Record) -> Move:
     """What a record of a move says."""
     body = json.loads(record.body)
-    sealed = body.pop("seal", None), to_json(body)
     sources, targets = (tuple(segment_from(item) for item in body[name]) for name in ("sources", "targets"))
     expect(int, body["generation"])
     names, seconds = (names_of(body["made"]), names_of(body["forgotten"])), number_of(body["unix_seconds"])
-    return Move(order, sources, targets, body["generation"], *names, seconds, sealed)
+    return Move(order, sources, targets, body["generation"], *names, seconds, record.body)
 
 
 def is_own(move: Move, attachment: bytes) -> bool:
     """Whether this user made a move."""
-    found, body = move.sealed
-    return is_sealed(found, MOVED, body, attachment)
+    body = json.loads(move.body)
+    found = body.pop("seal", None)
+    return is_sealed(found, MOVED, to_json(body), attachment)
 
 
 def removing_record(names: Iterable[str]) -> Record:
@@ -165,11 +165,13 @@ def segment_from(body: Mapping[str, Any]) -> Segment:
     TypeError, ValueError
         It is none: it may come from a stranger.
     """
-    segment = Segment(**{**body, "units": Part(**body["units"]), "contents": Part(**body["contents"])})
-    parts = [(part.offset, part.n_bytes) for part in (segment.units, segment.contents)]
-    numbers = [segment.n_units, segment.n_chunks, segment.encoded_nbytes, *parts[0], *parts[1]]
-    texts = (segment.id, segment.units.digest, segment.contents.digest)
-    if not all(type(n) is int and 0 <= n < 2**48 for n in numbers) or not all(isinstance(t, str) for t in texts):
+    units, contents = Part(**body["units"]), Part(**body["contents"])
+    segment = Segment(**{**body, "units": units, "contents": contents})
+    sizes = units.offset, units.n_bytes, contents.offset, contents.n_bytes
+    numbers = segment.n_units, segment.n_chunks, segment.encoded_nbytes, *sizes
+    expect(int, *numbers)
+    expect(str, segment.id, units.digest, contents.digest)
+    if min(numbers) < 0 or max(numbers) >= 2**48:
         raise ValueError(f"numbers of a segment: {numbers}"[:200])
     return segment
 

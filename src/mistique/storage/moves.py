@@ -124,7 +124,8 @@ class Moves:
     def is_void(self, order: Order, uses: frozenset[str]) -> bool:
         """A record uses what was removed by somebody who had not seen that record."""
         return any(
-            removal.names & uses and removal.seen.get(order.writer, 0) < order.counter for removal in self._removals
+            not removal.names.isdisjoint(uses) and removal.seen.get(order.writer, 0) < order.counter
+            for removal in self._removals
         )
 
     def is_gone(self, name: str) -> bool:

@@ -69,9 +69,8 @@ def outline_of(body: Any) -> Outline | None:
     expect(dict, body)
     text = body["lineages"]
     expect(str, text)
-    found = Outline(**{**body, "lineages": tuple(text.splitlines())})
-    numbers = found.n_intermediates, found.n_rows, found.raw_nbytes, found.stored_nbytes
+    numbers = body["n_intermediates"], body["n_rows"], body["raw_nbytes"], body["stored_nbytes"]
     expect(int, *numbers)
-    if min(numbers) < 0 or found.n_rows > MAX_ROWS:
+    if min(numbers) < 0 or body["n_rows"] > MAX_ROWS:
         raise ValueError(f"{numbers} intermediates, rows and bytes")
-    return found
+    return Outline(*numbers, tuple(text.splitlines()))

@@ -12,8 +12,8 @@ from __future__ import annotations
 import secrets
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import tiledb
@@ -33,16 +33,14 @@ _CHECK_NBYTES = 32
 _HEAD = struct.Struct("<Q16s16sQQQQQQ32s")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Order:
+class Order(NamedTuple):
     """A record's place among all: a counter above the largest its writer had seen, then the writer."""
 
     counter: int
     writer: str
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One fact, as JSON, and an attachment that is read only when it is asked for."""
 
     kind: str
@@ -50,8 +48,7 @@ class Record:
     attachment: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where an attachment lies, or what is behind a record: cells of a batch."""
 
     batch: int
@@ -64,8 +61,7 @@ class Place:
         return -(-self.n_bytes // CELL_NBYTES)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A record as it lies in a log, without its attachment and without what is behind it."""
 
     order: Order
@@ -161,7 +157,7 @@ def records_in(batch: int, positions: np.ndarray, content: np.ndarray) -> Iterat
         From there on they are not what was written.
     """
     where = f"records of batch {batch:x}"
-    if not np.array_equal(positions, np.arange(len(positions))):
+    if positions[-1] != len(positions) - 1:  # they are sorted, each is there once
         raise ChunkCorruptError(where=where, expected="all cells", got=f"{len(positions)}, with gaps")
     whole = content.tobytes()
     end = 8 + int.from_bytes(whole[:8], "little")
@@ -197,8 +193,8 @@ def _unpack(where: str, batch: int, content: bytes) -> Iterator[Found]:
         head, at = content[at : at + _HEAD.size - _CHECK_NBYTES], at + _HEAD.size
         body, at = content[at : at + n_body], at + n_body
         _verify(f"{where}, record {counter}", head + body, check)
-        behind, attachment = (Place(batch, *numbers[i : i + 2]) for i in (0, 2))
-        if last < counter or max(place.first + place.n_cells for place in (behind, attachment)) > _MAX_POSITION:
+        behind, attachment = Place(batch, *numbers[:2]), Place(batch, *numbers[2:])
+        if last < counter or max(behind.first + behind.n_cells, attachment.first + attachment.n_cells) > _MAX_POSITION:
             raise ChunkCorruptError(where=where, expected="places of a record", got=f"{last}, {numbers}")
         yield Found(order, Record(name, body), attachment, behind, last)
 

@@ -36,6 +36,9 @@ class About:
     links: Mapping[str, str] = field(default_factory=dict)
 
 
+_NOTHING = About()
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """A record of this file, parsed.
@@ -109,12 +112,11 @@ class Saying:
 
     def about(self, version: VersionId) -> About:
         """What was said of a version."""
-        return self._about.get(version, About())
+        return self._about.get(version, _NOTHING)
 
     def is_deleted(self, version: VersionId, dataset: str, order: Order) -> bool:
         """Whether what was captured at `order` was deleted after it."""
-        last = [self._deleted[version, name] for name in ("", dataset) if (version, name) in self._deleted]
-        return any(order < deleted for deleted in last)
+        return any(order < self._deleted.get((version, name), order) for name in ("", dataset))
 
 
 def _with(about: About, said: Said) -> About:
