@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mistique.planner.byproduct import Beside
+from mistique.planner.column_values import numpy_column
 from mistique.planner.execute import question_of, row_labels
 from mistique.planner.measured import Took, read_stored
 from mistique.planner.question import Question, is_held
 from mistique.planner.recompute import recompute
 from mistique.planner.roads import inputs_of, nearest_stored, why_not_recomputed
-from mistique.planner.values import Values, numpy_column
+from mistique.planner.values import Values
 from mistique.schema import Intermediate
 from mistique.storage.captures import Capture
 

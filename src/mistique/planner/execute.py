@@ -101,20 +101,11 @@ def execute(
     ``by_column`` the cells of each column of a layer may lie together in memory, which takes less time; the shape is
     the same.
     """
+    asked = {"rows": rows, "columns": columns, "exact": exact, "of_largest": of_largest, "by_column": by_column}
     while True:
         n_moves = store.catalog.moves.n_records
         try:
-            return _execute(
-                store,
-                capture,
-                intermediate,
-                rows=rows,
-                columns=columns,
-                exact=exact,
-                runs=runs,
-                of_largest=of_largest,
-                by_column=by_column,
-            )
+            return _execute(store, capture, intermediate, asked, runs=runs)
         except StoreError:
             store.catalog.refresh()
             if store.catalog.moves.n_records == n_moves:
@@ -125,21 +116,11 @@ def _execute(
     store: Store,
     capture: Capture,
     intermediate: Intermediate,
+    asked: dict[str, Any],
     *,
-    rows: np.ndarray | None,
-    columns: np.ndarray | None,
-    exact: bool,
     runs: bool,
-    of_largest: bool,
-    by_column: bool,
 ) -> tuple[Values, Plan]:
-    asked: dict[str, Any] = {
-        "rows": rows,
-        "columns": columns,
-        "exact": exact,
-        "of_largest": of_largest,
-        "by_column": by_column,
-    }
+    """As `execute`, once; `asked` is what `question_of` takes."""
     question = question_of(store, capture, intermediate, **asked)
     if is_choice(question):
         calibrate(store, capture, question)
@@ -156,19 +137,10 @@ def _execute(
     except (UntrustedArtifactError, ModelMismatchError):
         if not can_be_answered_without_running(plan):
             raise
-        return _execute(
-            store,
-            capture,
-            intermediate,
-            rows=rows,
-            columns=columns,
-            exact=exact,
-            runs=False,
-            of_largest=of_largest,
-            by_column=by_column,
-        )
+        return _execute(store, capture, intermediate, asked, runs=False)
     if note := index_beside(store, capture, question, done):
         done = replace(done, stored=note)
+    rows, columns = asked["rows"], asked["columns"]
     if rows is not None and not np.array_equal(rows, question.rows):
         values = values.take(np.searchsorted(question.rows, rows))
     if columns is not None and not np.array_equal(columns, question.columns) and not done.chosen.is_index_of_largest:

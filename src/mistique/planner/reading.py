@@ -1,35 +1,25 @@
-"""Stored chunks to values: fetched by segment, decoded on threads, put where they belong."""
+"""Stored chunks to values: which of them are needed, and where what each holds belongs."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from threading import Lock
-from types import MappingProxyType
 
 import numpy as np
 
-from mistique.codecs import ALL, Codec, PartCodec, codec_from_config
-from mistique.errors import ChunkCorruptError
 from mistique.ingest.cells import Column
 from mistique.kernels.look_up import look_up_numbers
 from mistique.kernels.transpose import turn, turn_units
-from mistique.planner.chunk_check import DICTIONARY, Chunk, cell_of, check_chunk
+from mistique.planner.chunk_check import DICTIONARY, cell_of
+from mistique.planner.decoding import each_chunk
 from mistique.planner.question import chunks_of
 from mistique.planner.summary import read_whole_shape
 from mistique.planner.values import Values, array_places
-from mistique.schema import Intermediate, Run
+from mistique.schema import Intermediate
 from mistique.storage.options import damage_as_error
 from mistique.storage.segments import SegmentReader
-from mistique.storage.units import UnitTable
 
-# What puts the values of one chunk that were asked for, (n_columns, n_rows), at a block and group where they belong.
-Put = Callable[[int, int, np.ndarray], None]
-# Rows of each block that were asked for.
-RowsOf = Mapping[int, slice | np.ndarray]
 _FEW_UNITS = 8
 
 
@@ -88,7 +78,7 @@ def _read_table(
         else:
             cells[group][places[block]] = chunk[0]
 
-    worst = _each_chunk(segments, intermediate, blocks, groups, put, rows_of)
+    worst = each_chunk(segments, intermediate, blocks, groups, put, rows_of)
     for group, distinct in values.items():
         with damage_as_error(f"column {group} of {intermediate.name!r}", "numbers of its values"):
             if together is not None and group in place_of:
@@ -150,7 +140,7 @@ def _read_array(
         if is_whole:
             turn(whole.columns.view(bits), 0, out[place].view(bits))
 
-    worst = _each_chunk(segments, intermediate, blocks, groups, put, rows_of, some_of)
+    worst = each_chunk(segments, intermediate, blocks, groups, put, rows_of, some_of)
     return Values(intermediate, columns, out.reshape(len(rows), *shape)), worst
 
 
@@ -166,7 +156,7 @@ def _read_columns(
     def put(block: int, group: int, chunk: np.ndarray) -> None:
         out[slice(*span_of[group]), rows_at[block]] = chunk
 
-    worst = _each_chunk(segments, intermediate, blocks, groups, put, rows_of, some_of)
+    worst = each_chunk(segments, intermediate, blocks, groups, put, rows_of, some_of)
     return Values.of_columns(intermediate, columns, out), worst
 
 
@@ -207,108 +197,3 @@ def _wanted_rows(
         places[block] = slice(low, high)
         rows_of[block] = slice(first, last + 1) if last - first + 1 == len(in_block) else in_block
     return places, rows_of
-
-
-def _each_chunk(
-    segments: SegmentReader,
-    intermediate: Intermediate,
-    blocks: np.ndarray,
-    groups: np.ndarray,
-    put: Put,
-    rows_of: RowsOf,
-    some_of: Mapping[int, np.ndarray] = MappingProxyType({}),
-) -> float:
-    """Decode every chunk at these blocks and groups and hand what was asked of it to `put`, from several threads.
-
-    Of a group in `some_of` the columns with these numbers alone; the error bound comes back.
-    """
-    references = intermediate.references
-    assert references is not None
-    by_segment: dict[int, dict[int, list[Chunk]]] = {}
-    n_found = 0
-    for run in references.runs:
-        n_found += _collect(run, blocks, groups, by_segment.setdefault(run.segment, {}))
-    if n_found != len(blocks) * len(groups):
-        raise ChunkCorruptError(
-            where=f"references of {intermediate.name!r}",
-            expected=f"{len(blocks)} blocks of {len(groups)} groups",
-            got=f"{n_found} chunks",
-        )
-    asked = set(groups.tolist())
-    for values in references.dictionaries:
-        if values.group in asked:
-            chunk = Chunk(DICTIONARY, values.group, values.place)
-            by_segment.setdefault(values.segment, {}).setdefault(values.unit, []).append(chunk)
-    numbered = {values.group for values in references.dictionaries}
-    worst = 0.0
-    waiting: list[Future[float]] = []
-    for number, chunks in by_segment.items():
-        if not chunks:
-            continue
-        segment = references.segments[number]
-        table = segments.table(segment)
-        for units, payloads in segments.payloads(segment, np.array(sorted(chunks), np.int64)):
-            work = list(zip(units.tolist(), payloads, strict=True))
-            # The batch before is decoded while this one was read; more would only fill memory.
-            worst = max([worst, *(future.result() for future in waiting)])
-            decode = partial(_decode, intermediate, numbered, table, segment.id, chunks, rows_of, some_of, put)
-            waiting = segments.spread(decode, work)
-    return max([worst, *(future.result() for future in waiting)])
-
-
-def _collect(run: Run, blocks: np.ndarray, groups: np.ndarray, chunks: dict[int, list[Chunk]]) -> int:
-    """Note which unit of a run holds which chunk; the number of chunks."""
-    in_blocks = blocks[(blocks >= run.block) & (blocks < run.block + run.n_blocks)]
-    in_groups = groups[(groups >= run.group) & (groups < run.group + run.n_groups)]
-    for block in in_blocks.tolist():
-        first = run.unit + (block - run.block) * run.block_step
-        for group in in_groups.tolist():
-            j = group - run.group
-            chunk = Chunk(block, group, run.place + j * run.place_step)
-            chunks.setdefault(first + j * run.group_step, []).append(chunk)
-    return len(in_blocks) * len(in_groups)
-
-
-def _decode(
-    intermediate: Intermediate,
-    numbered: set[int],
-    table: UnitTable,
-    segment_id: str,
-    chunks: dict[int, list[Chunk]],
-    rows_of: RowsOf,
-    some_of: Mapping[int, np.ndarray],
-    put: Put,
-    part: list[tuple[int, np.ndarray]],
-) -> float:
-    worst = 0.0
-    for unit, payload in part:
-        kind = table.kinds[int(table.kind_of[unit])]
-        shape = int(table.shapes[unit, 0]), int(table.shapes[unit, 1])
-        codec, part_codec = _codec(kind.codec)
-        for chunk in chunks[unit]:
-            where = f"segment {segment_id}, unit {unit}"
-            check_chunk(intermediate, chunk, kind, shape, is_numbers=chunk.group in numbered, where=where)
-        # Chunks of equal values are one unit, of which each may be asked for other rows and columns.
-        first, is_alone = chunks[unit][0], len(chunks[unit]) == 1 and not kind.is_table
-        try:
-            if is_alone and part_codec is not None:
-                columns, rows = some_of.get(first.group, ALL), rows_of[first.block]
-                values = part_codec.decode_part(payload, shape, kind.type, columns=columns, rows=rows)
-                put(first.block, first.group, values)
-            else:
-                values = codec.decode(payload, shape, kind.type)
-                for chunk in chunks[unit]:
-                    columns = slice(chunk.place, chunk.place + 1) if kind.is_table else some_of.get(chunk.group, ALL)
-                    put(chunk.block, chunk.group, values[columns][:, rows_of.get(chunk.block, ALL)])
-            worst = max(worst, codec.max_abs_error(payload, kind.type))
-        except (ValueError, OverflowError) as error:
-            where = f"segment {segment_id}, unit {unit}"
-            raise ChunkCorruptError(where=where, expected=f"a payload of {kind.codec}", got=str(error)) from error
-    return worst
-
-
-@lru_cache(maxsize=256)
-def _codec(config: str) -> tuple[Codec, PartCodec | None]:
-    """A codec, and the same if it decodes parts: to ask a protocol takes longer than to decode a few rows."""
-    codec = codec_from_config(json.loads(config))
-    return codec, codec if isinstance(codec, PartCodec) else None

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from mistique.codecs.floats import float_dtype
 from mistique.ingest.cells import Column
 from mistique.ingest.columns import MAX_SPARSE_COLUMNS, Described
 from mistique.ingest.sparse_rows import SparseColumns
-from mistique.schema import ColumnType, Intermediate
+from mistique.planner.column_values import is_plain, numpy_column, pandas_column, restored
+from mistique.schema import Intermediate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +108,7 @@ class Values:
             matrix = self.parts.values()
             return matrix if len(self.parts) > MAX_SPARSE_COLUMNS else matrix.toarray()  # type: ignore[no-any-return]
         if isinstance(self.parts, np.ndarray):
-            cells = _restored(self.parts, intermediate.types[0])
+            cells = restored(self.parts, intermediate.types[0])
             if cells.ndim == 3:
                 shape = (*intermediate.shape[:-1], cells.shape[-1]) if intermediate.shape else ()
                 return cells.reshape(len(cells), *shape)
@@ -137,14 +137,14 @@ class Values:
         import pandas as pd
 
         if isinstance(self.parts, np.ndarray):
-            cells = _restored(self.parts, self.intermediate.types[0])
+            cells = restored(self.parts, self.intermediate.types[0])
             if cells.dtype.kind not in "biufmM":  # pandas knows no bfloat16
                 cells = cells.astype(np.float32)
             return pd.DataFrame(_flat(cells), columns=self.names(), index=index)
         if isinstance(self.parts, SparseColumns):
             return pd.DataFrame.sparse.from_spmatrix(self.parts.values(), index, self.names())
         together = self._side_by_side([part.cells for part in self.parts])
-        if together is not None and all(_is_plain(part.type) for part in self.parts):
+        if together is not None and all(is_plain(part.type) for part in self.parts):
             return pd.DataFrame(together.T, index, self.names(), copy=True)
         columns = [pandas_column(part, index) for part in self.parts]
         frame = pd.concat(columns, axis=1) if columns else pd.DataFrame(index=index)
@@ -221,75 +221,6 @@ def _flat(cells: np.ndarray) -> np.ndarray:
     """Cells as (n_rows, n_columns), units outermost."""
     n_rows, width = len(cells), int(np.prod(cells.shape[1:]))
     return cells.transpose(0, 2, 1).reshape(n_rows, width) if cells.ndim == 3 else cells
-
-
-def _restored(cells: np.ndarray, kind: ColumnType) -> np.ndarray:
-    """Cells as the numbers they stand for."""
-    if kind.dtype == "bool":
-        return cells.view(np.bool_)
-    if kind.dtype.startswith("timedelta64"):
-        return cells.view(kind.dtype)
-    if kind.cell in ("<u2", "|u1") and kind.dtype not in ("uint16", "uint8"):
-        if kind.dtype.startswith("float8"):
-            import ml_dtypes
-
-            return cells.view(np.dtype(getattr(ml_dtypes, kind.dtype)))
-        return cells.view(float_dtype(kind.dtype))
-    return cells
-
-
-def _is_plain(kind: ColumnType) -> bool:
-    """A column of this type is its cells, in NumPy and in pandas."""
-    return kind.cell != "<U0" and kind.dtype == np.dtype(kind.cell).name
-
-
-def numpy_column(column: Column) -> np.ndarray:
-    """One column as an array. Nulls are None in text, NaN in numbers, None in booleans."""
-    kind = column.type
-    if kind.categories is not None:
-        values: np.ndarray = np.array([*kind.categories, None], object)[column.cells]
-        is_number = all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in kind.categories)
-        return values.astype(np.float64) if is_number else values
-    if kind.cell == "<U0":
-        if kind.dtype.startswith("<U"):
-            return column.cells.astype(kind.dtype)
-        texts = column.cells.astype(object)
-        if column.valid is not None:
-            texts[~column.valid] = None
-        return texts
-    if not kind.is_nullable:
-        return _restored(column.cells, kind)
-    values = _restored(column.cells, ColumnType(kind.dtype.lower().replace("boolean", "bool"), kind.cell))
-    if column.valid is None or column.valid.all():
-        return values
-    out = values.astype(object if values.dtype == np.bool_ else np.float64)
-    out[~column.valid] = None if values.dtype == np.bool_ else np.nan
-    return out
-
-
-def pandas_column(column: Column, index: Any) -> Any:
-    """One column as a pandas series of the dtype that was captured."""
-    import pandas as pd
-
-    kind, cells = column.type, column.cells
-    if kind.categories is not None:
-        dtype = kind.dtype.partition("[")[2].rstrip("]")
-        categories = pd.Index(list(kind.categories), dtype=dtype)
-        return pd.Series(pd.Categorical.from_codes(cells, categories, ordered=kind.is_ordered), index=index)
-    if kind.dtype in ("str", "string"):
-        return pd.Series(pd.array(numpy_column(column), dtype=kind.dtype), index=index)
-    if kind.dtype.startswith("datetime64") and "," in kind.dtype:
-        return pd.Series(cells, index=index).dt.tz_localize("UTC").astype(kind.dtype)
-    if kind.is_nullable and kind.cell != "<U0":
-        numpy_kind = ColumnType(kind.dtype.lower().replace("boolean", "bool"), kind.cell)
-        series = pd.Series(_restored(cells, numpy_kind), index=index).astype(kind.dtype)
-        return series if column.valid is None else series.where(column.valid)
-    values = numpy_column(column)
-    if values.dtype.kind == "V" or values.dtype.name.startswith(("bfloat16", "float8")):
-        values = values.astype(np.float32)
-    if values.dtype == object:
-        return pd.Series(values, index=index, dtype=object)
-    return pd.Series(values, index=index)
 
 
 def pandas_index(values: Values) -> Any:

@@ -11,10 +11,11 @@ import numpy as np
 
 from mistique.errors import QueryError
 from mistique.planner.choose import choose
+from mistique.planner.column_values import numpy_column
 from mistique.planner.execute import execute, question_of
 from mistique.planner.plan import Plan
 from mistique.planner.planning import stop_if_planned
-from mistique.planner.values import Values, numpy_column
+from mistique.planner.values import Values
 from mistique.queries.progress import tracked
 from mistique.queries.selection import select_columns
 from mistique.schema import ColumnType, Intermediate

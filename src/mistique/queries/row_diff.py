@@ -11,9 +11,9 @@ import numpy as np
 
 from mistique.errors import QueryError
 from mistique.ingest.cells import Column
+from mistique.planner.column_values import numpy_column
 from mistique.planner.execute import execute
 from mistique.planner.plan import Plan
-from mistique.planner.values import numpy_column
 from mistique.queries.answer import Plotted, format_value
 from mistique.queries.portions import in_columns, is_number, numbers_of
 from mistique.queries.positions import check_reduce, names_of, reduced
