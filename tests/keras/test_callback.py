@@ -230,6 +230,7 @@ def test_no_warning_comes_from_a_capture_that_works(store: Store, fashion: Fashi
         train(small(), fashion, MistiqueCallback(store, fashion[0][:20], model="cnn"), epochs=1)
 
 
+@pytest.mark.supported("a training and a validation set, a callback each", "one version of both")
 def test_two_callbacks_over_two_data_sets_capture_the_same_versions(store: Store, rows: np.ndarray) -> None:
     net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="h"), keras.layers.Dense(1)])
     net.compile("sgd", "mse")
@@ -244,6 +245,10 @@ def test_two_callbacks_over_two_data_sets_capture_the_same_versions(store: Store
     assert len(mistique.get(store, "m@latest/valid/h").rows) == 9
 
 
+@pytest.mark.supported(
+    "stateful RNNs, variables of TensorFlow's in a layer",
+    "each batch begins with the states that the training left, and leaves them; always stored",
+)
 @pytest.mark.tensorflow
 def test_states_that_are_no_weights_are_those_that_the_training_left(store: Store) -> None:
     # Of a stateful RNN, and of a layer that counts in a variable of TensorFlow's.

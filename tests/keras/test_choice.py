@@ -88,6 +88,7 @@ def masked() -> keras.Model:
 IDS = np.array([[1, 2, 0, 0], [1, 2, 3, 4], [5, 0, 0, 0]] * 4)
 
 
+@pytest.mark.supported("masks", "stored once, answering for each layer that hands them on")
 @pytest.mark.parametrize("batch_size", [5, 12])
 def test_padded_steps_look_like_data_until_the_mask_stored_beside_them_is_used(
     store: Store, masked: keras.Model, stored: Stored, batch_size: int

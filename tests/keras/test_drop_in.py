@@ -24,7 +24,55 @@ def trained(case: Case, *callbacks: keras.callbacks.Callback) -> tuple[keras.Mod
     return net, net.fit(case.x, case.y, epochs=2, batch_size=4, verbose=0, callbacks=list(callbacks)).history
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("sequential", marks=pytest.mark.supported("Sequential, functional", "every layer")),
+        pytest.param("nested to three levels", marks=pytest.mark.supported("nested models, three levels", "`c/b/a/x`")),
+        pytest.param(
+            "subclassed, nested to three levels",
+            marks=pytest.mark.supported("subclassed models, nested", "named by attributes: `middle/left/wide`"),
+        ),
+        pytest.param(
+            "a layer shared by three calls",
+            marks=pytest.mark.supported("shared layers", "each call its own: `d`, `d:1`"),
+        ),
+        pytest.param(
+            "dicts of inputs and outputs",
+            marks=pytest.mark.supported("several inputs and outputs, by name", "`input/a`, `prediction/p`"),
+        ),
+        pytest.param(
+            "a tuple of outputs", marks=pytest.mark.supported("a tuple of outputs", "`prediction/0`, `prediction/1`")
+        ),
+        pytest.param(
+            "an LSTM with its states",
+            marks=pytest.mark.supported("layers of several tensors", "`lstm/0`, `lstm/1`, ..."),
+        ),
+        pytest.param(
+            "attention with its scores", marks=pytest.mark.supported("attention with its scores", "`attention/1`")
+        ),
+        pytest.param(
+            "masked sequences of any length",
+            marks=pytest.mark.supported("sequences of any length", "each data set its own"),
+        ),
+        pytest.param(
+            "a Transformer",
+            marks=pytest.mark.supported("a Transformer, an LSTM, on real text", "every layer, blocks opened"),
+        ),
+        pytest.param(
+            "mixed_bfloat16", marks=pytest.mark.supported("mixed precision", "bfloat16 and float16 as they are")
+        ),
+        pytest.param("mixed_float16", marks=pytest.mark.supported("mixed precision")),
+        pytest.param("a train_step of its own", marks=pytest.mark.supported("a `train_step` of one's own", "as any")),
+        pytest.param(
+            "jit_compile", marks=pytest.mark.supported("`jit_compile`, `steps_per_execution`, `run_eagerly`", "as any")
+        ),
+        pytest.param(
+            "steps_per_execution", marks=pytest.mark.supported("`jit_compile`, `steps_per_execution`, `run_eagerly`")
+        ),
+        pytest.param("run_eagerly", marks=pytest.mark.supported("`jit_compile`, `steps_per_execution`, `run_eagerly`")),
+    ],
+)
 def test_training_is_bit_identical_and_each_layer_is_captured(store: Store, name: str) -> None:
     case = CASES[name]
     watch = MistiqueCallback(store, case.x, case.y, model="m", codec="raw", batch_size=8, on_error="raise")
@@ -41,3 +89,9 @@ def test_training_is_bit_identical_and_each_layer_is_captured(store: Store, name
     stored = [mistique.get(store, f"m@1.2/valid/{node}").to_numpy() for node in case.names if "prediction" in node]
     for one, other in zip(given, stored, strict=True):
         np.testing.assert_allclose(other.reshape(one.shape), one, rtol=case.tolerance, atol=case.tolerance)
+
+
+def test_each_network_is_in_the_table_of_what_is_supported() -> None:
+    marks = test_training_is_bit_identical_and_each_layer_is_captured.pytestmark
+    (params,) = [mark.args[1] for mark in marks if mark.name == "parametrize"]
+    assert {param.values[0] for param in params} == set(CASES)

@@ -65,6 +65,7 @@ print("equal")
 """
 
 
+@pytest.mark.supported("`MirroredStrategy`", "each row once")
 @pytest.mark.tensorflow
 def test_under_a_mirrored_strategy_each_row_comes_once_and_as_without_it(tmp_path: Path) -> None:
     # Symptom: tensorflow issue 25569, a callback that sees the wrong model.
@@ -98,12 +99,14 @@ print(at[99] - at[9])
 """
 
 
+@pytest.mark.supported("a hundred epochs", "memory does not grow")
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from Linux' /proc")
 def test_a_hundred_epochs_take_the_memory_of_ten(tmp_path: Path) -> None:
     # One epoch's outputs are 1.1 MB: ninety that were held would be 95 MB.
     assert int(run(EPOCHS, str(tmp_path / "s"))) < 48 * 1024 * 1024
 
 
+@pytest.mark.supported("VGG16, ResNet50, EfficientNetB0, MobileNetV3", "every layer")
 @pytest.mark.parametrize(
     ("name", "layer"),
     [
@@ -140,6 +143,7 @@ def lines_of_text() -> tuple[np.ndarray, np.ndarray]:
     return ids, np.array([half >= len(PAGES) // 2 for _, half in texts], "float32")
 
 
+@pytest.mark.supported("a Transformer, an LSTM, on real text")
 @pytest.mark.parametrize("kind", ["lstm", "transformer"])
 def test_text_models_on_real_text_end_in_the_same_bits(store: Store, kind: str) -> None:
     from tests.keras.networks import Block
@@ -167,6 +171,7 @@ def test_text_models_on_real_text_end_in_the_same_bits(store: Store, kind: str) 
     np.testing.assert_allclose(rows.to_numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.supported("MLflow's autolog", "logs as without us")
 @pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore")  # MLflow's libraries have deprecations of their own
 def test_mlflows_autolog_logs_the_same_run_beside_ours(
@@ -191,6 +196,7 @@ def test_mlflows_autolog_logs_the_same_run_beside_ours(
         mlflow.keras.autolog(disable=True)
 
 
+@pytest.mark.supported("Weights & Biases' callback", "logs as without us, its run can be linked")
 @pytest.mark.filterwarnings("ignore")  # and so have those of Weights & Biases
 def test_wandbs_callback_logs_the_same_run_beside_ours_and_its_run_can_be_linked(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -23,6 +23,7 @@ def values(store: Store, key: str) -> np.ndarray:
     return mistique.get(store, key).to_numpy()
 
 
+@pytest.mark.supported("weights, gradients")
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum"])
 def test_the_gradient_of_a_row_is_that_of_its_own_loss_whoever_is_in_its_batch(
@@ -60,6 +61,7 @@ def test_gradients_of_the_layers_chosen_and_weights_leave_training_as_it_was(sto
     assert gradient.any()
 
 
+@pytest.mark.supported("weights, gradients", "when asked")
 @pytest.mark.parametrize(
     ("name", "weight"),
     [

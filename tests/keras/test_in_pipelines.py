@@ -23,6 +23,7 @@ def small(X: np.ndarray, y: np.ndarray) -> keras.Model:
     return net
 
 
+@pytest.mark.supported("a network at the end of a pipeline", "one version of both")
 @pytest.mark.filterwarnings("ignore:.*sklearn.*")
 def test_a_network_at_the_end_of_a_pipeline_breaks_automatic_logging_and_is_captured_under_one_version(
     store: Store, rows: np.ndarray

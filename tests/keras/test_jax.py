@@ -48,6 +48,7 @@ print(len(keras.distribution.list_devices()), len(found))
 """
 
 
+@pytest.mark.supported("JAX in place of TensorFlow", "all of this but what is listed below; eagerly")
 def test_distributed_over_two_devices_each_row_comes_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
     command = [sys.executable, "-c", DISTRIBUTED, str(tmp_path / "s")]

@@ -42,6 +42,7 @@ def test_a_fit_with_an_initial_epoch_goes_on_with_its_run(store: Store) -> None:
     assert fit(model, store, epochs=1) == ["m@2.1"]
 
 
+@pytest.mark.supported("interrupted, resumed", "the same run")
 def test_what_was_interrupted_and_restored_goes_on_with_its_run_in_another_process(
     store: Store, tmp_path: Path
 ) -> None:
@@ -81,6 +82,7 @@ def test_other_weights_and_a_run_that_went_further_are_not_gone_on_with(store: S
     assert fit(model, store, epochs=3, initial_epoch=2) == ["m@3.3"]
 
 
+@pytest.mark.supported("layers added, compiled again", "captured as they are now")
 @pytest.mark.parametrize("batch_size", [10, 64])
 def test_layers_added_between_fits_are_captured_in_the_next(store: Store, batch_size: int) -> None:
     model = net()
@@ -102,6 +104,7 @@ def test_layers_added_between_fits_are_captured_in_the_next(store: Store, batch_
     assert watch.captured == ["m@3.1"]
 
 
+@pytest.mark.supported("two epochs compared", "`mistique.diff`: layers whose weights and values changed")
 def test_what_changed_between_two_epochs_is_told_layer_by_layer(store: Store, rows: np.ndarray) -> None:
     base = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, name="frozen")], name="base")
     base.trainable = False

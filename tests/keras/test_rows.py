@@ -58,6 +58,7 @@ def batches_of(rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         index = (index + 1) % 4
 
 
+@pytest.mark.supported("`PyDataset`, generators", "as the arrays that they yield")
 def test_a_pydataset_and_a_generator_are_captured_as_the_arrays_that_they_yield(
     store: Store, rows: np.ndarray, stored: Stored
 ) -> None:
@@ -89,6 +90,7 @@ def test_a_generator_is_read_once_for_all_epochs_and_fits(store: Store, rows: np
     assert np.array_equal(stored("m@2.2/valid/input"), rows[:14])
 
 
+@pytest.mark.supported("endless data", "asked for `steps`")
 @pytest.mark.parametrize("kind", ["generator", "pydataset"])
 def test_an_endless_source_is_told_to_give_steps_and_the_fit_goes_on(store: Store, rows: np.ndarray, kind: str) -> None:
     endless = batches_of(rows) if kind == "generator" else Numbered(rows, n_batches=None)
@@ -99,6 +101,7 @@ def test_an_endless_source_is_told_to_give_steps_and_the_fit_goes_on(store: Stor
     assert store.catalog.find(f"{version}/d/input")[1].n_rows == 21
 
 
+@pytest.mark.supported("batches of several lengths", "padded to the longest")
 def test_batches_of_several_lengths_are_padded_to_the_longest(store: Store, stored: Stored) -> None:
     layers = keras.layers
     masked = keras.Sequential(
@@ -119,6 +122,7 @@ def test_batches_of_several_lengths_are_padded_to_the_longest(store: Store, stor
         assert np.array_equal(stored(f"short@1/d/{name}"), stored(f"long@1/d/{name}")), name
 
 
+@pytest.mark.supported("sequences of any length")
 def test_each_data_set_of_a_network_without_a_length_has_its_own(store: Store) -> None:
     layers = keras.layers
     any_length = keras.Sequential(
@@ -130,6 +134,7 @@ def test_each_data_set_of_a_network_without_a_length_has_its_own(store: Store) -
     assert [store.catalog.find(f"m@1/of{length}/h")[1].shape for length in (5, 8)] == [(5, 3), (8, 3)]
 
 
+@pytest.mark.supported("text as input", "stored as text")
 def test_text_goes_in_as_text(store: Store, stored: Stored) -> None:
     tf = pytest.importorskip("tensorflow")
     if keras.backend.backend() != "tensorflow":
@@ -157,6 +162,7 @@ def test_text_goes_in_as_text(store: Store, stored: Stored) -> None:
     assert np.array_equal(stored("none@1/d/embedding"), stored("m@1.1/valid/embedding"))
 
 
+@pytest.mark.supported("ragged tensors", "refused: one sentence")
 def test_ragged_rows_are_refused_in_one_sentence(store: Store) -> None:
     tf = pytest.importorskip("tensorflow")
     with pytest.raises(CaptureError, match=r"give x\.to_tensor\(\), padded with zeros"):

@@ -62,6 +62,7 @@ def test_a_sequential_model_that_was_never_called_is_captured_before_and_after_i
         assert np.array_equal(values(store, f"m@1.1/valid/{name}"), values(store, f"n@1/d/{name}"))
 
 
+@pytest.mark.supported("`TimeDistributed`", "its output; layers within it are not shown")
 def test_a_nested_model_is_not_connected_to_the_inputs_and_is_captured_by_its_path(store: Store) -> None:
     # keract 134. Within TimeDistributed, which runs its layer step by step, the output of the whole is captured.
     x = np.random.default_rng(0).normal(size=(6, 3, 4)).astype("float32")

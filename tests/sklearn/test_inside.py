@@ -71,6 +71,8 @@ def values(store: Store, name: str, **asked: Any) -> np.ndarray:
     return mistique.get(store, KEY + name, **asked).values
 
 
+@pytest.mark.supported("nested Pipeline, ColumnTransformer, FeatureUnion", "every inner stage, in fit and in `capture`")
+@pytest.mark.supported("`passthrough`, `drop`", "as what came in; not at all")
 def test_branches_of_a_column_transformer_and_the_steps_of_their_pipelines_are_stages(
     store: Store, homes: pd.DataFrame
 ) -> None:
@@ -95,6 +97,7 @@ def test_positions_count_the_steps_and_not_what_is_inside_of_them(store: Store, 
     assert [key.removeprefix(KEY) for key in keys] == ["input", "prepare", "prepare", "prediction"]
 
 
+@pytest.mark.supported("the same, recomputed", "bit for bit, within what was measured")
 @pytest.mark.parametrize("road", ["fit", "capture"])
 def test_what_is_inside_is_recomputed_bit_for_bit(store: Store, homes: pd.DataFrame, road: str) -> None:
     union = FeatureUnion([("all", StandardScaler()), ("few", PCA(2))], transformer_weights={"few": 2.0})
@@ -176,6 +179,7 @@ def test_what_an_encoder_gave_across_folds_inside_a_branch_is_what_is_stored(sto
     assert store.catalog.find(KEY + "encode/zip/mean")[1].recompute_difference is None
 
 
+@pytest.mark.supported("`set_output` pandas, polars", "frames, under their names")
 @pytest.mark.parametrize("container", ["pandas", "default"])
 def test_set_output_reaches_the_branches(store: Store, homes: pd.DataFrame, container: str) -> None:
     steps = ("prepare", prepare(verbose_feature_names_out=False)), ("ridge", Ridge())
@@ -186,6 +190,7 @@ def test_set_output_reaches_the_branches(store: Store, homes: pd.DataFrame, cont
     assert node.columns == tuple(NUMBERS)
 
 
+@pytest.mark.supported("`memory=`")
 def test_what_a_cache_or_another_process_gave_is_found_again_where_it_is_certain_and_else_said(
     store: Store, homes: pd.DataFrame, tmp_path: Any
 ) -> None:
@@ -215,6 +220,7 @@ def test_unchanged_branches_of_a_second_fit_take_no_bytes(store: Store, homes: p
     assert second["union/scale"].stored_nbytes == 0
 
 
+@pytest.mark.supported("`predict_proba`, `decision_function`, several targets", "stages beside the prediction")
 def test_probabilities_are_captured_under_the_names_of_the_classes(store: Store, homes: pd.DataFrame) -> None:
     labels = np.where(homes["grade"] > 8, "good", "fair")
     pipe = fitted(store, homes[NUMBERS], labels, ("scale", StandardScaler()), ("model", LogisticRegression()))
@@ -227,6 +233,7 @@ def test_probabilities_are_captured_under_the_names_of_the_classes(store: Store,
     assert distances.columns == ("good",)
 
 
+@pytest.mark.supported("`predict_proba`, `decision_function`, several targets")
 def test_each_target_of_a_model_of_several_has_its_probabilities(store: Store, homes: pd.DataFrame) -> None:
     targets = np.c_[homes["grade"] > 8, homes["lat"] > 47.5]
     forest = MultiOutputClassifier(RandomForestClassifier(5, random_state=0))
@@ -240,6 +247,10 @@ def several() -> list[tuple[str, Any]]:
     return [("a", Ridge()), ("b", sklearn.pipeline.Pipeline([("pca", PCA(2)), ("ridge", Ridge(alpha=9.0))]))]
 
 
+@pytest.mark.supported(
+    "TransformedTargetRegressor, stacking, voting as the last step",
+    "the prediction, and what each model inside says: `model/forest`",
+)
 @pytest.mark.parametrize(
     ("model", "members"),
     [
@@ -263,6 +274,7 @@ def test_the_models_that_a_model_is_made_of_are_stages_and_recomputed(
         assert np.allclose(values(store, f"model/{name}"), one.predict(scaled), rtol=1e-12)
 
 
+@pytest.mark.supported("TransformedTargetRegressor, stacking, voting as the last step")
 def test_members_of_a_vote_say_probabilities_and_their_own_steps_are_stages(store: Store, homes: pd.DataFrame) -> None:
     steps = Pipeline([("scale", StandardScaler()), ("logit", LogisticRegression())])
     vote = VotingClassifier([("steps", steps), ("none", "drop"), ("dummy", DummyClassifier())], voting="soft")
@@ -273,6 +285,10 @@ def test_members_of_a_vote_say_probabilities_and_their_own_steps_are_stages(stor
     assert np.allclose(mean, pipe.predict_proba(homes[NUMBERS]))
 
 
+@pytest.mark.supported(
+    "a search, a calibrated or thresholded classifier as the last step",
+    "the prediction, the steps of the best (`model/best/pca`), what each fold's classifier said before (`model/0`)",
+)
 def test_the_best_of_a_search_shows_its_steps_and_a_calibrated_model_what_it_was_before(
     store: Store, homes: pd.DataFrame
 ) -> None:
@@ -291,6 +307,7 @@ def test_the_best_of_a_search_shows_its_steps_and_a_calibrated_model_what_it_was
         assert np.allclose(values(store, f"model/1/{name}"), expected, rtol=1e-12)
 
 
+@pytest.mark.supported("text vectorizers", "words name the columns")
 def test_words_are_the_columns_of_what_a_text_vectorizer_gives_and_of_what_is_made_of_it(store: Store) -> None:
     texts = ["the cat sat", "a dog ran", "the dog sat down"] * 20
     steps = ("count", CountVectorizer()), ("weigh", TfidfTransformer()), ("model", LogisticRegression())
@@ -302,6 +319,7 @@ def test_words_are_the_columns_of_what_a_text_vectorizer_gives_and_of_what_is_ma
     assert np.array_equal(weighed.values, pipe[:-1].transform(texts).toarray())
 
 
+@pytest.mark.supported("`partial_fit`", "`capture` after each part is a version")
 def test_each_part_of_a_partial_fit_is_a_version(store: Store, homes: pd.DataFrame) -> None:
     scale = StandardScaler().fit(homes[NUMBERS])
     model = SGDRegressor(random_state=0)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@pytest.mark.supported("MLflow's autologging", "logs as without capture")
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_autologging_goes_on_beside_and_its_run_can_be_linked(

@@ -99,6 +99,9 @@ assert found.plan.chosen.road.startswith("recompute")
 """
 
 
+@pytest.mark.supported(
+    "lambdas, classes from `__main__`", "captured and run again by who captured them; by others with `trust`"
+)
 def test_a_step_from_main_is_captured_by_every_worker_and_run_again_by_its_owner(store: Store, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
@@ -223,6 +226,7 @@ def test_parallel_callers_corrupt_the_cache_or_miss_it_for_ever(store: Store, ho
         assert np.array_equal(mistique.get(store, f"homes/x@{version}/train/scale").values, expected)
 
 
+@pytest.mark.supported("XGBoost, LightGBM as the last step", "the prediction, run again")
 @pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
 @pytest.mark.filterwarnings("ignore")
 def test_boosters_of_other_libraries_are_captured_and_run_again(
@@ -241,6 +245,7 @@ def test_boosters_of_other_libraries_are_captured_and_run_again(
     assert np.allclose(again.values, pipe.predict(homes[NUMBERS]), rtol=1e-5)
 
 
+@pytest.mark.supported("callbacks of scikit-learn 1.9", "called as without capture")
 def test_callbacks_are_called_as_without_capture(store: Store, homes: pd.DataFrame) -> None:
     callback = pytest.importorskip("sklearn.callback")
     del callback

@@ -146,6 +146,7 @@ def test_set_output_gives_frames_and_their_names_are_stored(store: Store, homes:
     assert mistique.get(store, "homes/ridge@1/train/scale").to_frame().equals(pipe[:-1].transform(homes[COLUMNS]))
 
 
+@pytest.mark.supported("`memory=`", "a cached step is captured; what is inside of it where it is certain")
 def test_a_stage_found_in_the_memory_is_captured_too(store: Store, homes: pd.DataFrame, tmp_path: Any) -> None:
     for _ in range(2):
         pipe = Pipeline([("scale", StandardScaler()), ("ridge", Ridge())], memory=str(tmp_path / "memory"))
@@ -177,6 +178,7 @@ def test_sparse_output_is_stored_and_recomputes_from_its_container(store: Store,
     assert answer.columns[0].startswith("zip__zipcode_")
 
 
+@pytest.mark.supported("`sample_weight`, metadata routing", "same bits")
 def test_routed_sample_weights_reach_the_model_bit_for_bit(store: Store, homes: pd.DataFrame) -> None:
     X, y, weight = homes[COLUMNS], homes["price"], np.arange(len(homes)) % 5.0
     with sklearn.config_context(enable_metadata_routing=True):

@@ -22,6 +22,7 @@ polars = pytest.importorskip("polars")
 NUMBERS = ["sqft_living", "grade", "lat"]
 
 
+@pytest.mark.supported("`set_output` pandas, polars")
 def test_frames_of_polars_are_captured_under_their_names_and_run_again(store: Store, homes: pd.DataFrame) -> None:
     X = polars.DataFrame({name: homes[name].to_numpy() for name in NUMBERS})
     pipe = Pipeline([("fill", SimpleImputer()), ("scale", StandardScaler()), ("ridge", Ridge())])

@@ -33,6 +33,7 @@ def sampled(store: Store, homes: pd.DataFrame, sampler: Any, *, as_array: bool =
     return pipe
 
 
+@pytest.mark.supported("imbalanced-learn", "samplers' rows are datasets of their own")
 @pytest.mark.parametrize("kind", ["RandomOverSampler", "RandomUnderSampler"])
 @pytest.mark.parametrize("as_array", [False, True])
 def test_what_a_sampler_chose_answers_to_the_labels_of_its_rows(
@@ -77,6 +78,7 @@ def test_what_follows_a_sampler_is_recomputed_from_what_it_gave(store: Store, ho
     assert np.abs(mistique.get(store, key).values - stored).max() < 1e-9
 
 
+@pytest.mark.supported("steps that drop or reorder rows", "the same")
 @pytest.mark.parametrize("road", ["fit", "capture"])
 def test_rows_that_a_function_drops_or_reorders_keep_their_labels(store: Store, homes: pd.DataFrame, road: str) -> None:
     homes.loc[homes.index[::7], "lat"] = np.nan

@@ -31,6 +31,7 @@ def rows_of(store: Store, name: str) -> list[Any]:
     return mistique.get(store, f"{name}/train/scale").rows.tolist()
 
 
+@pytest.mark.supported("`GridSearchCV`, `n_jobs=2`", "each candidate and fold a version, labelled")
 @pytest.mark.parametrize("as_array", [False, True])
 def test_candidates_and_folds_of_a_grid_search_on_two_processes_are_labelled_and_their_rows_are_those_of_the_fold(
     store: Store, homes: pd.DataFrame, as_array: bool
@@ -54,6 +55,7 @@ def test_candidates_and_folds_of_a_grid_search_on_two_processes_are_labelled_and
     assert set(frame["ridge__alpha"]) == {"1.0", "1000.0"}
 
 
+@pytest.mark.supported("`HalvingGridSearchCV`", "each round, candidate and fold")
 def test_rounds_of_a_halving_search_are_versions(store: Store, homes: pd.DataFrame) -> None:
     grid = {"ridge__alpha": [1.0, 10.0, 1000.0]}
     search = HalvingGridSearchCV(ridge(store), grid, cv=2, n_jobs=2, random_state=0).fit(homes[NUMBERS], homes["price"])
@@ -62,6 +64,7 @@ def test_rounds_of_a_halving_search_are_versions(store: Store, homes: pd.DataFra
     assert {len(rows_of(store, one.name)) for one in store.models()} >= {len(homes)}
 
 
+@pytest.mark.supported("`cross_val_score`", "each fold")
 def test_folds_of_a_cross_validation_are_told_apart_by_what_they_leave_out(store: Store, homes: pd.DataFrame) -> None:
     cross_val_score(ridge(store), homes[NUMBERS], homes["price"], cv=3, n_jobs=2)
     left_out = [f"fold without 500 rows from {start}" for start in (0, 500, 1000)]

@@ -15,6 +15,7 @@ import sklearn
 DESELECTED: dict[str, str] = {}
 
 
+@pytest.mark.supported("scikit-learn's own tests of Pipeline", "all pass with capture on")
 @pytest.mark.slow
 def test_every_test_of_scikit_learns_pipeline_passes_on_ours_with_capture_on(tmp_path: Path) -> None:
     module = str(Path(sklearn.__file__).parent / "tests" / "test_pipeline.py")

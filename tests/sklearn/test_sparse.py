@@ -27,6 +27,7 @@ def texts(n: int, n_words: int) -> list[str]:
     return [" ".join(f"w{i}" for i in GENERATOR.integers(0, n_words, 40)) for _ in range(n)]
 
 
+@pytest.mark.supported("sparse output", "up to 4,096 columns as columns, wider ones row by row; never dense")
 def test_a_wide_sparse_matrix_is_stored_and_read_without_being_made_dense(store: Store) -> None:
     documents = texts(5000, 60_000)
     pipe = Pipeline([("weigh", TfidfVectorizer()), ("ridge", Ridge(solver="sparse_cg"))])
