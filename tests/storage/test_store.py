@@ -77,6 +77,24 @@ def test_a_store_that_was_half_made_is_made_whole(store: Store) -> None:
     assert mistique.get(again, put(again, np.arange(3.0))).values.tolist() == [0, 1, 2]
 
 
+def test_a_store_that_another_makes_while_it_is_looked_for_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, look = str(tmp_path / "s.mistique"), tiledb.object_type
+
+    def look_before_it_is_made(path: str, ctx: tiledb.Ctx | None = None) -> str | None:
+        found = look(path, ctx=ctx)
+        if path == uri and found is None:
+            monkeypatch.undo()
+            put(mistique.open(uri), np.arange(2.0), model="lab/other")
+        return found
+
+    monkeypatch.setattr(tiledb, "object_type", look_before_it_is_made)
+    store = mistique.open(uri)
+    put(store, np.arange(3.0))
+    assert {capture.version.model for capture in store.catalog.captures()} == {"lab/other", "lab/model"}
+
+
 def test_writes_to_a_store_opened_for_reading_are_refused(store: Store) -> None:
     key = put(store, np.arange(3.0))
     reader = mistique.open(store.uri, mode="r")

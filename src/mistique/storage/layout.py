@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
+from time import monotonic, sleep
 
 import numpy as np
 import tiledb
@@ -14,13 +15,15 @@ from mistique.schema import FORMAT_VERSION
 from mistique.storage.digest_index import create_digests
 from mistique.storage.encryption import key_errors
 from mistique.storage.fragments import ALL_TIME
-from mistique.storage.making import is_created
+from mistique.storage.making import SECONDS_TO_MAKE, is_created
 from mistique.storage.options import translated
 from mistique.storage.records import create_records
 from mistique.storage.soundness import refuse_unsound
 
 _FORMAT_KEY = "mistique_format_version"
 _READ_BY_KEY = "mistique_read_by"
+# What makes a folder a group of TileDB's; the first that it makes in it.
+_GROUP_FILE = "__tiledb_group.tdb"
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,10 @@ def open_layout(uri: str, *, ctx: tiledb.Ctx, create: bool) -> Layout:
     for part in ("__group", "__meta", "catalog", "usage", "digests"):
         # What is damaged in the arrays is said when they are read: a store must open to be repaired.
         refuse_unsound(f"{layout.uri}/{part}", tiles=part.startswith("__"))
-    for part in ("segments", "artifacts", "__tiledb_group.tdb"):
+    for part in ("segments", "artifacts", _GROUP_FILE):
         refuse_unsound(f"{layout.uri}/{part}", below=False)  # what lies below is looked at when it is opened
     with translated(uri, "look at"):
-        found = tiledb.object_type(layout.uri, ctx=ctx)
-        if found is None and _holds_anything(layout.uri, ctx):
-            raise StoreNotFoundError(uri=uri, found="something else: it is no TileDB group")
+        found = _object_type(layout.uri, ctx)
     if found == "array":
         raise StoreNotFoundError(uri=uri, found="a TileDB array")
     if found is None:
@@ -112,9 +113,27 @@ def _read_group(uri: str, ctx: tiledb.Ctx) -> tiledb.Group:
     return tiledb.Group(uri, "r", config=config, ctx=ctx)
 
 
-def _holds_anything(uri: str, ctx: tiledb.Ctx) -> bool:
-    vfs = tiledb.VFS(ctx=ctx)
-    return bool(vfs.is_file(uri) or (vfs.is_dir(uri) and vfs.ls(uri)))
+def _object_type(uri: str, ctx: tiledb.Ctx) -> str | None:
+    """What TileDB calls what lies at a URI, also where another process has just made it; None: nothing is there.
+
+    Raises
+    ------
+    StoreNotFoundError
+        Something that is not TileDB's.
+    """
+    deadline = monotonic() + SECONDS_TO_MAKE
+    while True:
+        found: str | None = tiledb.object_type(uri, ctx=ctx)
+        if found is not None:
+            return found
+        vfs = tiledb.VFS(ctx=ctx)
+        names = {path.rstrip("/").rpartition("/")[2] for path in vfs.ls(uri)} if vfs.is_dir(uri) else set()
+        if not names and not vfs.is_file(uri):
+            return None
+        # Made since it was looked for: then it is found the next time.
+        if _GROUP_FILE not in names or monotonic() > deadline:
+            raise StoreNotFoundError(uri=uri, found="something else: it is no TileDB group")
+        sleep(0.02)
 
 
 def _has_foreign_members(layout: Layout, ctx: tiledb.Ctx) -> bool:

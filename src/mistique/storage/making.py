@@ -10,7 +10,7 @@ import tiledb
 from mistique.errors import ChunkCorruptError
 from mistique.storage.soundness import refuse_unsound
 
-_SECONDS_TO_MAKE = 3.0
+SECONDS_TO_MAKE = 3.0
 
 
 def make_array(uri: str, schema: tiledb.ArraySchema, ctx: tiledb.Ctx) -> None:
@@ -24,7 +24,7 @@ def make_array(uri: str, schema: tiledb.ArraySchema, ctx: tiledb.Ctx) -> None:
 
     if is_created(uri, create, ctx):
         return
-    deadline = monotonic() + _SECONDS_TO_MAKE
+    deadline = monotonic() + SECONDS_TO_MAKE
     while True:
         try:
             refuse_unsound(f"{uri}/__schema")  # half a schema is not given to TileDB
@@ -45,7 +45,7 @@ def is_created(uri: str, create: Callable[..., None], ctx: tiledb.Ctx) -> bool:
     try:
         create(uri, ctx=ctx)
     except tiledb.TileDBError:
-        deadline = monotonic() + _SECONDS_TO_MAKE
+        deadline = monotonic() + SECONDS_TO_MAKE
         while tiledb.object_type(uri, ctx=ctx) is None:
             # Its folder comes first, then what says of what kind it is.
             if not tiledb.VFS(ctx=ctx).is_dir(uri) or monotonic() > deadline:
