@@ -84,7 +84,7 @@ def read_parts(
 
 
 def read_indexed(store: Store, question: Question, *, took: Took) -> tuple[Values, float]:
-    """The values asked, by the index of what they are asked of; what it took is learned."""
+    """The values asked, by the index of what they are asked of; what it took is learned, but for the first time."""
     index, target = question.index, question.target
     assert index is not None
     work = index_work(question, index)
@@ -94,7 +94,8 @@ def read_indexed(store: Store, question: Question, *, took: Took) -> tuple[Value
     road = read_maxima if index.form == MAXIMA else read_index
     values, error = road(store.segments, places, target, question.rows, question.columns)
     seconds = time.perf_counter() - started
-    store.calibration.add(Observation("read", INDEX, work.amounts, predicted, seconds))
+    if not store.is_cold(INDEX):  # the first of a process loads what decodes them
+        store.calibration.add(Observation("read", INDEX, work.amounts, predicted, seconds))
     took.read_seconds += seconds
     took.read_nbytes += work.encoded_nbytes
     return values, error
@@ -142,7 +143,7 @@ def read_bounds_of(
     found = read_bounds(store.segments, IndexPlaces.of(index, target), target, columns)
     seconds = time.perf_counter() - started
     work = index_work(question, index)
-    if not store.is_cold(_BOUNDS):  # the first of a process loads what decodes them
+    if not store.is_cold(_BOUNDS):
         store.calibration.add(Observation("read", _BOUNDS, work.amounts, predicted, seconds))
     took.read_seconds += seconds
     took.read_nbytes += work.encoded_nbytes

@@ -77,7 +77,7 @@ def _probe_reads(store: Store, node: Intermediate, calibration: Calibration, dea
 
 
 def _probe_index(store: Store, question: Question) -> None:
-    if not store.is_cold(INDEX) or store.calibration.read_cost(INDEX).n_observations:
+    if store.calibration.read_cost(INDEX).n_observations:
         return
     target = question.target
     try:
