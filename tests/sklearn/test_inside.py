@@ -17,7 +17,7 @@ from sklearn.ensemble import RandomForestClassifier, StackingRegressor, VotingCl
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge, SGDRegressor
-from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, KFold, TunedThresholdClassifierCV
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import FeatureUnion
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler, TargetEncoder
@@ -305,6 +305,16 @@ def test_the_best_of_a_search_shows_its_steps_and_a_calibrated_model_what_it_was
         assert np.array_equal(values(store, f"model/1/{name}"), expected)
         store.drop(f"{KEY}model/1/{name}")
         assert np.allclose(values(store, f"model/1/{name}"), expected, rtol=1e-12)
+
+
+@pytest.mark.supported("a search, a calibrated or thresholded classifier as the last step")
+@pytest.mark.parametrize("kind", [FixedThresholdClassifier, TunedThresholdClassifierCV])
+def test_the_classifier_behind_a_threshold_is_a_stage(store: Store, homes: pd.DataFrame, kind: Any) -> None:
+    X, y = homes[NUMBERS][:400], homes["grade"][:400] > 8
+    pipe = fitted(store, X, y, ("scale", StandardScaler()), ("model", kind(LogisticRegression())))
+    assert "model/estimator" in names(store)
+    expected = pipe["model"].estimator_.predict_proba(pipe[0].transform(X))
+    assert np.array_equal(values(store, "model/estimator"), expected)
 
 
 @pytest.mark.supported("text vectorizers", "words name the columns")

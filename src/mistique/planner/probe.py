@@ -77,7 +77,8 @@ def _probe_reads(store: Store, node: Intermediate, calibration: Calibration, dea
 
 
 def _probe_index(store: Store, question: Question) -> None:
-    if store.calibration.read_cost(INDEX).n_observations:
+    # Once in a process: an index that is damaged would be tried before each question.
+    if not store.is_cold(f"trying {INDEX}") or store.calibration.read_cost(INDEX).n_observations:
         return
     target = question.target
     try:
