@@ -109,19 +109,27 @@ def ready_seconds(question: Question, sources: tuple[str, ...], calibration: Cal
 
 
 def read_seconds(
-    question: Question, node: Intermediate, rows: np.ndarray, columns: np.ndarray, calibration: Calibration
+    question: Question,
+    node: Intermediate,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    calibration: Calibration,
+    *,
+    by_column: bool = False,
 ) -> tuple[float, int, str]:
     """What reading is predicted to take, the bytes, and what that rests on."""
-    work = _work(question, node, rows, columns)
+    work = _work(question, node, rows, columns, by_column=by_column)
     cost = calibration.read_cost(read_subject(node))
     basis = f"{cost.n_observations} reads measured" if cost.n_observations else "no read measured yet: a first guess"
     return cost.seconds(work.amounts), work.encoded_nbytes, basis
 
 
-def _work(question: Question, node: Intermediate, rows: np.ndarray, columns: np.ndarray) -> ReadWork:
+def _work(
+    question: Question, node: Intermediate, rows: np.ndarray, columns: np.ndarray, *, by_column: bool
+) -> ReadWork:
     """What a read is made of; that of all of an intermediate is counted once, when its segments are open."""
-    if (len(rows), len(columns)) != (node.n_rows, node.n_columns):
-        return read_work(node, rows, columns, table_of=question.table_of)
+    if by_column or (len(rows), len(columns)) != (node.n_rows, node.n_columns):
+        return read_work(node, rows, columns, table_of=question.table_of, by_column=by_column)
     if node.name not in question.counted:
         work = read_work(node, rows, columns, table_of=question.table_of)
         if work.n_opened:
@@ -139,7 +147,10 @@ def read_seconds_if_stored(question: Question, calibration: Calibration) -> floa
     nbytes = target.raw_nbytes * _ENCODED_SHARE
     n_units = -(-n_rows // target.block_rows) * -(-n_columns // (16 if target.is_table else target.group_columns))
     n_cells = n_rows * n_columns
-    work = ReadWork(1 if target.is_table else n_units, n_units, int(nbytes * share), n_cells, n_given=n_cells)
+    n_turned = 0 if target.is_table else n_cells
+    work = ReadWork(
+        1 if target.is_table else n_units, n_units, int(nbytes * share), n_cells, n_given=n_cells, n_turned=n_turned
+    )
     return calibration.read_cost(read_subject(target)).seconds(work.amounts)
 
 

@@ -40,7 +40,8 @@ def read_road(question: Question, calibration: Calibration) -> list[Candidate]:
         why_not = f"only {target.references.n_blocks_held} of its row blocks are stored" if target.references else ""
     if why_not:
         return [Candidate("read", (target.name,), False, why_not)]
-    seconds, nbytes, basis = read_seconds(question, target, question.rows, question.columns, calibration)
+    asked = question.rows, question.columns
+    seconds, nbytes, basis = read_seconds(question, target, *asked, calibration, by_column=question.by_column)
     return [Candidate("read", (target.name,), True, basis, seconds, nbytes)]
 
 
@@ -103,7 +104,7 @@ def derive_road(question: Question, calibration: Calibration) -> list[Candidate]
     if why_not:
         return [Candidate(road, sources, False, why_not)]
     needed = descent.columns(question.columns)
-    seconds, nbytes, basis = read_seconds(question, ancestor, question.rows, needed[0], calibration)
+    seconds, nbytes, basis = read_seconds(question, ancestor, question.rows, needed[0], calibration, by_column=True)
     n_values = len(question.rows) * sum(map(len, needed[:-1]))
     rules = " ".join(str(step.rule["op"]) for step in descent.steps)
     seconds += calibration.derive_cost(rules).seconds((1, n_values))
