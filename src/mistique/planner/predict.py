@@ -108,6 +108,13 @@ def ready_seconds(question: Question, sources: tuple[str, ...], calibration: Cal
     return seconds
 
 
+def ready_guess(question: Question, calibration: Calibration) -> str:
+    """What of getting ready was never measured on this host, in words; empty: nothing that matters."""
+    framework = question.version.framework
+    is_guess = not question.is_imported and not calibration.is_known("import", framework)
+    return f"importing {framework} is a guess" if is_guess else ""
+
+
 def read_seconds(
     question: Question,
     node: Intermediate,

@@ -56,17 +56,19 @@ def calibrate(store: Store, capture: Capture, question: Question) -> None:
 
 def _probe_reads(store: Store, node: Intermediate, calibration: Calibration, deadline: float) -> None:
     subject = read_subject(node)
-    if not store.is_cold(subject):
-        return
     rows, columns = held_rows(node), np.arange(node.n_columns)
     try:
         # The first read of a codec in a process loads what decodes it.
-        read(store.segments, node, rows[:1], columns[:1])
-        if calibration.read_cost(subject).n_observations:
+        if store.is_cold(subject):
+            read(store.segments, node, rows[:1], columns[:1])
+        # Once in a process: what is damaged would be tried before each question.
+        if calibration.read_cost(subject).n_observations or not store.is_cold(f"trying {subject}"):
             return
         for share, grows in ((0.0, 1.0), (0.0, len(rows) * len(columns) / 100), (0.1, 10.0), (1.0, 1.0)):
             n_rows, n_columns = (max(round(len(of) * share), 1) for of in (rows, columns))
             started = time.perf_counter()
+            if started > deadline:
+                return
             read_stored(store, node, rows[:n_rows], columns[:n_columns], took=Took())
             seconds = time.perf_counter() - started
             left = deadline - time.perf_counter()

@@ -15,7 +15,7 @@ from mistique.planner.descent import descent_to
 from mistique.planner.index_layout import BOUNDS, MAXIMA
 from mistique.planner.index_read import index_work
 from mistique.planner.plan import INDEX, INDEX_OF_LARGEST, MEMORY, SUMMARY, Candidate
-from mistique.planner.predict import read_seconds, ready_seconds, run_amounts, run_cost, stage_cost
+from mistique.planner.predict import read_seconds, ready_guess, ready_seconds, run_amounts, run_cost, stage_cost
 from mistique.planner.question import (
     Question,
     are_held,
@@ -168,7 +168,8 @@ def recompute_from(
     seconds += run.cost.seconds(run_amounts(question, len(running)))
     road = "recompute" if sources == inputs_of(question.graph) else f"recompute from {', '.join(sources)}"
     stages = f"{run.n_stages} stage{'s' if run.n_stages != 1 else ''}"
-    return Candidate(road, sources, True, f"{stages}, {len(running)} rows, {run.basis}", seconds, nbytes)
+    basis = ", ".join(filter(None, (run.basis, ready_guess(question, calibration))))
+    return Candidate(road, sources, True, f"{stages}, {len(running)} rows, {basis}", seconds, nbytes)
 
 
 def inputs_of(graph: Mapping[str, Intermediate]) -> tuple[str, ...]:
