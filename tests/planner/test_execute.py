@@ -101,6 +101,21 @@ def test_what_was_not_measured_on_this_machine_is_said_to_be_a_guess(
         assert "importing sklearn is a guess" in repr(mistique.explain(store, "lab/m@1/train/prediction"))
 
 
+def test_what_loading_and_running_a_model_took_is_known_to_the_next_process(tmp_path: Path) -> None:
+    rows, key = np.random.default_rng(0).random((50, 3)), "lab/m@1/train/scale"
+    steps = [("scale", StandardScaler()), ("ridge", Ridge())]
+    with mistique.open(tmp_path / "s", gamma_min=float("inf"), memory_nbytes=0) as store:
+        Pipeline(steps).set_capture(store, model="lab/m", keep="none").fit(rows, rows[:, 0])
+        took = [mistique.get(store, key).plan.took for _ in range(2)]
+    assert "load" in took[0]
+    assert "load" not in took[1]
+    with mistique.open(tmp_path / "s", mode="r") as store:
+        capture, node = store.catalog.find(key)
+        assert store.calibration.is_known("load", capture.version.artifact)
+        assert store.calibration.n_runs(question_of(store, capture, node).model) == 2
+        assert "2 such runs measured" in repr(mistique.explain(store, key))
+
+
 def test_no_calibration_where_there_is_nothing_to_choose(store: Store) -> None:
     key = put(store, np.arange(100.0))
     plan = mistique.explain(store, key)

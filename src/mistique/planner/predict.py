@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -135,14 +135,13 @@ def _work(
     question: Question, node: Intermediate, rows: np.ndarray, columns: np.ndarray, *, by_column: bool
 ) -> ReadWork:
     """What a read is made of; that of all of an intermediate is counted once, when its segments are open."""
-    if by_column or (len(rows), len(columns)) != (node.n_rows, node.n_columns):
-        return read_work(node, rows, columns, table_of=question.table_of, by_column=by_column)
-    if node.name not in question.counted:
+    work = question.counted.get(node.name)
+    is_whole = (len(rows), len(columns)) == (node.n_rows, node.n_columns)
+    if work is None or not is_whole:
         work = read_work(node, rows, columns, table_of=question.table_of)
-        if work.n_opened:
-            return work
-        question.counted[node.name] = work
-    return question.counted[node.name]
+        if is_whole and not work.n_opened:
+            question.counted[node.name] = work
+    return replace(work, n_turned=0) if by_column else work
 
 
 def read_seconds_if_stored(question: Question, calibration: Calibration) -> float:
