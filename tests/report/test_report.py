@@ -73,6 +73,7 @@ def network(store: Store) -> None:
 def test_a_report_of_tables_names_the_slice_and_the_stage_that_parts(store: Store, tmp_path: Path) -> None:
     homes_like(store)
     told: list[str] = []
+    open_before = plt.get_fignums()  # of other tests
     path = write_report(store, "lab/sqft", path=tmp_path / "r.html", on_section=told.append)
     page = Page(path.read_text(encoding="utf-8"))
     assert list(page.sections) == told == [title for title, _ in SECTIONS]
@@ -82,7 +83,7 @@ def test_a_report_of_tables_names_the_slice_and_the_stage_that_parts(store: Stor
     assert "no layers with units" in page.sections["Dead units"]
     assert "One epoch" in page.sections["Training"]
     assert sum(tag == "img" for tag, _ in page.tags) == 3
-    assert plt.get_fignums() == []
+    assert plt.get_fignums() == open_before
     assert [item.name for item in tmp_path.iterdir() if "r.html" in item.name] == ["r.html"]
 
 

@@ -14,6 +14,7 @@ from mistique.plots.heat import draw_class_means, draw_corr, draw_similarities
 from mistique.plots.histogram import draw_histogram
 from mistique.plots.images import draw_examples, draw_neighbours
 from mistique.plots.overlays import draw_drift
+from mistique.plots.parts import draw_part
 from mistique.plots.rows import draw_row_diff
 from mistique.plots.stages import draw_trace
 from mistique.plots.unit_images import draw_units, png_of
@@ -28,6 +29,7 @@ from mistique.queries import (
     Epochs,
     Neighbours,
     NetDissect,
+    Part,
     RowDiff,
     Slices,
     Svcca,
@@ -39,6 +41,7 @@ from mistique.queries.answer import Plotted
 __all__ = ["draw_units", "plot", "png_of"]
 
 _PICTURES: dict[type[Plotted], Callable[[Any, Any], Any]] = {
+    Part: draw_part,
     TopK: draw_examples,
     ColDist: draw_histogram,
     ColDiff: draw_bars,

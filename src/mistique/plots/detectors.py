@@ -28,7 +28,7 @@ def draw_detectors(answer: NetDissect, ax: Any = None) -> Any:
     ax.set_yticks(places, names, fontsize=8)
     ax.axvline(answer.min_iou, color="0.1", linestyle="--", linewidth=1, label=f"detectors: over {answer.min_iou:g}")
     ax.set_xlabel("intersection over union")
-    ax.legend(fontsize=8, frameon=False, loc="lower right")
+    ax.legend(fontsize=8, loc="lower right")
     n_detectors = len(answer.detectors)
     asked = f"{n_detectors} of {len(answer.rows)} units pick out a concept (top {answer.alpha:.2%} of their cells)"
     title(ax, asked, answer.key)

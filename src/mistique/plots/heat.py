@@ -19,8 +19,7 @@ def draw_class_means(answer: ClassMeans, ax: Any = None) -> Any:
     is_table = answer.what == "column" and not answer.columns[0].split(" ")[0].isdigit()
     shade = "mean"
     if is_table:
-        spread = np.nanmax(means, axis=0) - np.nanmin(means, axis=0)
-        means = (means - np.nanmin(means, axis=0)) / np.where(spread > 0, spread, 1.0)
+        means = relative(means)
         shade = "from the smallest (0) to the largest (1) mean of a column"
     ax = axes_of(ax, width=9.0, height=0.32 * len(means) + 2.2)
     # Dark is large, as ink is.
@@ -38,6 +37,15 @@ def draw_class_means(answer: ClassMeans, ax: Any = None) -> Any:
         ax.set_xlabel(answer.what)
     title(ax, f"Mean of every {answer.what} by {answer.by}", answer.key)
     return ax
+
+
+def relative(table: np.ndarray) -> np.ndarray:
+    """Each column from its smallest value, 0, to its largest, 1; NaN and infinities are NaN."""
+    known = np.ma.masked_invalid(table)
+    low = known.min(axis=0)
+    spread = known.max(axis=0) - low
+    spread[spread == 0] = 1.0
+    return np.asarray(((known - low) / spread).filled(np.nan))
 
 
 def draw_similarities(answer: Cka, ax: Any = None) -> Any:

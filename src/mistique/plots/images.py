@@ -24,7 +24,7 @@ def draw_examples(answer: TopK, ax: Any = None) -> Any:
     if not is_image(examples):
         return _draw_values(answer, f"Rows {asked}", ax)
     titles = [f"{label}\n{format_value(value)}" for label, value in zip(answer.rows, answer.values, strict=True)]
-    return _grid(f"Images {asked}", answer.key, examples, answer.maps(), titles, ax)
+    return draw_images(f"Images {asked}", answer.key, examples, titles, ax, maps=answer.maps())
 
 
 def draw_neighbours(answer: Neighbours, ax: Any = None) -> Any:
@@ -41,10 +41,13 @@ def draw_neighbours(answer: Neighbours, ax: Any = None) -> Any:
         examples = np.concatenate([answer.examples(itself), examples])
         maps = None if maps is None else np.concatenate([answer.maps(itself), maps])
         titles = [f"{answer.query}\n(asked)", *titles]
-    return _grid(f"Images {asked}", answer.key, examples, maps, titles, ax)
+    return draw_images(f"Images {asked}", answer.key, examples, titles, ax, maps=maps)
 
 
-def _grid(asked: str, of: str, images: Any, maps: np.ndarray | None, titles: list[str], ax: Any) -> Any:
+def draw_images(
+    asked: str, of: str, images: Any, titles: list[str], ax: Any = None, *, maps: np.ndarray | None = None
+) -> Any:
+    """Images on one scale of greys, or in colour, each under its title, with where a map is active on them."""
     n_rows = -(-len(images) // _COLUMNS)
     if maps is not None:
         of = f"{of}; outlined: over {_ACTIVE:.0%} of its maximum on the image"

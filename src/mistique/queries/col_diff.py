@@ -25,7 +25,9 @@ class ColDiff(Plotted):
     """Two columns compared, a row for each group. Made by `col_diff`.
 
     Columns: the number of rows; the mean measure of the first, of the second, their difference (second less first); the
-    share of rows on which the first is better.
+    share of rows on which the first is better. ``max_abs_error`` is that of the difference, the bounds of both sides
+    added, which the means are within too; the share has no bound. It is infinite of error
+    rates of quantized values.
 
     Parameters
     ----------
@@ -130,12 +132,13 @@ def col_diff(
         names = [f"{name}@{side.capture.number}" for name, side in zip(names, (first, second), strict=True)]
     if names[0] == names[1]:
         names = ["first", "second"]
+    bound = (first.plan.max_abs_error or 0.0) + (second.plan.max_abs_error or 0.0)
     return ColDiff(
         first.plan.key,
         table,
         np.array(listed),
         ("rows", *names, "difference", f"{names[0]} better" if measure != "value" else f"{names[0]} less"),
-        max(first.plan.max_abs_error or 0.0, second.plan.max_abs_error or 0.0),
+        float("inf") if measure == "error rate" and bound else bound,
         first.plan,
         second.plan.key,
         measure,

@@ -10,6 +10,7 @@ import numpy as np
 
 from mistique.errors import QueryError
 from mistique.planner.execute import execute
+from mistique.planner.plan import format_bound
 from mistique.queries.answer import Plotted, format_value
 from mistique.queries.selection import find, group_of_rows, in_order, select_columns
 from mistique.schema import Key
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
     from mistique.store import Store
 
 _MAX_NAMES = 30
+_SHOWN_GROUPS, _SHOWN_BINS = 6, 20
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ColDist(Plotted):
     """Counts of values by bin, a row for each group. Made by `col_dist`.
 
-    ``values`` has shape (n_groups, n_bins), ``rows`` are the groups, ``columns`` the bins.
+    ``values`` has shape (n_groups, n_bins), ``rows`` are the groups, ``columns`` the bins. ``max_abs_error`` is that of
+    the values that are counted: one that lies so near to an edge may be in the bin beside its own.
 
     Parameters
     ----------
@@ -46,14 +49,21 @@ class ColDist(Plotted):
     name: str
 
     def _head(self) -> list[str]:
-        return [self.name, *(f"{self.by} {group}" if self.by else "count" for group in self.rows[:6])]
+        return [self.name, *(f"{self.by} {group}" if self.by else "count" for group in self.rows[:_SHOWN_GROUPS])]
 
     def _body(self) -> list[list[str]]:
-        return [[name, *(format_value(int(n)) for n in self.values[:6, i])] for i, name in enumerate(self.columns[:20])]
+        shown = self.values[:_SHOWN_GROUPS].T[:_SHOWN_BINS]
+        return [
+            [name, *(format_value(int(n)) for n in counts)] for name, counts in zip(self.columns, shown, strict=False)
+        ]
 
     def _more(self) -> list[str]:
         n = int(self.n_not_finite.sum())
-        return [*([f"{n} values are null, NaN or infinite"] if n else []), *super()._more()[-1:]]
+        notes = [f"{n:,} values are null, NaN or infinite"] if n else []
+        if len(self.rows) > _SHOWN_GROUPS or len(self.columns) > _SHOWN_BINS:
+            notes.append(f"... {len(self.rows):,} groups x {len(self.columns):,} bins in all")
+        bound = format_bound(self.max_abs_error).replace("each value", "each value counted")
+        return [*notes, f"{bound}; {self.plan}"]
 
 
 def col_dist(

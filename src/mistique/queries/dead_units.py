@@ -10,6 +10,7 @@ import numpy as np
 from mistique.errors import QueryError
 from mistique.planner.plan import Plan
 from mistique.queries.answer import Plotted
+from mistique.queries.arguments import check_number
 from mistique.queries.patterns import find_all
 from mistique.queries.plans import joined_plan
 from mistique.queries.portions import Portions, is_number
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from mistique.store import Store
 
 _SHOWN, _SHOWN_UNITS = 30, 5
+# Codecs of which zero comes back as zero, and all else with its sign.
+_KEEP_SIGN = ("raw", "power", "kbit")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -29,7 +32,8 @@ class DeadUnits(Plotted):
     """Units that never or always fire, a row for each layer of each version. Made by `dead_units`.
 
     Columns: units; how many never fire; how many always do, at every position of every row; the mean share of values
-    that fire.
+    that fire. ``max_abs_error`` is 0 where quantized values are on the same side of the threshold as what was captured:
+    of 0, by the power and the k-bit codec. It is infinite elsewhere: what lies near the threshold may have crossed it.
 
     Parameters
     ----------
@@ -84,7 +88,8 @@ def dead_units(store: Store, key: str | Key, *, threshold: float = 0.0, exact: b
     threshold : float, default 0.0
         A value above it fires: 0 fits ReLU and its relatives. For a sigmoid or tanh give its ends, for example 0.01.
     exact : bool, default False
-        Never answer with quantized values. The power codec keeps zero and sign, so at threshold 0 they say the same.
+        Never answer with quantized values. The power and k-bit codecs keep zero and sign, so at threshold 0 they say
+        the same.
 
     Returns
     -------
@@ -93,7 +98,7 @@ def dead_units(store: Store, key: str | Key, *, threshold: float = 0.0, exact: b
     Raises
     ------
     QueryError
-        Nothing that the key names has units of numbers.
+        Nothing that the key names has units of numbers, or a threshold that is no number.
     IntermediateNotFoundError
 
     Notes
@@ -115,6 +120,7 @@ def dead_units(store: Store, key: str | Key, *, threshold: float = 0.0, exact: b
     >>> answer.never[0], answer.values.tolist()
     (array([1]), [[2.0, 1.0, 0.0, 0.25]])
     """
+    check_number("threshold", threshold)
     found = find_all(store, key)
     if len({node.name for _, node in found}) > 1:
         found = [(capture, node) for capture, node in found if node.role == "stage"]
@@ -122,11 +128,12 @@ def dead_units(store: Store, key: str | Key, *, threshold: float = 0.0, exact: b
     if not found:
         raise QueryError(f"{key} names no layer, or stage, of numbers")
     plans: list[Plan] = []
-    shares = []
+    shares, is_certain = [], True
     for capture, node in tracked(found, "looking for dead units", total=len(found)):
         share, plan = _firing(store, capture, node, threshold, exact)
         shares.append(share)
         plans.append(plan)
+        is_certain &= not plan.max_abs_error or (threshold == 0 and _keeps_sign(capture, node))
     never = tuple(np.flatnonzero(share == 0) for share in shares)
     always = tuple(np.flatnonzero(share == 1) for share in shares)
     figures = zip(shares, never, always, strict=True)
@@ -137,7 +144,7 @@ def dead_units(store: Store, key: str | Key, *, threshold: float = 0.0, exact: b
         np.array([(len(share), len(none), len(every), share.mean()) for share, none, every in figures]),
         np.array([f"{capture.prefix}/{node.name}" for capture, node in found], object),
         ("units", "never", "always", "firing"),
-        max(plan.max_abs_error or 0.0 for plan in plans),
+        0.0 if is_certain else float("inf"),
         joined_plan(plans),
         np.array([node.name for _, node in found], object),
         np.array(versions, object),
@@ -163,6 +170,15 @@ def _firing(
     what = f"values above {float(threshold)!r}"
     found = tallied(store, capture, node, what=what, shape=(1, node.n_units), count=count, exact=exact)
     return found.figures[0] / max(node.n_rows * node.positions, 1), found.plan
+
+
+def _keeps_sign(capture: Capture, node: Intermediate) -> bool:
+    """Whether what is stored is zero, or negative, where the values are."""
+    if node.derivation is None:
+        return node.codec["name"] in _KEEP_SIGN
+    # The largest of some values has the sign of theirs; their mean may have lost it.
+    parents = [capture.intermediates[name] for name in node.parents or ()]
+    return node.derivation["op"] != "average_pool" and all(_keeps_sign(capture, parent) for parent in parents)
 
 
 def _listed(units: np.ndarray) -> str:

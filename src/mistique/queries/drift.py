@@ -12,6 +12,7 @@ from mistique.errors import QueryError
 from mistique.planner.execute import execute
 from mistique.planner.plan import Plan
 from mistique.queries.answer import Plotted, format_value
+from mistique.queries.arguments import check_number
 from mistique.queries.patterns import find_dataset, is_dataset
 from mistique.queries.plans import joined_plan
 from mistique.queries.portions import Portions
@@ -34,7 +35,8 @@ class Drift(Plotted):
 
     ``rows`` are the columns, ``stage/column`` where there are several stages. Columns: Kolmogorov-Smirnov distance, 0
     to 1; population stability index; difference of the means in standard deviations of the first; p, corrected. Texts
-    have no order: their first and third are NaN.
+    have no order: their first and third are NaN. ``max_abs_error`` is infinite where values are quantized: none of the
+    four is bounded then, but `is_drifted` holds whatever the errors of the values are.
 
     Parameters
     ----------
@@ -165,6 +167,7 @@ def drift(
     """
     if isinstance(bins, bool) or not isinstance(bins, (int, np.integer)) or bins < 2:
         raise QueryError(f"bins: expected a number of bins, at least 2, got {bins!r}")
+    check_number("threshold", threshold, over=0.0)
     sides, pairs, notes = _pairs(store, key, other)
     is_whole = is_dataset(key)
     if is_whole and (columns is not None or unit is not None):
@@ -197,8 +200,8 @@ def drift(
     values[:, 3] = adjusted(values[:, 3])
     is_drifted = (np.nan_to_num(np.array(certain)) >= threshold).any(axis=1) & (values[:, 3] < 0.05)
     n_hidden = int(((np.nan_to_num(values[:, :2]) >= threshold).any(axis=1) & ~is_drifted).sum())
-    max_abs_error = max(plan.max_abs_error or 0.0 for plan in plans)
-    if max_abs_error and n_hidden:
+    is_quantized = any(plan.max_abs_error for plan in plans)
+    if is_quantized and n_hidden:
         notes.append(f"{n_hidden:,} more may have, or the errors of quantized values look like it: ask with exact=True")
     parting = [stage for stage, found in zip(stages, is_drifted, strict=True) if found and stage != TARGET]
     keys = [
@@ -209,7 +212,7 @@ def drift(
         values,
         np.array([f"{stage}/{name}" if is_whole else name for stage, name in zip(stages, names, strict=True)], object),
         ("ks", "psi", "shift", "p"),
-        max_abs_error,
+        float("inf") if is_quantized else 0.0,
         joined_plan(plans),
         keys[1],
         np.array(stages, object),

@@ -10,6 +10,7 @@ import numpy as np
 from mistique.errors import QueryError
 from mistique.planner.plan import Plan
 from mistique.queries.answer import Plotted
+from mistique.queries.arguments import check_number
 from mistique.queries.cka import centred_gram
 from mistique.queries.directions import check_room, directions_of_rows
 from mistique.queries.patterns import find_all
@@ -34,7 +35,8 @@ class Epochs(Plotted):
 
     ``values`` has shape (n_layers, n_epochs): 1 where a layer gives what it gives at the end, up to rotation and scale;
     NaN where an epoch does not have the layer, or its output is constant. ``rows`` are the layers, ``columns`` the
-    versions.
+    versions. ``max_abs_error`` is infinite where values are quantized: what their errors make of a similarity is not
+    bounded.
 
     Parameters
     ----------
@@ -135,6 +137,7 @@ def epochs(
     """
     if isinstance(n_rows, bool) or not isinstance(n_rows, (int, np.integer)) or n_rows < 4:
         raise QueryError(f"n_rows: expected a number of rows, at least 4, got {n_rows!r}")
+    check_number("threshold", threshold, over=0.0, up_to=1.0)
     if measure not in _MEASURES:
         raise QueryError(f"measure: expected one of {', '.join(_MEASURES)}, got {measure!r}")
     products_of, alignment = _MEASURES[measure]
@@ -162,7 +165,7 @@ def epochs(
         values,
         np.array(layers, object),
         versions,
-        max(plan.max_abs_error or 0.0 for plan in plans),
+        float("inf") if any(plan.max_abs_error for plan in plans) else 0.0,
         joined_plan(plans),
         tuple(_settled(row, versions, threshold) for row in values),
         threshold,

@@ -9,9 +9,9 @@ import numpy as np
 
 from mistique.planner.execute import execute, row_labels
 from mistique.planner.values import Values
-from mistique.queries.answer import Answer
+from mistique.queries.answer import Plotted
 from mistique.queries.selection import find, labels_of, select_columns, select_rows
-from mistique.schema import Key
+from mistique.schema import Intermediate, Key
 
 if TYPE_CHECKING:
     from mistique.store import Store
@@ -21,7 +21,7 @@ _PLACES: dict[int, tuple[str, ...]] = {1: ("step",), 2: ("height", "width")}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Part(Answer):
+class Part(Plotted):
     """Rows and columns of an intermediate. Made by `get`."""
 
     _values: Values = field(kw_only=True)
@@ -29,6 +29,11 @@ class Part(Answer):
 
     def _more(self) -> list[str]:
         return [*([] if len(self.rows) else ["no rows"]), *super()._more()]
+
+    @property
+    def intermediate(self) -> Intermediate:
+        """What it is a part of."""
+        return self._values.intermediate
 
     def to_frame(self) -> Any:
         """A pandas frame with the dtypes and the row labels that were captured."""

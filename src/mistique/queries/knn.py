@@ -53,7 +53,7 @@ class Neighbours(Examples):
 
     def _title(self) -> str:
         of = "a new example" if self.query_position is None else self.query
-        return f"Rows nearest to {of} in {self.key}"
+        return f"Rows nearest to {of} by {self.columns[0]} in {self.key}"
 
     def _more(self) -> list[str]:
         left_out = f"without {', '.join(self.left_out[:6])}: no numbers"

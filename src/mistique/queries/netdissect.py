@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -45,6 +45,8 @@ class NetDissect(Plotted):
         Units whose threshold is their smallest value, such as those that are zero almost everywhere: they pick out all
         or nothing, and score 0.
     """
+
+    _dims: ClassVar[tuple[str, ...]] = ("unit", "concept")
 
     thresholds: np.ndarray
     alpha: float
@@ -199,7 +201,7 @@ def _check_maps(node: Intermediate) -> None:
 
 def _concept_names(concepts: Any, names: Any, node: Intermediate) -> dict[int, str]:
     is_array = isinstance(concepts, np.ndarray)
-    if not is_array or concepts.dtype.kind not in "iu" or concepts.ndim != 3:
+    if not is_array or concepts.dtype.kind not in "iu" or concepts.ndim != 3 or not concepts.size:
         got = f"{concepts.dtype} of shape {concepts.shape}" if is_array else type(concepts).__name__
         raise QueryError(f"concepts: expected whole numbers of shape (n_rows, height, width), got {got}")
     if len(concepts) != node.n_rows:

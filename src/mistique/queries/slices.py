@@ -11,6 +11,7 @@ import numpy as np
 from mistique.errors import QueryError
 from mistique.planner.execute import execute
 from mistique.queries.answer import Plotted
+from mistique.queries.arguments import check_number
 from mistique.queries.cuts import cut
 from mistique.queries.losses import loss_of_rows
 from mistique.queries.patterns import find_dataset, is_dataset
@@ -28,7 +29,8 @@ class Slices(Plotted):
     """Slices of the rows, worst first. Made by `slices`.
 
     ``rows`` names each slice. Columns: its number of rows; its mean error; that of all other rows; the effect size, the
-    difference in standard deviations; p, corrected.
+    difference in standard deviations; p, corrected. ``max_abs_error`` is infinite where predictions are quantized: an
+    absolute error is then within their bound (``plan.max_abs_error``), the effect and p are not bounded.
 
     Parameters
     ----------
@@ -167,6 +169,7 @@ def slices(
     for name, value, least in (("k", k, 1), ("bins", bins, 2), ("min_rows", min_rows, 2)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
             raise QueryError(f"{name}: expected a number, at least {least}, got {value!r}")
+    check_number("alpha", alpha, over=0.0, up_to=1.0)
     capture, node = _prediction(store, key)
     target = capture.intermediates.get(TARGET)
     if target is None and (loss is None or isinstance(loss, str) or callable(loss)):
@@ -194,7 +197,7 @@ def slices(
         table,
         np.array([", ".join(f"{name} {group}" for name, group in search.condition(one)) for one in found], object),
         ("rows", "error", "others", "effect", "p"),
-        plan.max_abs_error or 0.0,
+        float("inf") if plan.max_abs_error else 0.0,
         plan,
         measure,
         tuple(search.condition(one) for one in found),

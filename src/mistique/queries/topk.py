@@ -43,6 +43,9 @@ class TopK(Examples):
         """What they are: "largest" or "smallest"."""
         return "largest" if self.largest else "smallest"
 
+    def _title(self) -> str:
+        return f"Rows with the {self.order} {self.columns[0]} in {self.key}"
+
     def _head(self) -> list[str]:
         return [*super()._head(), *([] if self.places is None else ["at"])]
 
@@ -168,7 +171,7 @@ def topk(
     keyed = np.where(np.isnan(scores), -np.inf, scores if largest else -scores)
     # NaN after everything, -inf included.
     order = np.lexsort((np.arange(len(scores)), -keyed, np.isnan(scores)))[:k]
-    name, n_combined = _name(node, chosen, unit, combine)
+    name, n_combined = _name(node, chosen, unit, reduce, combine)
     error = portions.max_abs_error * {"sum": n_combined, "manhattan": n_combined, "euclidean": sqrt(n_combined)}.get(
         combine if n_combined > 1 else "", 1
     )
@@ -255,8 +258,9 @@ def _combined(numbers: np.ndarray, combine: str) -> np.ndarray:
         return np.asarray(numbers.sum(axis=1) if combine == "sum" else numbers.mean(axis=1))
 
 
-def _name(node: Intermediate, chosen: np.ndarray, unit: Any, combine: str) -> tuple[str, int]:
+def _name(node: Intermediate, chosen: np.ndarray, unit: Any, reduce: str, combine: str) -> tuple[str, int]:
     """What is ranked, and how many units or columns were combined."""
+    of_positions = " (mean of its positions)" if unit is not None and reduce == "mean" and node.positions > 1 else ""
     if unit is not None:
         names = [str(u) for u in np.atleast_1d(unit).tolist()]
         what = "unit"
@@ -264,6 +268,6 @@ def _name(node: Intermediate, chosen: np.ndarray, unit: Any, combine: str) -> tu
         names = names_of(node, chosen, "none")
         what = "column"
     if len(names) == 1:
-        return (f"unit {names[0]}" if unit is not None else names[0]), 1
+        return (f"unit {names[0]}{of_positions}" if unit is not None else names[0]), 1
     shown = ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"
-    return f"{combine} of {what}s {shown}", len(names)
+    return f"{combine} of {what}s {shown}{of_positions.replace('its', 'their')}", len(names)

@@ -161,6 +161,8 @@ def trace(
     >>> answer.parted_at, answer.stage("scale").values.astype(float).round(2).tolist()
     ('scale', [[0.88, 1.41], [0.88, 1.41]])
     """
+    if row is None:
+        raise QueryError("row: expected the label of a row, got None")
     is_beside = other is not None or other_row is not None
     sides = [_Side(store, key, row)]
     if is_beside:
