@@ -98,7 +98,7 @@ def test_what_was_not_measured_on_this_machine_is_said_to_be_a_guess(
         plan = mistique.explain(store, "lab/m@1/train/prediction")
         assert "guess" not in repr(plan)
         monkeypatch.setattr(type(store.runnable), "is_imported", lambda *_: False)
-        assert "importing sklearn is a guess" in repr(mistique.explain(store, "lab/m@1/train/prediction"))
+        assert "guessed: importing sklearn" in repr(mistique.explain(store, "lab/m@1/train/prediction"))
 
 
 def test_what_loading_and_running_a_model_took_is_known_to_the_next_process(tmp_path: Path) -> None:

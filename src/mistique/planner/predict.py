@@ -108,11 +108,17 @@ def ready_seconds(question: Question, sources: tuple[str, ...], calibration: Cal
     return seconds
 
 
-def ready_guess(question: Question, calibration: Calibration) -> str:
-    """What of getting ready was never measured on this host, in words; empty: nothing that matters."""
-    framework = question.version.framework
-    is_guess = not question.is_imported and not calibration.is_known("import", framework)
-    return f"importing {framework} is a guess" if is_guess else ""
+def ready_guesses(question: Question, sources: tuple[str, ...], calibration: Calibration) -> list[str]:
+    """What `ready_seconds` rests on that was never measured on this host, in words."""
+    version, model = question.version, question.model
+    is_traced = not question.sets_up or question.is_set_up(sources)
+    parts = [
+        (f"importing {version.framework}", not question.is_imported, [("import", version.framework)]),
+        ("loading", not question.model_is_loaded, [("load", version.artifact or ""), ("captured", model)]),
+        ("labels", question.needs_labels, [("labels", "")]),
+        ("tracing", not is_traced, [("setup", model)]),
+    ]
+    return [what for what, is_needed, known in parts if is_needed and not any(calibration.is_known(*k) for k in known)]
 
 
 def read_seconds(
