@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from typer.models import CommandInfo
 from typer.testing import CliRunner, Result
 
 import mistique
-from mistique.cli import app
+from mistique.cli import app, comparisons, questions
 from mistique.store import Store
 from tests.capturing import capturing
 
@@ -75,6 +77,49 @@ def test_every_question_is_a_command(filled: Store, words: list[str]) -> None:
     done = ask(words[0], filled.uri, *words[1:])
     assert done.exit_code == 0, done.output
     assert "homes/a@1/train" in done.output
+
+
+@pytest.mark.parametrize(
+    "command", [*questions.commands.registered_commands, *comparisons.commands.registered_commands]
+)
+def test_what_a_question_can_be_asked_a_command_can(command: CommandInfo) -> None:
+    assert command.callback is not None
+    question = getattr(mistique, command.callback.__name__)
+    spelled = {"column": "columns", "largest": "smallest"} if question is mistique.topk else {}
+    # An example that was never captured is no text.
+    asked = set(signature(question).parameters) - {"store", "example"}
+    taken = set(signature(command.callback).parameters) - {"uri", "csv", "plot", "trust"}
+    assert {spelled.get(name, name) for name in asked} == taken
+
+
+@pytest.mark.parametrize(
+    ("words", "question", "asked"),
+    [
+        (["--threshold", "1.5"], "dead_units", {"threshold": 1.5}),
+        (["--positions", "3,-1", "--reduce", "none"], "row_diff", {"positions": (3, -1)}),
+        (["--other", OTHER, "--variance", "0.5", "--columns", "0,1"], "svcca", {"variance": 0.5, "columns": [0, 1]}),
+        (["--other", OTHER, "--threshold", "0.3", "--bins", "5"], "drift", {"threshold": 0.3, "bins": 5}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_options_reach_the_question(filled: Store, words: list[str], question: str, asked: dict[str, object]) -> None:
+    done = ask(question.replace("_", "-"), filled.uri, KEY, *words, "--csv")
+    assert done.exit_code == 0, done.output
+    if "--other" in words:
+        asked = {"other": OTHER, **asked}
+    assert done.output == getattr(mistique, question)(filled, KEY, **asked).to_frame().to_csv()
+
+
+def test_slices_by_some_columns_of_some_bins(filled: Store) -> None:
+    with capturing(filled, model="homes/b") as capture:
+        values = np.random.default_rng(1).normal(size=(300, 2))
+        capture.add("input", values, role="input", columns=["rooms", "sqft"])
+        capture.add("target", values[:, 0], role="target")
+        capture.add("prediction", values[:, 0] + 3 * (values[:, 1] > 1), role="prediction")
+    done = ask("slices", filled.uri, "homes/b@1/train", "--by", "sqft", "--bins", "3", "--loss", "squared", "--csv")
+    assert done.exit_code == 0, done.output
+    expected = mistique.slices(filled, "homes/b@1/train", by=["sqft"], bins=3, loss="squared")
+    assert done.output == expected.to_frame().to_csv()
 
 
 def test_a_picture_goes_into_a_file_and_a_wrong_ending_is_one_line(filled: Store, tmp_path: Path) -> None:

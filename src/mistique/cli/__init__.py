@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import mistique
-from mistique.cli import exchange, explain, history, looking, questions, upkeep
+from mistique.cli import comparisons, exchange, explain, history, looking, questions, upkeep
 from mistique.cli.opening import KEY, one_line_errors
 
 app = typer.Typer(
@@ -55,5 +55,5 @@ def demo(
             sys.exit(1)
 
 
-for _room in (looking, explain, questions, history, exchange, upkeep):
+for _room in (looking, explain, questions, comparisons, history, exchange, upkeep):
     app.add_typer(_room.commands)
