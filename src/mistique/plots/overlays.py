@@ -104,6 +104,11 @@ def _draw_stages(answer: Drift, ax: Any) -> Any:
             label=name,
         )
     ax.axvline(answer.threshold, color="0", linestyle="--", linewidth=1, label=f"{answer.threshold:g}: drifted")
+    for stage, number, place in zip(stages, worst, places, strict=True):
+        farthest = float(np.nan_to_num(answer.values[number, :2]).max())
+        if farthest >= answer.threshold and not answer.is_drifted[answer.stages == stage].any():
+            # By chance, or by the errors of quantized values.
+            ax.text(farthest, place, " not certain", fontsize=7, va="center")
     ticks = [f"{stage}\n{format_value(answer.names[number])}" for stage, number in zip(stages, worst, strict=True)]
     ax.set_yticks(places, ticks, fontsize=8, parse_math=False)
     ax.set_xlabel("distance of the column that lies farthest apart")
