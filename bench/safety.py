@@ -1,8 +1,8 @@
-"""Stores damaged 2,000 times, writers killed 200 times, and 50 starts of threads and processes in each way.
+"""Stores damaged 2,000 times, writers killed 200 times, system calls that fail, and 50 starts in each way.
 
-Kills and starts are a part for each kind, ``kills-fit``, ``starts-spawn``, so that a run can be cut into pieces. Each
-part runs in portions, every one a process of its own, which may die: that is what is counted. ``--by "nice"`` puts a
-command before each of them.
+Kills, calls and starts are a part for each kind, ``kills-fit``, ``calls-openat``, ``starts-spawn``, so that a run can
+be cut into pieces. Each part runs in portions, every one a process of its own, which may die: that is what is counted.
+``--by "nice"`` puts a command before each of them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from pathlib import Path
 from bench import harness
 from tests.integration.kills import SHARES
 from tests.integration.starts import WAYS
+from tests.integration.system_calls import FAULTS, is_traceable
 
 _N_DAMAGES, _N_KILLS, _N_STARTS = 2_000, 200, 50
 _BY: list[str] = []
 _SECONDS = 1_800
+# Of several hundred calls, these are often of one kind in a row.
+_EVERY = {"openat": 3, "close": 3, "pwrite64": 2}
 
 
 def _portion(report: harness.Report, module: str, before: list[str], after: list[str]) -> bool:
@@ -55,6 +58,17 @@ def kills(kind: str, report: harness.Report, scratch: harness.Scratch) -> None:
     report.facts["kills"] = n_portions * size
 
 
+def calls(call: str, report: harness.Report, scratch: harness.Scratch) -> None:
+    """Each system call of a captured fit that compacts the log, or every so many, fails: strace, if there is one."""
+    if not is_traceable():
+        report.notes.append("there is no strace that may look into processes")
+        return
+    step = 100 if report.is_quick else _EVERY.get(call, 1)
+    bad = not _portion(report, "tests.integration.system_calls", [], [call, str(step)])
+    report.add(f"{call} fails with {FAULTS[call]}: a capture lost without a word, or one half seen", int(bad), bar=0)
+    report.facts["every"] = step
+
+
 def starts(way: str, report: harness.Report, scratch: harness.Scratch) -> None:
     """Threads or processes after a store was opened."""
     n = 2 if report.is_quick else _N_STARTS
@@ -66,6 +80,7 @@ def starts(way: str, report: harness.Report, scratch: harness.Scratch) -> None:
 _PARTS = {
     "damages": damages,
     **{f"kills-{kind}": partial(kills, kind) for kind in SHARES},
+    **{f"calls-{call}": partial(calls, call) for call in FAULTS},
     **{f"starts-{way.replace(' ', '-')}": partial(starts, way) for way in WAYS},
 }
 

@@ -182,3 +182,22 @@ def test_a_run_in_portions_that_fit_a_small_memory_gives_the_same(
     rows = np.arange(0, N_ROWS, 3)
     for values, plan in by_every_road(captured, "net@1/raw-none/right", rows=rows):
         assert np.array_equal(values, expected["right"][rows]), plan.chosen.road
+
+
+def test_what_is_narrow_is_read_once_for_the_portions_that_a_wide_layer_runs_in(
+    captured: Store, expected: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All images but the conv's 64 columns for 14 batches only: 2,200 rows of images end with a block, as blocks go.
+    monkeypatch.setattr("mistique.planner.recompute._CELLS_AT_ONCE", 36 * N_ROWS)
+    n_read, n_run = [], []
+    read, described = mistique.planner.recompute.read_stored, mistique.planner.recompute.describe_array
+    monkeypatch.setattr(
+        "mistique.planner.recompute.read_stored", lambda *a, **k: n_read.append(len(a[2])) or read(*a, **k)
+    )
+    monkeypatch.setattr(
+        "mistique.planner.recompute.describe_array", lambda a, **k: n_run.append(len(a)) or described(a, **k)
+    )
+    for values, plan in by_every_road(captured, "net@1/raw-none/conv", exact=True):
+        assert np.array_equal(values, expected["conv"]), plan.chosen.road
+    assert n_read == [2200, 300]
+    assert n_run == [1400, 800, 300]

@@ -20,7 +20,8 @@ def test_rows_and_products_are_centred(dtype: type, shape: tuple[int, int]) -> N
     assert not centred[:, 0].any()
     n = shape[0]
     out = np.empty((n, n))
-    centring.centre_products(centred @ centred.T, np.empty(n), out)
+    left = centring.centre_products(centred @ centred.T, np.empty(n), out)
+    assert np.isclose(left, 1.0, atol=1e-5)
     products = (centred @ centred.T).astype(np.float64)
     np.fill_diagonal(products, 0)
     sums = products.sum(axis=1) / (n - 2)
@@ -28,6 +29,19 @@ def test_rows_and_products_are_centred(dtype: type, shape: tuple[int, int]) -> N
     np.fill_diagonal(expected, 0)
     assert np.allclose(out, expected)
     assert not out.diagonal().any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_products_tell_what_is_left_without_means(dtype: type) -> None:
+    n, out = 20, np.empty((20, 20))
+    for mean in (0.0, 0.5, 3.0):
+        rows = (np.random.default_rng(0).normal(size=(n, 30)) + mean).astype(dtype)
+        left = centring.centre_products(rows @ rows.T, np.empty(n), out)
+        assert np.isclose(left, rows.var(axis=0).sum() / np.square(rows).mean(axis=0).sum(), rtol=1e-4)
+    rows[3, 4] = np.inf
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(centring.centre_products(rows @ rows.T, np.empty(n), out))
+    assert centring.centre_products(np.zeros((n, n), dtype), np.empty(n), out) == 1.0
 
 
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])

@@ -17,6 +17,7 @@ from mistique.planner.plan import Plan
 from mistique.planner.predict import ancestors_that_run
 from mistique.planner.question import Question, running_rows
 from mistique.schema import ColumnType, Intermediate, Part, References, Run, Segment, Version
+from mistique.storage.usage import Observation
 
 N_ROWS, N_COLUMNS = 4096, 4
 POWER = {"name": "power", "bits": 5}
@@ -194,7 +195,26 @@ def test_deriving_needs_no_model_and_is_one_candidate() -> None:
     chosen = plan(question(*derived(POOL, codec=POWER), artifact=None))
     assert [c.road for c in chosen.candidates] == ["read", "derive from a", "recompute"]
     assert (chosen.chosen.road, chosen.chosen.sources) == ("derive from a", ("a",))
-    assert chosen.chosen.reason.startswith("average_pool; ")
+    assert chosen.chosen.reason.startswith("average_pool: a first guess; ")
+
+
+def test_what_was_never_measured_is_said_to_be_guessed_and_what_was_is_not() -> None:
+    nodes, facts = derived(POOL), {"is_imported": False, "model_is_loaded": False, "needs_labels": True}
+    asked = replace(question(*nodes), **facts, sets_up=True, is_set_up=lambda _: False)
+    calibration = Calibration([], lambda _: None)
+    (deriving, running) = choose(asked, calibration).candidates[1:3]
+    assert deriving.reason.startswith("average_pool: a first guess; no read measured yet: a first guess")
+    assert running.reason.endswith("guessed: importing sklearn, loading, labels, tracing")
+    version = asked.version
+    seen = [("import", version.framework), ("load", version.artifact), ("labels", ""), ("setup", asked.model)]
+    for kind, subject in [*seen, ("derive", "average_pool"), ("read", "raw table"), ("read", "raw layer")]:
+        for _ in range(2):
+            calibration.add(
+                Observation(kind, subject, (1.0, *[1.0] * (7 * (kind == "read") + (kind == "derive"))), 0.0, 1.0)
+            )
+    (deriving, running) = choose(asked, calibration).candidates[1:3]
+    assert "guess" not in deriving.reason
+    assert "guessed" not in running.reason
 
 
 @pytest.mark.parametrize(

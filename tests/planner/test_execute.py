@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 import mistique
+from mistique.planner import probe
 from mistique.planner.execute import question_of
+from mistique.planner.measured import read_stored
 from mistique.sklearn import Pipeline
 from mistique.store import Store
 from tests.capturing import capturing, put
@@ -34,7 +38,7 @@ def test_a_layer_larger_than_the_buffer_is_written_in_parts_and_read_whole(
 def test_reads_are_measured_and_the_next_process_knows(tmp_path: Path) -> None:
     with mistique.open(tmp_path / "s") as store:
         key = put(store, np.arange(100.0))
-        for _ in range(3):
+        for _ in range(4):  # the first loads what decodes it
             mistique.get(store, key)
     with mistique.open(tmp_path / "s", mode="r") as store:
         assert store.calibration.read_cost("raw table").n_observations == 3
@@ -65,6 +69,51 @@ def test_a_store_that_came_from_another_machine_is_measured_anew_within_the_boun
         plan = mistique.explain(again, key)
         assert "guess" not in repr(plan)
         assert again.calibration.n_runs(question_of(again, *again.catalog.find(key)).model) > 0
+
+
+@pytest.mark.parametrize(("tick_seconds", "n_reads"), [(0.0, 4), (0.2, 2), (0.4, 1), (3.0, 0)])
+def test_a_calibration_begins_no_read_that_may_go_beyond_its_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tick_seconds: float, n_reads: int
+) -> None:
+    rows = np.random.default_rng(0).random((5000, 3))
+    steps = [("scale", StandardScaler()), ("ridge", Ridge())]
+    with mistique.open(tmp_path / "s") as store:
+        Pipeline(steps).set_capture(store, model="lab/m").fit(rows, rows[:, 0])
+    monkeypatch.setattr("mistique.storage.usage.host", lambda: "elsewhere")
+    # A clock that is so much later whenever it is looked at: a slow disk.
+    clock, made = count(), []
+    monkeypatch.setattr(probe, "time", SimpleNamespace(perf_counter=lambda: next(clock) * tick_seconds))
+    monkeypatch.setattr(probe, "read_stored", lambda *a, **k: made.append(a) or read_stored(*a, **k))
+    with mistique.open(tmp_path / "s", mode="r") as moved:
+        mistique.explain(moved, "lab/m@1/train/scale")
+    assert len(made) == n_reads
+
+
+def test_what_was_not_measured_on_this_machine_is_said_to_be_a_guess(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = np.random.default_rng(0).random((50, 3))
+    with mistique.open(tmp_path / "s") as store:
+        Pipeline([("ridge", Ridge())]).set_capture(store, model="lab/m", keep="none").fit(rows, rows[:, 0])
+        plan = mistique.explain(store, "lab/m@1/train/prediction")
+        assert "guess" not in repr(plan)
+        monkeypatch.setattr(type(store.runnable), "is_imported", lambda *_: False)
+        assert "guessed: importing sklearn" in repr(mistique.explain(store, "lab/m@1/train/prediction"))
+
+
+def test_what_loading_and_running_a_model_took_is_known_to_the_next_process(tmp_path: Path) -> None:
+    rows, key = np.random.default_rng(0).random((50, 3)), "lab/m@1/train/scale"
+    steps = [("scale", StandardScaler()), ("ridge", Ridge())]
+    with mistique.open(tmp_path / "s", gamma_min=float("inf"), memory_nbytes=0) as store:
+        Pipeline(steps).set_capture(store, model="lab/m", keep="none").fit(rows, rows[:, 0])
+        took = [mistique.get(store, key).plan.took for _ in range(2)]
+    assert "load" in took[0]
+    assert "load" not in took[1]
+    with mistique.open(tmp_path / "s", mode="r") as store:
+        capture, node = store.catalog.find(key)
+        assert store.calibration.is_known("load", capture.version.artifact)
+        assert store.calibration.n_runs(question_of(store, capture, node).model) == 2
+        assert "2 such runs measured" in repr(mistique.explain(store, key))
 
 
 def test_no_calibration_where_there_is_nothing_to_choose(store: Store) -> None:

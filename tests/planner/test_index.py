@@ -26,10 +26,12 @@ from mistique.errors import (
 from mistique.planner import index_layout
 from mistique.planner.budget import in_use_nbytes
 from mistique.planner.choose import choose
+from mistique.planner.cost import ReadWork
 from mistique.planner.execute import follow, question_of
-from mistique.planner.plan import Plan
+from mistique.planner.plan import INDEX, Plan
 from mistique.planner.values import Values
 from mistique.queries.disk_usage import disk_usage
+from mistique.storage.usage import Observation
 from mistique.store import Store
 from tests.capturing import put, put_layer
 
@@ -189,6 +191,13 @@ def test_topk_takes_the_index_where_it_is_quicker_and_says_so(store: Store) -> N
     assert after.plan.read_nbytes is not None
     assert before.plan.read_nbytes is not None
     assert after.plan.read_nbytes < before.plan.read_nbytes / 10
+
+
+def test_an_index_whose_first_reading_took_long_is_read_again(store: Store) -> None:
+    key = put_layer(store, activations(12_000, (1024,)), codec=Power(bits=6))
+    mistique.index(store, key)
+    store.calibration.add(Observation("read", INDEX, ReadWork(2, 2, 9_000, 12_000, 1, 12_000).amounts, 0.0, 60.0))
+    assert mistique.topk(store, key, unit=700, k=200).plan.chosen.road == "index"
 
 
 def test_an_exact_question_is_not_answered_by_an_index_of_codes(store: Store) -> None:

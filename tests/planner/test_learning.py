@@ -5,7 +5,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from time import sleep
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -287,3 +289,25 @@ def test_another_version_of_a_library_is_said_once(store: Store, fit: Fit, monke
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ask(store)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"max_nbytes": "1GB"}, "max_nbytes: expected a number of bytes above 0, or None, got '1GB'"),
+        ({"max_nbytes": True}, "max_nbytes: expected a number of bytes above 0, or None, got True"),
+        ({"max_nbytes": 0}, "max_nbytes: expected a number of bytes above 0, or None, got 0"),
+        ({"gamma_min": "high"}, "gamma_min: expected seconds a GB, at least 0, or infinity, got 'high'"),
+        ({"gamma_min": float("nan")}, "gamma_min: expected seconds a GB, at least 0, or infinity, got nan"),
+        ({"memory_nbytes": -5}, "memory_nbytes: expected a number of bytes, at least 0, got -5"),
+    ],
+)
+def test_a_budget_or_a_threshold_that_is_none_is_told(tmp_path: Path, given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        mistique.open(tmp_path / "s", **given)
+
+
+@pytest.mark.parametrize("max_nbytes", [-1, "all"])
+def test_an_eviction_down_to_no_number_is_told(store: Store, max_nbytes: Any) -> None:
+    with pytest.raises(ValueError, match="max_nbytes: expected a number of bytes, at least 0"):
+        store.evict(max_nbytes=max_nbytes)

@@ -11,7 +11,7 @@ from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, Stand
 import mistique
 from mistique.planner.execute import execute
 from mistique.sklearn import Pipeline
-from mistique.storage.usage import Demand
+from mistique.storage.usage import Demand, Observation
 from mistique.store import Store
 
 COLUMNS = ["sqft_living", "grade", "lat"]
@@ -49,6 +49,13 @@ def test_all_rows_once_recomputed_answer_whatever_is_asked_of_them_after(asked: 
     assert (answer.plan.chosen.road, answer.plan.took is not None) == ("memory", True)
     assert np.array_equal(answer.values, expected[np.ix_(rows, columns)])
     assert np.array_equal(mistique.get(store, KEY, exact=True).values, expected)
+
+
+def test_one_answer_from_memory_that_took_long_does_not_turn_it_away(asked: tuple[Store, np.ndarray]) -> None:
+    store, _ = asked
+    store.calibration.add(Observation("memory", "table", (1.0, 10.0), 0.0, 60.0))
+    assert road(store, columns=[1]) == "recompute"
+    assert road(store, columns=[1]) == "memory"
 
 
 def test_some_rows_are_no_whole_and_are_not_kept(asked: tuple[Store, np.ndarray]) -> None:

@@ -65,6 +65,11 @@ def test_options_of_a_query_need_the_query(store: Store, key: str) -> None:
         mistique.explain(store, key, threshold=0.5)
 
 
+def test_a_query_that_is_no_function_is_told(store: Store, key: str) -> None:
+    with pytest.raises(QueryError, match=r"expected a function, .* got 'topk'"):
+        mistique.explain(store, key, query="topk")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -89,7 +89,6 @@ class SegmentBuffer:
         self._own: dict[Digest, tuple[SegmentWriter, int]] = {}
         self._own_lock = Lock()
         self._writers: dict[str, tuple[SegmentWriter, Lock]] = {self._shared.id: (self._shared, self._shared_lock)}
-        dedup.refresh()
 
     def put_column(
         self, intermediate: Intermediate, group: int, cells: np.ndarray, column_type: ColumnType, codec: Codec

@@ -59,7 +59,7 @@ class SparseColumns(Sequence[Column]):
         """Some of them, in this order."""
         return SparseColumns(self.matrix[:, positions], self.type)
 
-    def rows(self, positions: np.ndarray) -> SparseColumns:
+    def rows(self, positions: np.ndarray | slice) -> SparseColumns:
         """Some rows of all of them."""
         return SparseColumns(self.matrix[positions], self.type)
 

@@ -83,9 +83,12 @@ def centre_lines(columns: np.ndarray, first: int, means: np.ndarray, out: np.nda
 
 
 @kernel(
-    *(f"void(Array({cell}, 2, 'C', readonly=True), float64[::1], float64[:, ::1])" for cell in ("float32", "float64"))
+    *(
+        f"float64(Array({cell}, 2, 'C', readonly=True), float64[::1], float64[:, ::1])"
+        for cell in ("float32", "float64")
+    )
 )
-def centre_products(products: np.ndarray, sums: np.ndarray, out: np.ndarray) -> None:
+def centre_products(products: np.ndarray, sums: np.ndarray, out: np.ndarray) -> float:
     """Products of rows, U-centred: zero on the diagonal and in the sum of every row.
 
     Parameters
@@ -94,12 +97,20 @@ def centre_products(products: np.ndarray, sums: np.ndarray, out: np.ndarray) -> 
     sums : ndarray of shape (n_rows,), float64
         Room for the sums of rows.
     out : ndarray of shape (n_rows, n_rows), float64
+
+    Returns
+    -------
+    float
+        Which part of the squares of all values is not due to the means of columns; NaN where a product is not finite.
     """
     n, total = products.shape[0], np.float64(0.0)
+    squares = of_means = np.float64(0.0)
     for i in range(n):
         row, found = products[i], np.float64(0.0)
         for j in range(n):
             found += np.float64(row[j])
+        squares += np.float64(row[i])
+        of_means += found / np.float64(n)
         sums[i] = (found - np.float64(row[i])) / np.float64(n - 2)
         total += sums[i]
     total /= np.float64(n - 1)
@@ -108,3 +119,4 @@ def centre_products(products: np.ndarray, sums: np.ndarray, out: np.ndarray) -> 
         for j in range(n):
             line[j] = np.float64(row[j]) + (less - sums[j])
         line[i] = 0.0
+    return 1.0 if squares == 0.0 else 1.0 - of_means / squares

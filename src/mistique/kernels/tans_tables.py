@@ -29,12 +29,26 @@ def normalize(counts: np.ndarray, table_bits: int) -> None:
             row[largest] += max((np.int64(1) << table_bits) - row.sum(), -(row[largest] // 2))
 
 
+@kernel("int64(int64)")
+def step_of(n_states: np.int64) -> np.int64:
+    """From a state to that of the next code dealt out."""
+    return np.int64((n_states >> 1) + (n_states >> 3) + 3)
+
+
+@kernel("int64(int64)")
+def inverse_of(step: np.int64) -> np.int64:
+    """Its inverse modulo 2**64, of an odd step: three bits of it are its own, and each round doubles those found."""
+    inverse = np.int64(step)
+    for _ in range(5):
+        inverse *= 2 - step * inverse
+    return inverse
+
+
 @kernel("void(Array(int64, 1, 'C', readonly=True), uint8[::1])")
 def spread(frequencies: np.ndarray, symbols: np.ndarray) -> None:
     """The code of each state, every code in as many states as its frequency, far from one another."""
-    n_states = symbols.size
-    step = (n_states >> 1) + (n_states >> 3) + 3
-    state = np.int64(0)
+    n_states = np.int64(symbols.size)
+    step, state = step_of(n_states), np.int64(0)
     for code in range(frequencies.size):
         for _ in range(frequencies[code]):
             symbols[state] = code
@@ -59,28 +73,35 @@ def decoding_tables(planes: np.ndarray, table_bits: int, tables: np.ndarray) -> 
         False: the frequencies of a context do not add up to ``2**table_bits``, and there are no tables.
     """
     n_states, n_contexts = np.int64(1) << table_bits, tables.shape[0]
-    n_codes = planes.size // (2 * n_contexts)
-    symbols, entries = np.empty(n_states, np.uint8), np.empty(2 * n_states, np.uint32)
+    n_codes, mask = planes.size // (2 * n_contexts), n_states - 1
     # What follows does not depend on the code, so it is reckoned once for all contexts.
+    entries = np.empty(2 * n_states, np.uint32)
     for width in range(table_bits + 1):
         n_bits = table_bits - width
         for x in range(np.int64(1) << width, np.int64(2) << width):
             entries[x] = np.uint32(n_bits << 8 | ((x << n_bits) - n_states) << 16)
-    frequencies, following = np.empty(n_codes, np.int64), np.empty(n_codes, np.int64)
+    # The codes in the order in which `spread` deals them out, and the place of each state in it.
+    dealt, following = np.empty((n_contexts, n_states), np.uint8), np.empty((n_contexts, n_codes), np.uint16)
     for context in range(n_contexts):
-        first = context * n_codes
+        first, place = context * n_codes, np.int64(0)
         for code in range(n_codes):
-            high = np.int64(planes[n_contexts * n_codes + first + code])
-            frequencies[code] = following[code] = np.int64(planes[first + code]) | high << 8
-        if frequencies.sum() != n_states:
+            frequency = np.int64(planes[first + code]) | np.int64(planes[n_contexts * n_codes + first + code]) << 8
+            if place + frequency > n_states:
+                return False
+            following[context, code] = frequency
+            dealt[context, place : place + frequency] = code
+            place += frequency
+        if place != n_states:
             return False
-        spread(frequencies, symbols)
-        row = tables[context]
-        for state in range(n_states):
-            symbol = symbols[state]
-            x = following[symbol]
-            following[symbol] = x + 1
-            row[state] = entries[x] | np.uint32(symbol)
+    turns = inverse_of(step_of(n_states))
+    for state in range(n_states):
+        place = state * turns & mask
+        # All contexts side by side: the number of a frequent code waits for the one before.
+        for context in range(n_contexts):
+            code = dealt[context, place]
+            x = following[context, code]
+            following[context, code] = x + np.uint16(1)
+            tables[context, state] = entries[x] | np.uint32(code)
     return True
 
 

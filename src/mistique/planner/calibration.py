@@ -16,6 +16,10 @@ _WINDOW = 64
 # What was fitted stands until an eighth as many observations have come, or one that is off by so much: the bar of
 # predictions.
 _SOON, _SURPRISE = 8, 1.5
+# One measurement that is by more than this above what is assumed is not believed before another comes: the machine may
+# have been busy, and a road that looks dear is not taken, so not measured again. It is the bar of choices: by less, a
+# road that is passed over costs no more than that.
+_DOUBTED = 3.0
 # What depends on where the store lies.
 _OF_STORAGE = ("read", "write", "load", "summary")
 _Subject = tuple[str, str]
@@ -35,6 +39,11 @@ class _Fit:
         if self.n_since * _SOON >= self.cost.n_observations or len(observation.work) != len(self.assumed):
             return True
         return not _are_alike(self.cost.seconds(observation.work), observation.seconds)
+
+
+def _is_doubted(seconds: float, assumed_seconds: float) -> bool:
+    """Whether one measurement alone is too far above what is assumed."""
+    return seconds > _DOUBTED * assumed_seconds
 
 
 def _are_alike(one: float, other: float) -> bool:
@@ -57,7 +66,8 @@ class Calibration:
     Notes
     -----
     The rule: of each subject the last 64 observations, through `mistique.planner.fit.fitted`, anew when an eighth as
-    many have come since, or one of them is off by half, or what is assumed has changed by as much.
+    many have come since, or one of them is off by half, or what is assumed has changed by as much. One that stands
+    alone, and is over three times what is assumed, waits for a second: until then what is assumed holds.
     """
 
     def __init__(
@@ -94,7 +104,7 @@ class Calibration:
             return known.cost
         # Another mistique may have counted other kinds of work.
         seen = [observation for observation in self._seen.get(key, ()) if len(observation.work) == len(assumed)]
-        if not seen:
+        if not seen or (len(seen) == 1 and _is_doubted(seen[0].seconds, Cost(assumed, 0).seconds(seen[0].work))):
             return Cost(assumed, 0)
         work = np.array([observation.work for observation in seen])
         seconds = np.array([observation.seconds for observation in seen])
@@ -127,10 +137,14 @@ class Calibration:
         return self.cost("write", codec, WRITE_START)
 
     def stage_ratio(self, model: str) -> float:
-        """Measured over predicted time of a model's stages: the median of the last 64, 1 before any."""
+        """Measured over predicted time of a model's stages: the median of the last 64, 1 before any.
+
+        That of one run alone is doubted as one measurement is.
+        """
         if model not in self._medians:
             seen = self._ratios.get(model)
-            self._medians[model] = float(np.median(seen)) if seen else 1.0
+            ratio = float(np.median(seen)) if seen else 1.0
+            self._medians[model] = 1.0 if self._n_runs[model] < 2 and _is_doubted(ratio, 1.0) else ratio
         return self._medians[model]
 
     def n_runs(self, model: str) -> int:
@@ -150,6 +164,7 @@ class Calibration:
         model = observation.subject.partition("\t")[0]
         if observation.kind == "run":
             self._n_runs[model] += 1
+            self._medians.pop(model, None)
         elif observation.kind == "stage" and observation.predicted_seconds > 0:
             self._ratios[model].append(observation.seconds / observation.predicted_seconds)
             self._medians.pop(model, None)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Of a machine like ours, a local disk; a few reads replace them.
-READ_START = (4e-4, 1e-4, 3e-5, 3e-9, 5e-10, 3e-3, 5e-10)
+READ_START = (4e-4, 1e-4, 3e-5, 3e-9, 5e-10, 3e-3, 5e-10, 1e-9)
 DERIVE_START = (3e-4, 7e-9)
 # Of what is in memory: to give it, a value of it.
 MEMORY_START = (5e-5, 2e-9)
@@ -42,6 +42,9 @@ class ReadWork:
         Segments that no one has opened yet in this process.
     n_given : int
         Values of the answer: a chunk is decoded whole for a few of its rows.
+    n_turned : int
+        Those of them that are laid out by rows, as a layer's are unless its columns may lie together as they are
+        stored: what a rule derives from them takes them so.
     """
 
     n_ranges: int
@@ -50,12 +53,13 @@ class ReadWork:
     n_cells: int
     n_opened: int = 0
     n_given: int = 0
+    n_turned: int = 0
 
     @property
     def amounts(self) -> tuple[float, ...]:
         """In the order of `READ_START`: the read itself is one more."""
-        amounts = self.n_ranges, self.n_units, self.encoded_nbytes, self.n_cells, self.n_opened, self.n_given
-        return 1.0, *map(float, amounts)
+        of_chunks = self.n_ranges, self.n_units, self.encoded_nbytes, self.n_cells, self.n_opened
+        return 1.0, *map(float, (*of_chunks, self.n_given, self.n_turned))
 
     def share(self, part: float) -> tuple[float, ...]:
         """The amounts of a part of it, in one read."""

@@ -247,7 +247,8 @@ def _derive(store: Store, question: Question, took: Took) -> tuple[Values, float
     subject = " ".join(str(step.rule["op"]) for step in descent.steps)
     amounts = 1.0, float(len(rows) * sum(map(len, needed[:-1])))
     predicted = store.calibration.derive_cost(subject).seconds(amounts)
-    store.calibration.add(Observation("derive", subject, amounts, predicted, seconds))
+    if not store.is_cold(f"derive {subject}"):  # the first of a process loads what does it
+        store.calibration.add(Observation("derive", subject, amounts, predicted, seconds))
     took.derive_seconds += seconds
     if question.by_column:
         return Values.of_columns(target, question.columns, out), worst

@@ -70,14 +70,19 @@ def read_parts(
     took: Took,
     by_column: bool = False,
 ) -> list[tuple[Values, float]]:
-    """Several parts of one intermediate, each some rows and columns; what they took together is learned."""
-    works = [read_work(intermediate, *part, table_of=store.segments.open_table) for part in parts]
+    """Several parts of one intermediate, each some rows and columns; what they took together is learned.
+
+    But for the first of a codec in a process: it loads what decodes it.
+    """
+    started = time.perf_counter()  # to count what there is to read is a tenth of a small read
+    table_of = store.segments.open_table
+    works = [read_work(intermediate, *part, table_of=table_of, by_column=by_column) for part in parts]
     subject, amounts = read_subject(intermediate), tuple(map(sum, zip(*(work.amounts for work in works), strict=True)))
     predicted = store.calibration.read_cost(subject).seconds(amounts)
-    started = time.perf_counter()
     found = [read(store.segments, intermediate, rows, columns, by_column=by_column) for rows, columns in parts]
     seconds = time.perf_counter() - started
-    store.calibration.add(Observation("read", subject, amounts, predicted, seconds))
+    if not store.is_cold(subject):
+        store.calibration.add(Observation("read", subject, amounts, predicted, seconds))
     took.read_seconds += seconds
     took.read_nbytes += sum(work.encoded_nbytes for work in works)
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -108,26 +108,46 @@ def ready_seconds(question: Question, sources: tuple[str, ...], calibration: Cal
     return seconds
 
 
+def ready_guesses(question: Question, sources: tuple[str, ...], calibration: Calibration) -> list[str]:
+    """What `ready_seconds` rests on that was never measured on this host, in words."""
+    version, model = question.version, question.model
+    is_traced = not question.sets_up or question.is_set_up(sources)
+    parts = [
+        (f"importing {version.framework}", not question.is_imported, [("import", version.framework)]),
+        ("loading", not question.model_is_loaded, [("load", version.artifact or ""), ("captured", model)]),
+        ("labels", question.needs_labels, [("labels", "")]),
+        ("tracing", not is_traced, [("setup", model)]),
+    ]
+    return [what for what, is_needed, known in parts if is_needed and not any(calibration.is_known(*k) for k in known)]
+
+
 def read_seconds(
-    question: Question, node: Intermediate, rows: np.ndarray, columns: np.ndarray, calibration: Calibration
+    question: Question,
+    node: Intermediate,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    calibration: Calibration,
+    *,
+    by_column: bool = False,
 ) -> tuple[float, int, str]:
     """What reading is predicted to take, the bytes, and what that rests on."""
-    work = _work(question, node, rows, columns)
+    work = _work(question, node, rows, columns, by_column=by_column)
     cost = calibration.read_cost(read_subject(node))
     basis = f"{cost.n_observations} reads measured" if cost.n_observations else "no read measured yet: a first guess"
     return cost.seconds(work.amounts), work.encoded_nbytes, basis
 
 
-def _work(question: Question, node: Intermediate, rows: np.ndarray, columns: np.ndarray) -> ReadWork:
+def _work(
+    question: Question, node: Intermediate, rows: np.ndarray, columns: np.ndarray, *, by_column: bool
+) -> ReadWork:
     """What a read is made of; that of all of an intermediate is counted once, when its segments are open."""
-    if (len(rows), len(columns)) != (node.n_rows, node.n_columns):
-        return read_work(node, rows, columns, table_of=question.table_of)
-    if node.name not in question.counted:
+    work = question.counted.get(node.name)
+    is_whole = (len(rows), len(columns)) == (node.n_rows, node.n_columns)
+    if work is None or not is_whole:
         work = read_work(node, rows, columns, table_of=question.table_of)
-        if work.n_opened:
-            return work
-        question.counted[node.name] = work
-    return question.counted[node.name]
+        if is_whole and not work.n_opened:
+            question.counted[node.name] = work
+    return replace(work, n_turned=0) if by_column else work
 
 
 def read_seconds_if_stored(question: Question, calibration: Calibration) -> float:
@@ -139,7 +159,10 @@ def read_seconds_if_stored(question: Question, calibration: Calibration) -> floa
     nbytes = target.raw_nbytes * _ENCODED_SHARE
     n_units = -(-n_rows // target.block_rows) * -(-n_columns // (16 if target.is_table else target.group_columns))
     n_cells = n_rows * n_columns
-    work = ReadWork(1 if target.is_table else n_units, n_units, int(nbytes * share), n_cells, n_given=n_cells)
+    n_turned = 0 if target.is_table else n_cells
+    work = ReadWork(
+        1 if target.is_table else n_units, n_units, int(nbytes * share), n_cells, n_given=n_cells, n_turned=n_turned
+    )
     return calibration.read_cost(read_subject(target)).seconds(work.amounts)
 
 

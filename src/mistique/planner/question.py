@@ -162,7 +162,12 @@ def held_rows(node: Intermediate) -> np.ndarray:
 
 
 def read_work(
-    node: Intermediate, rows: np.ndarray, columns: np.ndarray, *, table_of: TableOf | None = None
+    node: Intermediate,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    *,
+    table_of: TableOf | None = None,
+    by_column: bool = False,
 ) -> ReadWork:
     """What reading some rows and columns of a stored intermediate is made of.
 
@@ -172,6 +177,8 @@ def read_work(
     rows, columns : ndarray of int64, sorted
     table_of : callable, optional
         The table of a segment that is open: its payloads are then counted as they are, and else as the segment's mean.
+    by_column : bool, default False
+        The columns of a layer may lie together.
     """
     references = node.references
     assert references is not None
@@ -204,7 +211,8 @@ def read_work(
             numbered = {values.group for values in references.dictionaries}
             n_cells += _DECODED_TEXT * len(blocks) * per_chunk * sum(column not in numbered for column in texts)
     n_given = len(rows) * (len(columns) + (_GIVEN_TEXT - 1) * n_texts)
-    return ReadWork(n_ranges, n_units, int(nbytes), int(n_cells), n_opened, n_given)
+    n_turned = 0 if node.is_table or by_column else n_given
+    return ReadWork(n_ranges, n_units, int(nbytes), int(n_cells), n_opened, n_given, n_turned)
 
 
 def whole_work(question: Question, node: Intermediate) -> ReadWork:
@@ -219,7 +227,10 @@ def whole_work(question: Question, node: Intermediate) -> ReadWork:
             nbytes += n_of_run * segment.encoded_nbytes
         n_cells = node.n_rows * node.n_columns
         n_ranges = len(node.references.segments)
-        question.works[node.name] = ReadWork(n_ranges, round(n_units), round(nbytes), n_cells, n_given=n_cells)
+        n_turned = 0 if node.is_table else n_cells
+        question.works[node.name] = ReadWork(
+            n_ranges, round(n_units), round(nbytes), n_cells, n_given=n_cells, n_turned=n_turned
+        )
     return question.works[node.name]
 
 

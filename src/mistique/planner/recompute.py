@@ -20,7 +20,7 @@ from mistique.storage.usage import Observation
 if TYPE_CHECKING:
     from mistique.store import Store
 
-# What is held at once of sources and target: 64 MB of float32, or one batch of the capture if that is more.
+# What is held at once of sources, and of target: 64 MB of float32 each, or one batch of the capture if that is more.
 _CELLS_AT_ONCE = 16 * 1024 * 1024
 # Of the largest value, by bytes of a float.
 _ROUNDING = {2: 1e-2, 4: 1e-5, 8: 1e-12}
@@ -36,9 +36,13 @@ class Byproduct(Protocol):
         """The next rows, whole: `output` as the model gave it."""
 
 
-def portions(rows: np.ndarray, step: int, n_columns: int) -> Iterator[tuple[int, int]]:
-    """Ranges of `rows` that are whole steps, of about so many cells that a portion is no load on memory."""
+def portions(rows: np.ndarray, step: int, n_columns: int, *, block_rows: int = 1) -> Iterator[tuple[int, int]]:
+    """Ranges of `rows` that are whole steps, of about so many cells that a portion is no load on memory.
+
+    Where it holds a whole block of what is read, it ends with one: what lies across the end would be read twice.
+    """
     steps_at_once = max(_CELLS_AT_ONCE // (step * max(n_columns, 1)), 1)
+    steps_at_once -= steps_at_once % min(-(-block_rows // step), steps_at_once)
     first = 0
     while first < len(rows):
         end = (int(rows[first]) // step + steps_at_once) * step
@@ -76,7 +80,8 @@ def recompute(
     Notes
     -----
     What was seen to differ at the capture; where fewer rows run together than did then, sums may be rounded in another
-    order, which is allowed for.
+    order, which is allowed for. A wide layer runs in portions, and its sources are narrow: they are read for many
+    portions at once, as chunks are decoded whole (four portions of a first convolution decoded each image four times).
     """
     target, version = question.target, capture.version
     recomputer, model = store.runnable.get(version, took=took, calibration=store.calibration)
@@ -88,21 +93,17 @@ def recompute(
     found: list[Values] = []
     # A table is stored as it was captured, all rows at once.
     takes_whole = target.is_table and len(byproduct.rows) > 0
-    ranges = [(0, len(running))] if takes_whole else list(_portions_of(question, sources, running))
+    reads = [(0, len(running), [(0, len(running))])] if takes_whole else _portions_of(question, sources, running)
     # A pipeline that ran in portions may have added in another order than all at once.
-    is_whole = len(running) == target.n_rows and (version.batch_rows > 0 or len(ranges) == 1)
+    is_whole = len(running) == target.n_rows and (
+        version.batch_rows > 0 or sum(len(ranges) for *_, ranges in reads) == 1
+    )
     keeps = is_whole and store.memory.takes(target)
     columns = np.arange(target.n_columns) if keeps else question.columns
-    for low, high in ranges:
-        part = running[low:high]
-        given = {}
-        for name in sources:
-            source = question.graph[name]
-            values, _ = read_stored(store, source, part, np.arange(source.n_columns), took=took)
-            started = time.perf_counter()
-            given[name] = values.native(None if index is None else index[part])
-            run_seconds += time.perf_counter() - started
+    for part, stored in _read_sources(store, question, sources, running, reads, took=took):
         started = time.perf_counter()
+        labels = None if index is None else index[part]
+        given = {name: values.native(labels) for name, values in stored.items()}
         output, seconds = recomputer.run(
             model,
             sources=given,
@@ -162,12 +163,41 @@ def _rounding(values: Values) -> float:
     return worst
 
 
-def _portions_of(question: Question, sources: tuple[str, ...], rows: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Whole batches of the capture at a time; all rows at once where every row may tell on every other."""
+def _portions_of(
+    question: Question, sources: tuple[str, ...], rows: np.ndarray
+) -> list[tuple[int, int, list[tuple[int, int]]]]:
+    """Ranges of rows whose sources are read at once, and those within each that run at once.
+
+    Whole batches of the capture; all rows at once where every row may tell on every other.
+    """
     batch, target = question.version.batch_rows, question.target
-    widest = target.n_columns + sum(question.graph[name].n_columns for name in sources)
     # What a column of text or of nulls is taken for depends on which rows are seen.
     is_plain = not any(kind.is_nullable or kind.categories or kind.cell == "<U0" for kind in target.types)
-    if batch or (is_plain and not question.exact):
-        return portions(rows, batch or 4096, widest)
-    return iter([(0, len(rows))])
+    if not batch and (question.exact or not is_plain):
+        return [(0, len(rows), [(0, len(rows))])]
+    nodes, step = [question.graph[name] for name in sources], batch or 4096
+    block_rows = max((node.block_rows for node in nodes), default=1)
+    found = []
+    for first, last in portions(rows, step, sum(node.n_columns for node in nodes), block_rows=block_rows):
+        ranges = portions(rows[first:last], step, target.n_columns)
+        found.append((first, last, [(first + low, first + high) for low, high in ranges]))
+    return found
+
+
+def _read_sources(
+    store: Store,
+    question: Question,
+    sources: tuple[str, ...],
+    rows: np.ndarray,
+    reads: list[tuple[int, int, list[tuple[int, int]]]],
+    *,
+    took: Took,
+) -> Iterator[tuple[np.ndarray, dict[str, Values]]]:
+    """The rows of each portion, and what is stored of its sources."""
+    for first, last, ranges in reads:
+        stored = {}
+        for name in sources:
+            source = question.graph[name]
+            stored[name], _ = read_stored(store, source, rows[first:last], np.arange(source.n_columns), took=took)
+        for low, high in ranges:
+            yield rows[low:high], {name: v.take(slice(low - first, high - first)) for name, v in stored.items()}

@@ -10,12 +10,13 @@ import numpy as np
 
 from mistique.codecs import codec_from_config
 from mistique.planner.calibration import Calibration
+from mistique.planner.cost import Cost
 from mistique.planner.cut import cheapest_cut
 from mistique.planner.descent import descent_to
 from mistique.planner.index_layout import BOUNDS, MAXIMA
 from mistique.planner.index_read import index_work
 from mistique.planner.plan import INDEX, INDEX_OF_LARGEST, MEMORY, SUMMARY, Candidate
-from mistique.planner.predict import read_seconds, ready_seconds, run_amounts, run_cost, stage_cost
+from mistique.planner.predict import read_seconds, ready_guesses, ready_seconds, run_amounts, run_cost, stage_cost
 from mistique.planner.question import (
     Question,
     are_held,
@@ -40,7 +41,8 @@ def read_road(question: Question, calibration: Calibration) -> list[Candidate]:
         why_not = f"only {target.references.n_blocks_held} of its row blocks are stored" if target.references else ""
     if why_not:
         return [Candidate("read", (target.name,), False, why_not)]
-    seconds, nbytes, basis = read_seconds(question, target, question.rows, question.columns, calibration)
+    asked = question.rows, question.columns
+    seconds, nbytes, basis = read_seconds(question, target, *asked, calibration, by_column=question.by_column)
     return [Candidate("read", (target.name,), True, basis, seconds, nbytes)]
 
 
@@ -69,7 +71,8 @@ def memory_road(question: Question, calibration: Calibration) -> list[Candidate]
         return [Candidate(MEMORY, (target.name,), False, f"it may differ by {kept.max_abs_error:.2g}")]
     cost = calibration.memory_cost(memory_subject(target))
     seconds = cost.seconds(memory_amounts(question))
-    return [Candidate(MEMORY, (target.name,), True, "recomputed before, in this process", seconds)]
+    basis = "recomputed before, in this process" + _guessed(cost)
+    return [Candidate(MEMORY, (target.name,), True, basis, seconds)]
 
 
 def summary_road(question: Question, calibration: Calibration) -> list[Candidate]:
@@ -80,7 +83,8 @@ def summary_road(question: Question, calibration: Calibration) -> list[Candidate
     if question.exact and tally.max_abs_error > 0:
         return [Candidate(SUMMARY, (target.name,), False, f"it is of values within {tally.max_abs_error:.2g}")]
     cost, nbytes = calibration.summary_cost(), tally.encoded_nbytes
-    return [Candidate(SUMMARY, (target.name,), True, tally.what, cost.seconds((1, nbytes)), nbytes)]
+    what = tally.what + _guessed(cost)
+    return [Candidate(SUMMARY, (target.name,), True, what, cost.seconds((1, nbytes)), nbytes)]
 
 
 def derive_road(question: Question, calibration: Calibration) -> list[Candidate]:
@@ -103,11 +107,12 @@ def derive_road(question: Question, calibration: Calibration) -> list[Candidate]
     if why_not:
         return [Candidate(road, sources, False, why_not)]
     needed = descent.columns(question.columns)
-    seconds, nbytes, basis = read_seconds(question, ancestor, question.rows, needed[0], calibration)
+    seconds, nbytes, basis = read_seconds(question, ancestor, question.rows, needed[0], calibration, by_column=True)
     n_values = len(question.rows) * sum(map(len, needed[:-1]))
     rules = " ".join(str(step.rule["op"]) for step in descent.steps)
-    seconds += calibration.derive_cost(rules).seconds((1, n_values))
-    return [Candidate(road, sources, True, f"{rules.replace(' ', ', ')}; {basis}", seconds, nbytes)]
+    cost = calibration.derive_cost(rules)
+    seconds += cost.seconds((1, n_values))
+    return [Candidate(road, sources, True, f"{rules.replace(' ', ', ')}{_guessed(cost)}; {basis}", seconds, nbytes)]
 
 
 def recompute_roads(question: Question, calibration: Calibration) -> list[Candidate]:
@@ -167,7 +172,13 @@ def recompute_from(
     seconds += run.cost.seconds(run_amounts(question, len(running)))
     road = "recompute" if sources == inputs_of(question.graph) else f"recompute from {', '.join(sources)}"
     stages = f"{run.n_stages} stage{'s' if run.n_stages != 1 else ''}"
-    return Candidate(road, sources, True, f"{stages}, {len(running)} rows, {run.basis}", seconds, nbytes)
+    guesses = ready_guesses(question, sources, calibration)
+    basis = f"{run.basis}; guessed: {', '.join(guesses)}" if guesses else run.basis
+    return Candidate(road, sources, True, f"{stages}, {len(running)} rows, {basis}", seconds, nbytes)
+
+
+def _guessed(cost: Cost) -> str:
+    return "" if cost.n_observations else ": a first guess"
 
 
 def inputs_of(graph: Mapping[str, Intermediate]) -> tuple[str, ...]:

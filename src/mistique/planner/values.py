@@ -57,7 +57,7 @@ class Values:
         names = self.intermediate.columns
         return [str(i) if names is None else names[i] for i in self.columns.tolist()]
 
-    def take(self, rows: np.ndarray) -> Values:
+    def take(self, rows: np.ndarray | slice) -> Values:
         """These rows of it, by position."""
         if isinstance(self.parts, np.ndarray):
             places = None if self.places is None else self.places[rows]

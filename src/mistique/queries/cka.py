@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mistique.store import Store
 
 _FEWEST_ROWS = 4  # of which HSIC_1 is defined
+_NEAR = 4.0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -129,7 +130,8 @@ def cka(
     root of the product of those of each with itself. Batches are consecutive rows, weighted by their number; a short
     last one joins the one before. HSIC_1 of a layer and itself is a sum of squares, so no root is of a negative number;
     between unlike layers it may be negative, and is reported so. Rows are matched by label. Products of float32 are
-    taken in float32, and centred and summed in float64. While it runs BLAS takes one thread for each product in this
+    taken in float32, of columns less their means where those would drown what rows differ in, and centred and summed in
+    float64. While it runs BLAS takes one thread for each product in this
     process, where threadpoolctl is installed, and as many products are taken at once as there are cores. Held by
     ``tests/queries/test_cka.py``; measured by ``bench/queries.py``.
 
@@ -192,35 +194,48 @@ def _hsic(layers: list[Portions], keys: list[str], n_rows: int, batch_rows: int)
 
     The products of one layer are taken on threads of their own, while the next one is read.
     """
-    total = np.zeros((len(layers), len(layers)))
+    total, far, room = np.zeros((len(layers), len(layers))), set[int](), np.empty(0)
     with one_thread_each() as n_threads, ThreadPoolExecutor(n_threads, "mistique-products") as workers:
+        multiplied: list[Future[np.ndarray | float]] = []
         for bounds in _portions_of_batches(layers, n_rows, batch_rows):
             sizes = np.diff(bounds)
-            centred = [np.empty((len(layers), n, n)) for n in sizes]
-            multiplied: list[Future[None]] = []
+            ends = np.cumsum(len(layers) * sizes**2)
+            if room.size < ends[-1]:  # of all portions: pages that were never touched take longer than the products
+                room = np.empty(ends[-1])
+            centred = [
+                part.reshape(-1, n, n)
+                for part, n in zip(np.split(room[: ends[-1]], ends[:-1]), sizes.tolist(), strict=True)
+            ]
+            firsts = (bounds[:-1] - bounds[0]).tolist()
             for i, (portions, key) in enumerate(zip(layers, keys, strict=True)):
                 numbers = portions.take(int(bounds[0]), int(bounds[-1]))
-                _wait_for(multiplied)  # so that no more than two wait in memory
-                firsts = (bounds[:-1] - bounds[0]).tolist()
+                # Those of the layer before: no more than two wait in memory, and the last finds all others done.
+                total += sum(future.result() for future in multiplied)
                 multiplied = [
-                    workers.submit(_multiply, numbers, first, batch[i], key)
+                    workers.submit(_multiply, numbers, first, batch, i, far, key)
                     for batch, first in zip(centred, firsts, strict=True)
                 ]
-            _wait_for(multiplied)
-            for batch, n in zip(centred, sizes.tolist(), strict=True):
-                flat = batch.reshape(len(layers), -1)
-                total += n / n_rows * (flat @ flat.T) / (n * (n - 3))
-    return total
+        total += sum(future.result() for future in multiplied)
+    return total / n_rows
 
 
-def _wait_for(futures: list[Future[None]]) -> None:
-    for future in futures:
-        future.result()
+def _multiply(
+    numbers: np.ndarray, first: int, centred: np.ndarray, layer: int, far: set[int], key: str
+) -> np.ndarray | float:
+    """The products of one layer into those of all; of the last, HSIC_1 between all times the number of rows.
 
-
-def _multiply(numbers: np.ndarray, first: int, out: np.ndarray, key: str) -> None:
-    if not centred_gram(numbers, first=first, out=out):
-        check_finite(numbers[first : first + len(out)], key)
+    `far` takes the layers whose values lie too far from zero to be multiplied as they are.
+    """
+    n_layers, n, _ = centred.shape
+    if layer in far or not plain_gram(numbers, first=first, out=centred[layer]):
+        far.add(layer)
+        if not centred_gram(numbers, first=first, out=centred[layer]):
+            check_finite(numbers[first : first + n], key)
+    if layer < n_layers - 1:
+        return 0.0
+    flat = centred.reshape(n_layers, -1)
+    between: np.ndarray = (flat @ flat.T) / (n - 3)
+    return between
 
 
 def _portions_of_batches(layers: list[Portions], n_rows: int, batch_rows: int) -> Iterator[np.ndarray]:
@@ -269,9 +284,31 @@ def centred_gram(numbers: np.ndarray, *, out: np.ndarray, first: int = 0) -> boo
         rows = room.reshape(n, n_columns)
         some = np.ascontiguousarray(numbers[first : first + n].reshape(n, n_columns))
         centring.centre_columns(some, means, rows)
-    with np.errstate(invalid="ignore", over="ignore"):
-        centring.centre_products(rows @ rows.T, np.empty(n), out)
+    _products(rows, out)
     return bool(np.isfinite(means).all())
+
+
+def plain_gram(numbers: np.ndarray, *, out: np.ndarray, first: int = 0) -> bool:
+    """The same of columns as they are, in half the time; False: they lie too far from zero for that, or are not finite.
+
+    What a product of float32 leaves off is a part of itself. So it is as good as that of centred columns, but for a
+    factor of `_NEAR`, where of the squares of all values no more than that part is due to the means of columns.
+    """
+    n, n_columns = len(out), prod(numbers.shape[1:])
+    if numbers.T.flags.c_contiguous:
+        rows = numbers.T.reshape(n_columns, -1)[:, first : first + n].T
+    else:
+        rows = numbers[first : first + n].reshape(n, n_columns)
+    return _products(rows, out) * _NEAR >= 1
+
+
+def _products(rows: np.ndarray, out: np.ndarray) -> float:
+    """The products of rows, U-centred, and which part of their squares is left without the means of columns."""
+    n = len(rows)
+    products = scratch(f"products {rows.dtype}", n * n, rows.dtype).reshape(n, n)
+    with np.errstate(invalid="ignore", over="ignore"):
+        np.matmul(rows, rows.T, out=products)
+    return float(centring.centre_products(products, np.empty(n), out))
 
 
 def _short(left: list[Named], right: list[Named]) -> tuple[list[str], list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mistique.errors import QueryError
 from mistique.planner.choose import choose, is_choice
 from mistique.planner.execute import question_of
 from mistique.planner.plan import Plan
@@ -52,6 +53,8 @@ def explain(
     ------
     NoPlanError
         It is neither stored nor can it be recomputed.
+    QueryError
+        What is asked makes no sense: rows or columns that there are not, a `query` that is no function.
 
     Examples
     --------
@@ -71,6 +74,8 @@ def explain(
     if key is None:
         raise TypeError("explain: expected a store and a key, or an answer alone")
     if query is not None:
+        if not callable(query):
+            raise QueryError(f"query: expected a function, mistique.topk for example, got {query!r}")
         given = {"rows": rows, "columns": columns, "unit": unit, "exact": exact or None, **options}
         return _plan_of(store, key, query, {name: value for name, value in given.items() if value is not None})
     if options:

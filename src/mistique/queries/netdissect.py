@@ -159,10 +159,10 @@ def netdissect(
     size = concepts.shape[1:] if threshold_of == "pixels" else None
     chosen = select_columns(node, None, unit)
     units = np.arange(node.n_units) if chosen is None else chosen[:: node.positions] // node.positions
-    portions = Portions(store, capture, node, columns=chosen, exact=exact)
+    portions = Portions(store, capture, node, columns=chosen, exact=exact, by_column=True)
     thresholds = np.empty(len(units))
     overlaps = np.zeros((len(units), len(listed) + 1), np.int64)
-    is_silent = np.zeros(len(units), bool)
+    is_silent, areas = np.zeros(len(units), bool), np.zeros(len(listed) + 1, np.int64)
     for group in _groups(node, len(units)):
         maps = _maps(portions, node, units[group])
         thresholds[group] = thresholds_of(maps, alpha, size=size)
@@ -171,9 +171,8 @@ def netdissect(
         found = overlaps[group]
         for images, labels in _labels(concepts, list(listed)):
             count_pixels(maps[:, images], thresholds[group], labels, lively, found)
-    areas = np.zeros(len(listed) + 1, np.int64)
-    for _, labels in _labels(concepts, list(listed)):
-        areas += np.bincount(labels.reshape(-1), minlength=len(areas))
+            if not group.start:
+                areas += np.bincount(labels.reshape(-1), minlength=len(areas))
     both = overlaps[:, :-1]
     either = overlaps.sum(axis=1, keepdims=True) + areas[:-1] - both
     plan = portions.plan()
@@ -227,8 +226,15 @@ def _maps(portions: Portions, node: Intermediate, units: np.ndarray) -> np.ndarr
     columns = (units[:, None] * node.positions + np.arange(node.positions)).reshape(-1)
     numbers = portions.take(0, node.n_rows, columns=None if len(columns) == portions.n_columns else columns)
     check_finite(numbers, node.name)
-    maps = np.empty((len(units), node.n_rows * node.positions), np.float32)
-    turn(np.ascontiguousarray(numbers, np.float32).reshape(-1, len(units)).view(np.uint32), 0, maps.view(np.uint32))
+    maps = np.empty((len(units), node.n_rows, node.positions), np.float32)
+    if numbers.T.flags.c_contiguous and numbers.dtype == np.float32:
+        # As they are stored, the positions of a unit side by side: each unit is turned by itself.
+        stored, out = numbers.T.view(np.uint32), maps.view(np.uint32)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda unit: turn(stored[unit], 0, out[unit]), range(len(units))))
+    else:
+        by_row = np.ascontiguousarray(numbers, np.float32).reshape(-1, len(units))
+        turn(by_row.view(np.uint32), 0, maps.reshape(len(units), -1).view(np.uint32))
     return maps.reshape(len(units), node.n_rows, *node.shape[:2])
 
 
@@ -275,7 +281,8 @@ def _labels(concepts: np.ndarray, numbers: list[int]) -> Iterator[tuple[slice, n
     at_once = max(_PIXELS_AT_ONCE // max(concepts[0].size, 1), 1)
     for first in range(0, len(concepts), at_once):
         part = np.asarray(concepts[first : first + at_once]).astype(np.int64)
-        yield slice(first, first + at_once), place[np.clip(part, low - 1, high + 1) - low + 1]
+        part -= low - 1
+        yield slice(first, first + at_once), place.take(part, mode="clip")
 
 
 def count_pixels(

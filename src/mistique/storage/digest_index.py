@@ -65,7 +65,6 @@ class DigestIndex:
         self._uri, self._ctx = uri, ctx
         self._fragments: frozenset[str] = frozenset()
         self._halves = np.empty(0, np.uint64)
-        self._is_sound = False  # all of it was looked at, not the halves alone
         self._lock = Lock()
 
     def use(self, ctx: tiledb.Ctx) -> None:
@@ -80,7 +79,7 @@ class DigestIndex:
     def _refresh(self) -> None:
         present = list_commits(self._uri, self._ctx)
         if not self._fragments:
-            refuse_unsound(self._uri, cells="d")
+            refuse_unsound(self._uri)
         new = present - self._fragments
         stamps = [fragment_timestamps(name) for name in new]
         if not new:
@@ -116,9 +115,6 @@ class DigestIndex:
         points = distinct(digests[:, 0] >> np.uint64(1))
 
         def read() -> Mapping[str, np.ndarray]:
-            if not self._is_sound:
-                refuse_unsound(self._uri)
-                self._is_sound = True
             with (
                 translated(self._uri, "look up digests in"),
                 tiledb.open(self._uri, "r", ctx=self._ctx, timestamp=ALL_TIME) as array,

@@ -73,6 +73,10 @@ def record_errors(order: Order, record: Record) -> Iterator[None]:
 
 def fact_of(record: Record) -> Fact:
     """What a record says."""
+    if record.kind in (MOVED, REMOVING, REMOVED):
+        return Fact(("", "", None, ""))
+    if record.kind in (SAID, RENAMED):
+        return Fact(("", "", None, ""), said=said_of(record))
     body = json.loads(record.body)
     if record.kind == CAPTURE:
         version = Version(**body["version"])
@@ -81,10 +85,6 @@ def fact_of(record: Record) -> Fact:
         expect(int, version.artifact_nbytes, version.batch_rows, 0 if version.epoch is None else version.epoch)
         uses = names_of(body.get(USES, [])) | ({version.artifact} if version.artifact else set())
         return Fact(capture_id_of(version, body["dataset"]), version, outline_of(body.get("outline")), uses=uses)
-    if record.kind in (MOVED, REMOVING, REMOVED):
-        return Fact(("", "", None, ""))
-    if record.kind in (SAID, RENAMED):
-        return Fact(("", "", None, ""), said=said_of(record))
     model, run_id, epoch, dataset = body["of"]
     expect(str, model, run_id, dataset)
     expect(int, 0 if epoch is None else epoch)

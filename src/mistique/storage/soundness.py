@@ -24,9 +24,7 @@ _MAX_CHUNK_NBYTES = 2**20
 _OF_GENERIC_TILES = ("__schema", "__meta", "__group")
 
 
-def refuse_unsound(
-    uri: str, *, below: bool = True, tiles: bool = True, cells: str = "ad", contents: bool = True
-) -> None:
+def refuse_unsound(uri: str, *, below: bool = True, tiles: bool = True, contents: bool = True) -> None:
     """See that a part of a store on a local disk is no link, holds none, and that its small files are what they say.
 
     Parameters
@@ -36,8 +34,6 @@ def refuse_unsound(
         Look at all that lies below it, too.
     tiles : bool, default True
         Look into its small files, not for links only.
-    cells : {"ad", "d"}
-        Of files of cells, those of attributes and dimensions, or of dimensions only: who reads no others.
     contents : bool, default True
         Hold what has checksums against them. Without, sizes alone are looked at: for who takes what is left.
 
@@ -66,7 +62,7 @@ def refuse_unsound(
                         waiting.append(entry.path)
                     elif has_tiles:
                         _read(entry.path)
-                    elif tiles and entry.name.endswith(".tdb") and entry.name[0] in cells:
+                    elif tiles and entry.name.endswith(".tdb") and entry.name[0] in "ad":
                         _walk(entry.path, contents=contents)
         except (FileNotFoundError, NotADirectoryError):  # whoever opens it says so
             continue

@@ -7,6 +7,7 @@ import os
 import weakref
 from dataclasses import replace
 from functools import partial
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -63,13 +64,13 @@ class Rooms:
     ) -> None:
         if mode not in ("a", "r"):
             raise ValueError(f'mode: expected "a" to read and write or "r" to look only, got {mode!r}')
-        if not gamma_min >= 0:
+        if not _is_at_least(0, gamma_min):
             raise ValueError(f"gamma_min: expected seconds a GB, at least 0, or infinity, got {gamma_min!r}")
-        if max_nbytes is not None and not max_nbytes > 0:
+        if max_nbytes is not None and not _is_at_least(1, max_nbytes):
             raise ValueError(f"max_nbytes: expected a number of bytes above 0, or None, got {max_nbytes!r}")
-        if not index_share >= 0:
+        if not _is_at_least(0, index_share):
             raise ValueError(f"index_share: expected a share of the float32 bytes, at least 0, got {index_share!r}")
-        if not memory_nbytes >= 0:
+        if not _is_at_least(0, memory_nbytes):
             raise ValueError(f"memory_nbytes: expected a number of bytes, at least 0, got {memory_nbytes!r}")
         if indexes not in ("asked", "captured"):
             raise ValueError(f'indexes: expected "asked" or "captured", got {indexes!r}')
@@ -238,6 +239,10 @@ def _at_exit() -> None:
     for store in Rooms._all:
         if not store._closed:
             store._usage.flush()
+
+
+def _is_at_least(least: float, value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and float(value) >= least
 
 
 atexit.register(_at_exit)

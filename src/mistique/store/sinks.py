@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -52,7 +53,11 @@ class StoreSink:
     def buffer(self) -> SegmentBuffer:
         """With what the store knows of chunks that it holds."""
         store = self._store
-        store._notice_moves()
+        # Files of both are held against checksums, and read, without the GIL.
+        with ThreadPoolExecutor(1) as beside:
+            refreshed = beside.submit(store._dedup.refresh)
+            store._notice_moves()
+            refreshed.result()
         return SegmentBuffer(
             store._make_writer, store._dedup, store._placement, key=content_key(), max_nbytes=store._max_buffer_nbytes
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from numbers import Integral
 
 from mistique.dedup.compaction import Compaction, Compactor
 from mistique.dedup.placement import Placement
@@ -70,6 +71,8 @@ class Upkeep(Rooms):
             What is left is pinned, or the last road to an answer; nothing was evicted.
         StoreReadOnlyError
         """
+        if not isinstance(max_nbytes, Integral) or max_nbytes < 0:
+            raise ValueError(f"max_nbytes: expected a number of bytes, at least 0, got {max_nbytes!r}")
         self._check_writable("evict")
         return evict(self, max_nbytes)
 
