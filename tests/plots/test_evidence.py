@@ -84,6 +84,19 @@ def test_drift_of_a_dataset_has_bars_for_each_stage(store: Store) -> None:
     assert "they part at input" in ax.get_title(loc="left")
 
 
+def test_drift_that_may_be_steps_of_quantized_values_is_marked_so(store: Store) -> None:
+    rng = np.random.default_rng(0)
+    for dataset, largest in (("train", 1.0), ("valid", 1.37)):
+        values = np.append(rng.random((999, 3)), [[largest] * 3], axis=0).astype(np.float32)
+        with capturing(store, dataset=dataset, run_id="one", codec=mistique.Power(bits=3)) as capture:
+            capture.append("input", values * 0, role="input")
+            capture.append("dense", values)
+    answer = mistique.drift(store, "lab/model@1/train", other="lab/model@1/valid")
+    assert answer.parted_at is None
+    ticks = [text.get_text() for text in answer.plot().get_yticklabels()]
+    assert ["(not certain)" in tick for tick in ticks] == [False, True]
+
+
 def test_a_trace_has_a_bar_for_each_stage_in_the_order_of_the_model(store: Store) -> None:
     key, other = two_datasets(store)
     answer = mistique.trace(store, key, row=3, other=other)

@@ -159,3 +159,13 @@ def test_explain_of_an_answer_tells_what_it_took(store: Store) -> None:
     assert after.seconds is not None
     assert "measured: " in repr(after)
     assert after.to_dict()["chosen"] == "read"
+
+
+def test_a_table_of_feature_maps_shows_each_value_under_the_number_of_its_column(store: Store) -> None:
+    maps = np.arange(2 * 2 * 3 * 4, dtype=np.float32).reshape(2, 2, 3, 4)
+    answer = mistique.get(store, put_layer(store, maps), unit=[1, 2])
+    head, first, *_ = [line.split() for line in repr(answer).splitlines()[1:]]
+    frame = answer.to_frame()
+    assert head[1:] == [str(name) for name in frame.columns[: len(head) - 1]]
+    assert [float(cell) for cell in first[1:]] == frame.iloc[0, : len(head) - 1].tolist()
+    assert first[1:3] == [f"{maps[0, 0, 0, 1]:g}", f"{maps[0, 0, 1, 1]:g}"]

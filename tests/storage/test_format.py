@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
 
+import mistique
 from mistique.store import Store
 from tests.capturing import capturing
-from tests.reference.raw_reader import columns
+from tests.reference import payload_reader
+from tests.reference.store_reader import StoreReader
+from tests.reference.tans import codes_of
 
 RNG = np.random.default_rng(0)
 N = 4200  # two row blocks
-TABLES = {
+BASE = RNG.normal(100, 30, N)
+LARGE = RNG.integers(-(2**50), 2**50, N)
+TABLES: dict[str, Any] = {
     "integers": RNG.integers(-(2**40), 2**40, (N, 3)),
     "small": RNG.integers(0, 7, (N, 2)).astype(np.int16),
     "counting": np.stack([np.arange(N) * 3 - 50, np.full(N, 9)], axis=1),
+    "rising": np.cumsum(RNG.integers(1, 9, (N, 2)), axis=0),
     "whole": RNG.integers(0, 10_000, (N, 2)).astype(np.float64),
+    "images": np.stack([BASE, (BASE - 90.5) / 7.25, BASE * 3.5 + 1.25], axis=1),
+    "nearly": np.stack([LARGE, np.where(np.arange(N) % 50 == 0, 1, LARGE)], axis=1),
     "texts": np.array([[f"café {i}", ("low", "high", "")[i % 3]] for i in range(N)], "U9"),
+    "floats": RNG.normal(size=(N, 2)).astype(np.float32),
+}
+MAPS = np.maximum(RNG.normal(size=(1100, 3, 3, 8)), 0).cumsum(axis=1).astype(np.float32)  # two blocks of one group
+CODECS: dict[str, Any] = {
+    "raw": "raw",
+    "power": "power",
+    "kbit": "kbit",
+    "low_precision": "low_precision",
+    "steps": mistique.codecs.Within(absolute=0.05),
+    "cut": mistique.codecs.Within(relative=0.01),
+    "threshold": mistique.codecs.Threshold(alpha=0.1),
 }
 
 
@@ -26,9 +48,59 @@ def test_another_program_reads_columns_of_numbers_and_texts(store: Store, is_com
         for name, table in TABLES.items():
             capture.add(name, table)
     if is_compacted:
+        store.drop("lab/model@1/train/integers")
+        store.compact(grace_seconds=0)
         store._usage.compact()
         store._catalog.compact()
+    reader = StoreReader(store.uri)
     for name, table in TABLES.items():
-        found = columns(store.uri, model="lab/model", dataset="train", name=name)
-        assert found.dtype == (object if table.dtype.kind == "U" else table.dtype)
+        if is_compacted and name == "integers":
+            continue
+        _, found = reader.intermediate(model="lab/model", dataset="train", name=name)
+        assert found.dtype == (object if table.dtype.kind == "U" else table.dtype), name
         assert np.array_equal(found.T, table), name
+
+
+def test_another_program_reads_layers_by_every_codec(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = []  # that went through the entropy stage
+    monkeypatch.setattr(payload_reader, "codes_of", lambda *a, **more: parts.append(a) or codes_of(*a, **more))
+    with capturing(store) as capture:
+        for name, codec in CODECS.items():
+            capture.append(name, MAPS, codec=codec)
+    reader = StoreReader(store.uri)
+    for name in CODECS:
+        node, found = reader.intermediate(model="lab/model", dataset="train", name=name)
+        # Units outermost, then positions in row-major order.
+        rows = np.moveaxis(found.reshape(8, 3, 3, -1), (3, 0), (0, 3))
+        ours = mistique.get(store, f"lab/model@1/train/{name}").values.reshape(rows.shape)
+        assert node["shape"] == [3, 3, 8]
+        assert np.allclose(rows, ours, rtol=1e-6, atol=0), name
+        assert name in ("kbit", "threshold") or np.abs(rows - MAPS).max() < 0.03 * MAPS.max(), name
+        assert name != "raw" or rows.tobytes() == MAPS.tobytes()
+        assert (name == "threshold") != bool(parts), name
+        parts.clear()
+
+
+def test_another_program_reads_nulls_categories_and_times(store: Store) -> None:
+    frame = pd.DataFrame(
+        {
+            "n": pd.array([1, None, 3] * 100, "Int64"),
+            "c": pd.Categorical(["a", "b", None] * 100),
+            "t": pd.to_datetime(["2020-01-01", "2021-06-01", None] * 100),
+            "s": pd.array(["x", None, ""] * 100, "str"),
+        }
+    )
+    with capturing(store) as capture:
+        capture.add("table", frame)
+    node, found = StoreReader(store.uri).intermediate(model="lab/model", dataset="train", name="table")
+    numbers, codes, times, texts, *masks = found
+    kinds = node["types"]
+    nullable = [number for number, kind in enumerate(kinds) if kind["is_nullable"]]
+    valid = {number: mask.astype(bool) for number, mask in zip(nullable, masks, strict=True)}
+    assert numbers[valid[0]].tolist() == [1, 3] * 100
+    assert np.array_equal(valid[0], ~frame["n"].isna())
+    labels = [None if code == -1 else kinds[1]["categories"][code] for code in codes]
+    assert labels == ["a", "b", None] * 100
+    assert np.array_equal(times.astype(np.int64), frame["t"].to_numpy().view(np.int64))
+    assert np.array_equal(valid[3], ~frame["s"].isna())
+    assert texts[valid[3]].tolist() == ["x", ""] * 100

@@ -78,6 +78,12 @@ def _draw_column(answer: Drift, number: int, ax: Any) -> None:
         text.set_parse_math(False)
 
 
+def _doubt(answer: Drift, stage: str, number: int) -> str:
+    """Said of a stage that only chance, or the errors of quantized values, may have moved."""
+    is_far = bool((np.nan_to_num(answer.values[number, :2]) >= answer.threshold).any())
+    return "\n(not certain)" if is_far and not answer.is_drifted[answer.stages == stage].any() else ""
+
+
 def _sides(answer: Drift) -> list[str]:
     """What tells the two keys apart: the dataset where that differs, else the version."""
     parts = [(key.partition("@")[2].split("/"), key) for key in (answer.key, answer.other)]
@@ -104,7 +110,10 @@ def _draw_stages(answer: Drift, ax: Any) -> Any:
             label=name,
         )
     ax.axvline(answer.threshold, color="0", linestyle="--", linewidth=1, label=f"{answer.threshold:g}: drifted")
-    ticks = [f"{stage}\n{format_value(answer.names[number])}" for stage, number in zip(stages, worst, strict=True)]
+    ticks = [
+        f"{stage}\n{format_value(answer.names[number])}{_doubt(answer, stage, number)}"
+        for stage, number in zip(stages, worst, strict=True)
+    ]
     ax.set_yticks(places, ticks, fontsize=8, parse_math=False)
     ax.set_xlabel("distance of the column that lies farthest apart")
     ax.legend(fontsize=8, frameon=False)

@@ -82,10 +82,7 @@ def _draw_lines(answer: Part, ax: Any) -> Any:
 
 def _numbers(answer: Part) -> tuple[np.ndarray, list[str]]:
     """The first rows of the columns that hold numbers, float64, and their names."""
-    values: Any = answer.values[:_MAX_LINES]
-    if hasattr(values, "toarray"):
-        values = values.toarray()
-    table = values.reshape(len(values), -1)
+    table = answer._first_rows(_MAX_LINES)
     kept, columns = [], []
     for i, name in enumerate(answer.columns):
         try:

@@ -99,14 +99,15 @@ class Answer:
         return ["row", *self.columns[:_SHOWN_COLUMNS]]
 
     def _body(self) -> list[list[str]]:
-        # A sparse matrix has no length.
-        values: Any = self.values
-        if hasattr(values, "toarray"):
-            table = values[:_SHOWN_ROWS, :_SHOWN_COLUMNS].toarray()
-        else:
-            table = values.reshape(len(values), int(np.prod(values.shape[1:])))
-        shown = zip(self.rows[:_SHOWN_ROWS], table[:_SHOWN_ROWS, :_SHOWN_COLUMNS], strict=True)
+        shown = zip(self.rows[:_SHOWN_ROWS], self._first_rows(_SHOWN_ROWS)[:, :_SHOWN_COLUMNS], strict=True)
         return [[str(label), *map(format_value, row)] for label, row in shown]
+
+    def _first_rows(self, n_rows: int) -> np.ndarray:
+        """The first rows as a table, in the order of `columns`."""
+        values: Any = self.values[:n_rows]
+        if hasattr(values, "toarray"):
+            return np.asarray(values.toarray())
+        return np.asarray(values.reshape(len(values), int(np.prod(values.shape[1:]))))
 
     def _more(self) -> list[str]:
         n_columns = int(np.prod(self.values.shape[1:], dtype=int))

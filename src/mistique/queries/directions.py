@@ -102,8 +102,10 @@ def products_of_rows(side: Portions, reduce: str) -> np.ndarray:
     return products
 
 
-def check_room(n_directions: tuple[int, int], n_rows: int) -> None:
+def check_room(n_directions: tuple[int, int], n_rows: int, *, instead: str) -> None:
     """Refuse what correlates whatever it holds: two spaces that have more directions than there are rows share some.
+
+    `instead` is what can be asked.
 
     Raises
     ------
@@ -112,6 +114,5 @@ def check_room(n_directions: tuple[int, int], n_rows: int) -> None:
     if sum(n_directions) >= n_rows:
         raise QueryError(
             f"{n_directions[0]:,} and {n_directions[1]:,} directions in {n_rows:,} rows: expected fewer together than "
-            'rows, as unrelated layers correlate else; take more rows, variance= lower, or reduce="mean" for one '
-            "column a unit"
+            f"rows, as unrelated layers correlate else; {instead}"
         )

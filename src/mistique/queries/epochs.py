@@ -241,7 +241,8 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float:
     n_directions = first.shape[1], second.shape[1]
     if not all(n_directions):
         return np.nan
-    check_room(n_directions, len(first))
+    instead = 'take more of them by n_rows=, name layers with fewer columns, or ask with measure="cka"'
+    check_room(n_directions, len(first), instead=instead)
     return float(np.linalg.svd(first.T @ second, compute_uv=False).clip(0, 1).mean())
 
 

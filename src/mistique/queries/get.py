@@ -35,6 +35,11 @@ class Part(Plotted):
         """What it is a part of."""
         return self._values.intermediate
 
+    def _first_rows(self, n_rows: int) -> np.ndarray:
+        # Columns of a layer go unit by unit; of its values the units come last.
+        values = self.values[:n_rows]
+        return super()._first_rows(n_rows) if values.ndim < 3 else np.moveaxis(values, -1, 1).reshape(len(values), -1)
+
     def to_frame(self) -> Any:
         """A pandas frame with the dtypes and the row labels that were captured."""
         import pandas as pd

@@ -193,5 +193,6 @@ def _between(sides: list[Portions], n_columns: tuple[int, int], *, reduce: str, 
         raise QueryError("the two layers have no rows")
     pairs = zip(sides, names, strict=True)
     first, second = (directions_of_rows(products_of_rows(side, reduce), variance, name) for side, name in pairs)
-    check_room((first.shape[1], second.shape[1]), n_rows)
+    instead = 'take more rows, variance= lower, or reduce="mean" for one column a unit'
+    check_room((first.shape[1], second.shape[1]), n_rows, instead=instead)
     return np.asarray(first.T @ second)
