@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,17 +128,43 @@ def test_a_disk_that_is_full_costs_the_capture_and_one_warning_and_nothing_else(
         assert mistique.get(store, again).values[0] == 1
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes into read-only folders")
-def test_a_read_only_folder_costs_the_capture_and_one_warning(store: Store) -> None:
-    segments = Path(store.uri) / "segments"
-    segments.chmod(0o500)
-    try:
-        with pytest.warns(CaptureWarning) as caught, capturing(store, on_error="warn") as capture:
-            capture.add("x", np.arange(3.0))
-    finally:
-        segments.chmod(0o700)
-    assert len(caught) == 1
-    assert store.catalog.captures() == []
+FORBIDDEN = """
+import os, sys, warnings
+import numpy as np
+import mistique
+uri, part = sys.argv[1:]
+store = mistique.open(uri)
+os.chmod(part, 0o500)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    with store.capture(model="lab/new", dataset="train", framework="none", codec="raw", on_error="warn") as capture:
+        capture.add("x", np.arange(5.0))
+os.chmod(part, 0)
+try:
+    opened = mistique.open(uri)
+    opened.catalog.captures(), mistique.get(opened, "lab/model@1/train/stage")
+except mistique.errors.StoreError:
+    print(capture.committed, [w.category.__name__ for w in caught], "refused")
+os.chmod(part, 0o700)
+"""
+
+
+@pytest.mark.parametrize("part", ["segments", "catalog/__fragments", ""])
+def test_a_folder_that_may_not_be_written_costs_the_capture_and_one_that_may_not_be_read_is_refused(
+    tmp_path: Path, part: str
+) -> None:
+    with mistique.open(tmp_path / "s.mistique") as store:
+        key = put(store, np.arange(3.0))
+    command = [sys.executable, "-c", FORBIDDEN, store.uri, str(Path(store.uri) / part)]
+    if os.geteuid() == 0:  # who else may do everything
+        if shutil.which("setpriv") is None:
+            pytest.skip("root reads and writes what nobody may, and there is no setpriv")
+        command = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", *command]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    expected = "None ['CaptureWarning'] refused" if part else "lab/new@1 [] refused"
+    assert run.stdout.strip() == expected, run.stderr[-1500:]
+    with mistique.open(store.uri) as again:
+        assert mistique.get(again, key).values.tolist() == [0, 1, 2]
 
 
 def test_a_store_whose_segments_cannot_be_written_keeps_what_it_has(store: Store) -> None:

@@ -99,6 +99,7 @@ def test_what_is_no_key_says_what_one_looks_like(store: Store, key: object) -> N
     ("asked", "said"),
     [
         ({"rows": ["id-8"]}, "no row is labelled 'id-8'; nearest: id-"),
+        ({"rows": ["zz"]}, "no row is labelled 'zz'; they begin with 'id-0', 'id-1', 'id-2'"),
         ({"columns": ["sqtf"]}, "has no column 'sqtf'; nearest: sqft"),
         ({"columns": [2]}, "has no column 2"),
         ({"unit": 2}, "unit: expected numbers from 0 to 1"),

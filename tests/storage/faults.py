@@ -1,7 +1,8 @@
-"""Faults of TileDB on purpose: the n-th operation of a piece of work fails, before or after it was done."""
+"""Faults on purpose: the n-th operation of TileDB in a piece of work, or look at its files, fails."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 import tiledb
+
+from mistique.storage import soundness
 
 # Every way in which the storage room changes or reads something.
 _FUNCTIONS = ("open", "group_create", "consolidate", "vacuum", "object_type")
@@ -73,4 +76,26 @@ def failing(*, at: int = 0, is_after: bool = False, is_lasting: bool = False) ->
         patch.setattr(
             tiledb.SparseArray, "multi_index", property(faults.wrap("SparseArray.multi_index", by_index.fget))
         )
+        yield faults
+
+
+@contextmanager
+def unreadable(*, at: int = 0) -> Iterator[Faults]:
+    """Let the operating system refuse, within the block, what is looked at before TileDB reads it."""
+    faults = Faults(at)
+
+    def refusing(name: str, right: Callable[..., Any]) -> Callable[..., Any]:
+        counted = faults.wrap(name, right)
+
+        def operation(*arguments: Any, **more: Any) -> Any:
+            try:
+                return counted(*arguments, **more)
+            except tiledb.TileDBError as error:
+                raise OSError(str(error)) from error
+
+        return operation
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "scandir", refusing("scandir", os.scandir))
+        patch.setattr(soundness, "open", refusing("open", open), raising=False)
         yield faults

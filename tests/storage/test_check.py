@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import mistique
-from mistique.errors import MistiqueError, StoreReadOnlyError
+from mistique.errors import ChunkCorruptError, MistiqueError, StoreError, StoreReadOnlyError
 from mistique.queries.listing import listing
 from mistique.storage.artifacts import Artifact
 from mistique.storage.record_cells import Record
@@ -158,6 +158,16 @@ def test_damage_is_named_and_a_repair_drops_it_alone(
         assert store.check().is_whole
         found = ask(store)
         assert {key: found[key] for key in before} == before
+
+
+def test_a_model_that_a_repair_dropped_is_said_to_be_gone_and_not_to_be_damaged(path: Path) -> None:
+    model(path)
+    with mistique.open(path) as store:
+        digest = store.catalog.find(LAYER)[0].version.artifact
+        store.check(repair=True)
+        with pytest.raises(StoreError, match="is not in the store: a repair dropped it") as caught:
+            store._artifacts.get(digest)
+    assert not isinstance(caught.value, ChunkCorruptError)
 
 
 def catalog_file(name: str) -> Callable[[Path], None]:

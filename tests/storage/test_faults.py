@@ -6,8 +6,9 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from mistique.storage.artifacts import Artifact
 from mistique.storage.usage import Demand
 from mistique.store import Store
 from tests.capturing import capturing, put, put_layer
-from tests.storage.faults import failing
+from tests.storage.faults import Faults, failing, unreadable
 from tests.storage.invariants import assert_answers, assert_whole
 
 # In turn means all of them: MISTIQUE_ALL_FAULTS=1. Otherwise every so many, another one for each kind of work.
@@ -91,18 +92,22 @@ def store_beside(store: Store) -> None:
 
 
 def evict(store: Store) -> None:
-    store.evict(max_nbytes=in_use_nbytes(store) - 1)
+    store.evict(max_nbytes=int(in_use_nbytes(store)) - 1)
 
 
 WORK = [capture, drop, compact, collect, repair, delete, rename, store_beside, evict]
 KINDS = {"before": {}, "after": {"is_after": True}, "from then on": {"is_lasting": True}}
 
 
-def run(work: Callable[[Store], None], path: Path, **faults: object) -> list[str]:
+def run(
+    work: Callable[[Store], None],
+    path: Path,
+    fail: Callable[..., AbstractContextManager[Faults]] = failing,
+    **faults: Any,
+) -> list[str]:
     """Do some work with faults; the names of the operations of it. Only errors and warnings of ours may come out."""
     store = mistique.open(path, gamma_min=0.0 if work is store_beside else 1e15)
-    store.catalog.captures()
-    with failing(**faults) as found, warnings.catch_warnings(record=True) as caught:  # type: ignore[arg-type]
+    with fail(**faults) as found, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with suppress(MistiqueError):
             work(store)
@@ -134,3 +139,15 @@ def test_a_fault_at_any_operation_loses_nothing(
                 store.check(repair=True)
         assert_whole(path, KEPT, NAMES)
         shutil.rmtree(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("work", [capture, store_beside])
+def test_a_file_that_may_not_be_looked_at_loses_nothing(
+    filled: Path, tmp_path: Path, work: Callable[[Store], None]
+) -> None:
+    n = len(run(work, Path(shutil.copytree(filled, tmp_path / "counted")), unreadable))
+    for at in range(1, n + 1, 1 if STEP == 1 else n // 4):
+        path = Path(shutil.copytree(filled, tmp_path / f"at-{at}"))
+        run(work, path, unreadable, at=at)
+        assert_whole(path, KEPT, NAMES)

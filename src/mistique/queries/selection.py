@@ -75,8 +75,8 @@ def select_rows(store: Store, capture: Capture, n_rows: int, rows: Any) -> np.nd
             found = index.get_loc(label)
         except (KeyError, TypeError, ValueError):
             near = get_close_matches(str(label), [str(i) for i in index[:100_000]], n=3, cutoff=0.3)
-            listed = ", ".join(near or [repr(i) for i in index[:3]])
-            raise QueryError(f"no row is labelled {label!r}; nearest: {listed}") from None
+            known = f"nearest: {', '.join(near)}" if near else f"they begin with {', '.join(map(repr, index[:3]))}"
+            raise QueryError(f"no row is labelled {label!r}; {known}") from None
         positions.append(np.arange(len(index))[found].reshape(-1))
     return np.concatenate(positions) if positions else np.empty(0, np.int64)
 

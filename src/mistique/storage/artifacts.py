@@ -10,7 +10,7 @@ from hashlib import sha256
 import numpy as np
 import tiledb
 
-from mistique.errors import ChunkCorruptError
+from mistique.errors import ChunkCorruptError, StoreError
 from mistique.storage.fragments import ALL_TIME
 from mistique.storage.layout import Layout
 from mistique.storage.making import make_array
@@ -95,11 +95,19 @@ class Artifacts:
 
         Raises
         ------
+        StoreError
+            It is not there.
         ChunkCorruptError
             It is not what its digest says.
         """
         uri = self._layout.artifact(digest)
         refuse_unsound(uri)
+        with translated(uri, "look for"):
+            if tiledb.object_type(uri, ctx=self._ctx) != "array":
+                raise StoreError(
+                    f"the kept model {digest} is not in the store: a repair dropped it, as it was damaged, or somebody "
+                    "took it away. Capture the model again; what is stored of it can still be read"
+                )
         with (
             damage_as_error(uri, "a readable artifact"),
             tiledb.open(uri, "r", ctx=self._ctx, timestamp=ALL_TIME) as array,

@@ -40,7 +40,7 @@ def refuse_unsound(uri: str, *, below: bool = True, tiles: bool = True, contents
     Raises
     ------
     StoreError
-        There is a link.
+        There is a link, or something that this user may not read.
     ChunkCorruptError
         A file is damaged.
     """
@@ -66,6 +66,8 @@ def refuse_unsound(uri: str, *, below: bool = True, tiles: bool = True, contents
                         _walk(entry.path, contents=contents)
         except (FileNotFoundError, NotADirectoryError):  # whoever opens it says so
             continue
+        except OSError as error:
+            raise StoreError(f"cannot look at a part of the store at {path}: {error}") from error
 
 
 def why_no_tile(content: bytes) -> str:
