@@ -38,7 +38,9 @@ class Part(Plotted):
     def _first_rows(self, n_rows: int) -> np.ndarray:
         # Columns of a layer go unit by unit; of its values the units come last.
         values = self.values[:n_rows]
-        return super()._first_rows(n_rows) if values.ndim < 3 else np.moveaxis(values, -1, 1).reshape(len(values), -1)
+        if values.ndim < 3:
+            return super()._first_rows(n_rows)
+        return np.moveaxis(values, -1, 1).reshape(len(values), int(np.prod(values.shape[1:])))
 
     def to_frame(self) -> Any:
         """A pandas frame with the dtypes and the row labels that were captured."""
