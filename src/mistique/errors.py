@@ -118,7 +118,8 @@ class StoreKeyError(StoreError):
     def __init__(self, *, uri: str, expected: str, got: str) -> None:
         super().__init__(
             f"{uri}: expected {expected}, got {got}. Give the key that it was made with: "
-            'mistique.open(uri, key="env:NAME"), key="file:PATH", or a function that returns it'
+            'mistique.open(uri, key="env:NAME"), key="file:PATH", or a function that returns it; of a command, '
+            "mistique --key env:NAME"
         )
 
 
