@@ -14,7 +14,7 @@ from mistique.errors import NoPlanError
 from mistique.planner.calibration import Calibration
 from mistique.planner.choose import choose
 from mistique.planner.plan import Plan
-from mistique.planner.predict import ancestors_that_run
+from mistique.planner.predict import ancestors_that_run, run_amounts, run_cost, run_subject
 from mistique.planner.question import Question, running_rows
 from mistique.schema import ColumnType, Intermediate, Part, References, Run, Segment, Version
 from mistique.storage.usage import Observation
@@ -249,3 +249,22 @@ def test_what_is_stored_is_not_derived() -> None:
     nodes = derived({"op": "identity"}, shape=(4, 2))
     nodes[2] = replace(nodes[2], references=nodes[1].references)
     assert [c.road for c in plan(question(*nodes)).candidates] == ["read", "recompute", "recompute from a"]
+
+
+@pytest.mark.parametrize("container", ["array", "matrix"])
+def test_more_columns_of_a_layer_take_longer_to_run_and_of_a_table_do_not(container: str) -> None:
+    given, a, b = chain(nbytes=NOT_STORED)
+    asked = question(given, replace(a, forward_seconds_per_row=1e-9), replace(b, container=container))
+    seen: list[Observation] = []
+    calibration = Calibration([], seen.append)
+    for columns in (np.arange(4), np.arange(1)) * 8:
+        amounts = run_amounts(replace(asked, columns=columns), N_ROWS)
+        calibration.add(Observation("run", run_subject(asked, ("input",)), amounts, 0.0, 1e-3 * (1 + len(columns))))
+    every, one = (
+        run_cost(asked, ("input",), calibration).cost.seconds(run_amounts(replace(asked, columns=columns), N_ROWS))
+        for columns in (np.arange(4), np.arange(1))
+    )
+    if container == "array":
+        assert (every, one) == pytest.approx((5e-3, 2e-3), rel=0.1)
+    else:
+        assert 2e-3 <= every == one <= 5e-3

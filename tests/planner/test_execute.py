@@ -136,3 +136,24 @@ def test_a_plan_says_afterwards_what_it_really_took_and_read(store: Store) -> No
     for text in (repr(plan), plan._repr_html_()):
         assert "measured: " in text
         assert " read" in text
+
+
+def test_a_plan_in_a_notebook_is_a_table_of_every_road_and_no_name_is_taken_for_html(store: Store) -> None:
+    key = put(store, np.arange(100.0), name="<i>").replace("<i>", "%3Ci%3E")
+    before, after = mistique.explain(store, key)._repr_html_(), mistique.get(store, key).plan._repr_html_()
+    assert before.count("<tr>") == 1 + len(mistique.explain(store, key).candidates)
+    assert "<td>></td>" not in before
+    assert "&gt;" in before
+    assert "<i>" not in before
+    assert "measured: " not in before
+    assert "measured: " in after
+
+
+def test_a_capture_that_keeps_nothing_keeps_what_recomputing_needs(store: Store) -> None:
+    rows = np.random.default_rng(0).random((50, 3))
+    steps = [("scale", StandardScaler()), ("ridge", Ridge())]
+    Pipeline(steps).set_capture(store, model="lab/m", keep="none").fit(rows, rows[:, 0])
+    (capture,) = store.catalog.captures()
+    assert capture.stored == {"input", "target", "prediction"}
+    assert capture.version.artifact is not None
+    assert np.array_equal(mistique.get(store, "lab/m@1/train/scale").values, StandardScaler().fit_transform(rows))

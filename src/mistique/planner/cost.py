@@ -17,8 +17,8 @@ SUMMARY_START = (3e-3, 1e-8)
 WRITE_START = (3e-2, 1.5e-8)
 # Of a network that runs as a graph: to trace one, and a layer of it.
 TRACE_START = (4e-2, 1e-2)
-# Around a run: once, a column of a table (pandas), a value in, a value out, a text.
-AROUND_START = (3e-4, 3e-5, 1e-9, 1e-9, 2e-8)
+# Around a run: once, a column of a table (pandas), a value in, a value out, a text, a value of a layer that is given.
+AROUND_START = (3e-4, 3e-5, 1e-9, 1e-9, 2e-8, 2e-9)
 # A step of a pipeline checks what it is given; a layer is dispatched.
 CALL_START = 1e-4
 IMPORT_START = 3.0

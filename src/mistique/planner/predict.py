@@ -41,7 +41,9 @@ def run_cost(question: Question, sources: Sequence[str], calibration: Calibratio
     # A run is more than its stages: what they are given is made of what was read, and what they give is taken apart.
     converting = calibration.cost("around", question.version.framework, AROUND_START)
     call = converting.seconds(around_amounts(question, sources, 0))
-    start = fixed + call, slope + converting.seconds(around_amounts(question, sources, 1)) - call
+    given = converting.seconds_each[-1]
+    row = converting.seconds(around_amounts(question, sources, 1)) - call - given * given_values(question, 1)
+    start = fixed + call, slope + row, given
     cost = calibration.cost("run", run_subject(question, sources), start)
     if cost.n_observations:
         basis = f"{cost.n_observations} such runs measured"
@@ -68,19 +70,30 @@ def stage_start(question: Question, name: str) -> tuple[float, float]:
     return max(node.forward_seconds_per_call, CALL_START), max(node.forward_seconds_per_row, 1e-9)
 
 
-def run_amounts(question: Question, n_rows: int) -> tuple[float, float]:
-    """The work of a run: calls and rows."""
+def stage_amounts(question: Question, n_rows: int) -> tuple[float, float]:
+    """The work of a stage: calls and rows."""
     batch = question.version.batch_rows
     return (-(-n_rows // batch) if batch else 1), n_rows
 
 
+def run_amounts(question: Question, n_rows: int) -> tuple[float, float, float]:
+    """The work of a run: calls, rows, and values of a layer that are given."""
+    return *stage_amounts(question, n_rows), given_values(question, n_rows)
+
+
+def given_values(question: Question, n_rows: int) -> float:
+    """Values of a layer that are taken from what ran and put together; columns of a table are handed on."""
+    return 0.0 if question.target.is_table else float(n_rows * len(question.columns))
+
+
 def around_amounts(question: Question, sources: Sequence[str], n_rows: int) -> tuple[float, ...]:
-    """The work around a run: once, columns of tables, values that go in and that come out, and texts among them."""
+    """The work around a run: once, columns of tables, values that go in, that come out, texts, and values given."""
     given, target = [question.graph[name] for name in sources], question.target
     n_columns = sum(node.n_columns for node in (*given, target) if node.is_table)
     n_texts = sum(_n_text_columns(node) for node in (*given, target))
     n_given = sum(node.n_columns for node in given)
-    return 1.0, float(n_columns), float(n_rows * n_given), float(n_rows * target.n_columns), float(n_rows * n_texts)
+    values = n_rows * n_given, n_rows * target.n_columns, n_rows * n_texts, given_values(question, n_rows)
+    return 1.0, float(n_columns), *map(float, values)
 
 
 def _n_text_columns(node: Intermediate) -> int:

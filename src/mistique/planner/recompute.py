@@ -10,7 +10,14 @@ import numpy as np
 
 from mistique.ingest.columns import Described, describe, describe_array
 from mistique.planner.measured import Took, read_stored
-from mistique.planner.predict import ancestors_that_run, around_amounts, run_amounts, run_subject, stage_start
+from mistique.planner.predict import (
+    ancestors_that_run,
+    around_amounts,
+    run_amounts,
+    run_subject,
+    stage_amounts,
+    stage_start,
+)
 from mistique.planner.question import Question, running_rows
 from mistique.planner.recomputer import SETUP
 from mistique.planner.values import Values, values_of
@@ -127,14 +134,14 @@ def recompute(
     started = time.perf_counter()
     values = found[0].joined(*found[1:])
     run_seconds += time.perf_counter() - started - setup_seconds
-    amounts = run_amounts(question, len(running))
+    amounts = stage_amounts(question, len(running))
     for name, stage_seconds in stages.items():
         if name in question.graph:
             predicted = sum(a * s for a, s in zip(amounts, stage_start(question, name), strict=True))
             subject = f"{question.model}\t{name}"
             store.calibration.add(Observation("stage", subject, amounts, predicted, stage_seconds))
     subject = run_subject(question, sources)
-    store.calibration.add(Observation("run", subject, amounts, 0.0, run_seconds))
+    store.calibration.add(Observation("run", subject, run_amounts(question, len(running)), 0.0, run_seconds))
     around = around_amounts(question, sources, len(running))
     convert_seconds = run_seconds - sum(stages.values())
     store.calibration.add(Observation("around", version.framework, around, 0.0, convert_seconds))

@@ -16,7 +16,15 @@ from mistique.planner.descent import descent_to
 from mistique.planner.index_layout import BOUNDS, MAXIMA
 from mistique.planner.index_read import index_work
 from mistique.planner.plan import INDEX, INDEX_OF_LARGEST, MEMORY, SUMMARY, Candidate
-from mistique.planner.predict import read_seconds, ready_guesses, ready_seconds, run_amounts, run_cost, stage_cost
+from mistique.planner.predict import (
+    read_seconds,
+    ready_guesses,
+    ready_seconds,
+    run_amounts,
+    run_cost,
+    stage_amounts,
+    stage_cost,
+)
 from mistique.planner.question import (
     Question,
     are_held,
@@ -254,7 +262,7 @@ def _cheapest(question: Question, rows: np.ndarray, calibration: Calibration) ->
     known = question.target.name, len(rows).bit_length(), calibration.n_runs(question.model)
     if known in question.cuts:
         return question.cuts[known]
-    amounts = run_amounts(question, len(rows))
+    amounts = stage_amounts(question, len(rows))
 
     @lru_cache
     def n_blocks(block_rows: int) -> int:
