@@ -61,7 +61,7 @@ def each_chunk(
             continue
         segment = references.segments[number]
         table = segments.table(segment)
-        for units, payloads in segments.payloads(segment, np.array(sorted(chunks), np.int64)):
+        for units, payloads in segments.unheld_payloads(segment, np.array(sorted(chunks), np.int64)):
             work = list(zip(units.tolist(), payloads, strict=True))
             # The batch before is decoded while this one was read; more would only fill memory.
             worst = max([worst, *(future.result() for future in waiting)])
@@ -96,6 +96,7 @@ def _decode(
 ) -> float:
     worst = 0.0
     for unit, payload in part:
+        table.hold(unit, payload, segment_id)
         kind = table.kinds[int(table.kind_of[unit])]
         shape = int(table.shapes[unit, 0]), int(table.shapes[unit, 1])
         codec, part_codec = _codec(kind.codec)

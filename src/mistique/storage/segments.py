@@ -115,6 +115,14 @@ class SegmentReader:
         ChunkCorruptError
             A unit is not the one that was written.
         """
+        table = self.table(segment)
+        for chosen, payloads in self.unheld_payloads(segment, units):
+            for unit, payload in zip(chosen.tolist(), payloads, strict=True):
+                table.hold(unit, payload, segment.id)
+            yield chosen, payloads
+
+    def unheld_payloads(self, segment: Segment, units: np.ndarray) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+        """As `payloads`, for who holds each against its digest before anything else, on the thread that decodes it."""
         handle = self._handle(segment)
         table = handle.table
         if len(units) and not 0 <= units[0] <= units[-1] < table.n_units:
@@ -174,17 +182,9 @@ class SegmentReader:
         range_ends = ends[np.append(np.flatnonzero(is_first)[1:], len(units)) - 1]
         content = self._bytes(handle.array, handle.segment.id, range_starts, range_ends)
         payloads = []
-        for unit, start, end, at in zip(units.tolist(), starts.tolist(), ends.tolist(), range_of.tolist(), strict=True):
+        for start, end, at in zip(starts.tolist(), ends.tolist(), range_of.tolist(), strict=True):
             begin = start - int(range_starts[at])
-            payload = content[at][begin : begin + end - start]
-            found, expected = digest_bytes(payload), tuple(table.digests[unit].tolist())
-            if found != expected:
-                raise ChunkCorruptError(
-                    where=f"segment {handle.segment.id}, unit {unit}",
-                    expected=f"digest {digest_text(expected)}",
-                    got=digest_text(found),
-                )
-            payloads.append(payload)
+            payloads.append(content[at][begin : begin + end - start])
         return payloads
 
     def _bytes(

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import zstandard
 
+from mistique.errors import ChunkCorruptError
 from mistique.schema import ColumnType
-from mistique.storage.digests import Digest, digest_bytes
+from mistique.storage.digests import Digest, digest_bytes, digest_text
 
 ALIGNMENT = 8
 _LEVEL = 3
@@ -128,6 +129,22 @@ class UnitTable:
     def n_chunks(self) -> int:
         """Chunks of all units."""
         return int(self.first_chunk[-1])
+
+    def hold(self, unit: int, payload: np.ndarray, segment_id: str) -> None:
+        """Hold a payload against its digest.
+
+        Raises
+        ------
+        ChunkCorruptError
+            It is not the one that was written.
+        """
+        found, expected = digest_bytes(payload), tuple(self.digests[unit].tolist())
+        if found != expected:
+            raise ChunkCorruptError(
+                where=f"segment {segment_id}, unit {unit}",
+                expected=f"digest {digest_text(expected)}",
+                got=digest_text(found),
+            )
 
     @classmethod
     def of(cls, units: Sequence[LaidUnit]) -> UnitTable:
