@@ -33,7 +33,7 @@ from sklearn.preprocessing import StandardScaler
 X = np.random.default_rng(0).normal(size=(700, 8))
 for number, uri in enumerate(sys.stdin, 1):
     store = mistique.open(uri.strip())
-    store._catalog._log._options = StorageOptions(compact_fragments=3)
+    store._catalog._log._options = StorageOptions(compact_fragments=4)
     store.catalog.captures()
     print("open", flush=True)
     sys.stdin.readline()
@@ -126,9 +126,10 @@ def run(worker: Worker, call: str, *, step: int = 1) -> tuple[Counter[str], list
     shutil.copytree(worker.base, copy)
     worker.fit(copy, "-o", str(trace), "-e", f"trace={call}")
     n_calls = Counter(line.split()[0] for line in trace.read_text().splitlines() if f" {call}(" in line)
+    assert n_calls, f"a fit without {call}"
     outcomes: Counter[str] = Counter()
     complaints = []
-    for when in range(1, max(n_calls.values(), default=0) + 1, step):
+    for when in range(1, max(n_calls.values()) + 1, step):
         shutil.rmtree(copy)
         shutil.copytree(worker.base, copy)
         inject = f"inject={call}:error={FAULTS[call]}:when={when}"

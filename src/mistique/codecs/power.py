@@ -236,7 +236,9 @@ class Power:
     def _tables(self, scales: np.ndarray) -> np.ndarray:
         """The number of each code, for each scale: its sign says whether there are negative ones."""
         has_negative, largest = self._sides(scales)
-        tables: np.ndarray = largest * self._unit_tables()[has_negative[:, 0]]
+        of_unit, first = self._unit_tables(), has_negative[0, 0]
+        is_one = bool((has_negative == first).all())  # then nothing is copied for each unit
+        tables: np.ndarray = largest * (of_unit[first] if is_one else of_unit[has_negative[:, 0]])
         return tables
 
     def _sides(self, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

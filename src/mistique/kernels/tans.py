@@ -9,12 +9,16 @@ from __future__ import annotations
 import numpy as np
 
 from mistique.kernels.compile import kernel
+from mistique.kernels.lanes import IS_QUICK, N_LANES
 from mistique.kernels.neighbours import neighbour_sums
+from mistique.kernels.tans_lanes import decode_lanes
 
 # Four codes take at most this many bits: one look at the stream serves all four.
 MAX_TABLE_BITS = 12
 _WINDOW = np.int64(4 * MAX_TABLE_BITS)
 _M32 = np.int64(0xFFFFFFFF)
+# Fewer parts, or where eight are no quicker than one by one, are decoded two by two. A lane counts bits in 32 of them.
+_FEWEST_LANES, _MAX_LANE_BITS = 4 if IS_QUICK else N_LANES + 1, 2**31
 _ONE, _U63 = np.uint64(1), np.uint64(63)
 
 
@@ -270,15 +274,21 @@ def decode_tans(
     """
     n_left, first_row, number = np.int64(0), 0, 0
     while number < parts.shape[0]:
-        n = parts[number, 2]
-        if number + 1 < parts.shape[0] and n == parts[number + 1, 2] and n % 4 == 0:
-            two = parts[number : number + 2]
-            found = _decode_two_parts(words, two, first_row, lag, contexts, table_bits, tables, codes)
-            first_row, number = first_row + 2 * n, number + 2
+        n, alike = parts[number, 2], 1
+        while number + alike < parts.shape[0] and alike < N_LANES and parts[number + alike, 2] == n:
+            alike += 1
+        some = parts[number : number + alike]
+        if alike >= _FEWEST_LANES and n % 4 == 0 and some[-1, 1] < _MAX_LANE_BITS:
+            rows = codes[:, first_row : first_row + alike * n]
+            found = decode_lanes(words, some, lag, contexts, table_bits, tables, rows)
+        elif alike > 1 and n % 4 == 0:
+            alike = 2
+            found = _decode_two_parts(words, some[:2], first_row, lag, contexts, table_bits, tables, codes)
         else:
-            found = _decode_part(words, parts[number], first_row, lag, contexts, table_bits, tables, codes)
-            first_row, number = first_row + n, number + 1
+            alike = 1
+            found = _decode_part(words, some[0], first_row, lag, contexts, table_bits, tables, codes)
         if found < 0:
             return found
         n_left |= found
+        first_row, number = first_row + alike * n, number + alike
     return n_left
