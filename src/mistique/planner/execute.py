@@ -219,6 +219,7 @@ def row_labels(store: Store, capture: Capture) -> Any:
 def _derive(store: Store, question: Question, took: Took) -> tuple[Values, float]:
     """By rules from the nearest stored ancestor, some row blocks at a time; what the rules took is learned."""
     target, rows = question.target, question.rows
+    started, read_before = time.perf_counter(), took.read_seconds
     descent = descent_to(question.graph, target)
     assert isinstance(descent, Descent)
     needed = descent.columns(question.columns)
@@ -227,11 +228,10 @@ def _derive(store: Store, question: Question, took: Took) -> tuple[Values, float
     shape, _ = array_places(target, question.columns)
     n_rows, n_columns = len(rows), len(question.columns)
     out = np.empty((n_columns, n_rows) if question.by_column else (n_rows, *shape), kind.cell)
-    worst = seconds = 0.0
+    worst = 0.0
     for low, high in portions(rows, stored_form(descent.ancestor).block_rows, len(needed[0])):
         # Rules work on columns, as they are stored: what is larger than the answer is not turned at all.
         values, error = read_stored(store, descent.ancestor, rows[low:high], needed[0], took=took, by_column=True)
-        started = time.perf_counter()
         cells = values.by_column()
         numbers = cells.view(float_dtype(kind.dtype)) if kind.is_float else cells
         derived, error = descent.derive(numbers, needed, error)
@@ -243,7 +243,8 @@ def _derive(store: Store, question: Question, took: Took) -> tuple[Values, float
         else:
             turn(columns, 0, out[low:high].view(bits))
         worst = max(worst, error)
-        seconds += time.perf_counter() - started
+    # All but the reading, that of the way down too: of one row it is more than following it.
+    seconds = time.perf_counter() - started - (took.read_seconds - read_before)
     subject = " ".join(str(step.rule["op"]) for step in descent.steps)
     amounts = 1.0, float(len(rows) * sum(map(len, needed[:-1])))
     predicted = store.calibration.derive_cost(subject).seconds(amounts)
