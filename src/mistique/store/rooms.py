@@ -57,20 +57,20 @@ class Rooms:
         max_buffer_nbytes: int,
         placement: str = "auto",
         gamma_min: float = DEFAULT_GAMMA_MIN,
-        max_nbytes: int | None = None,
+        max_nbytes: float | None = None,
         index_share: float = DEFAULT_INDEX_SHARE,
         indexes: str = "asked",
         memory_nbytes: int = DEFAULT_MEMORY_NBYTES,
     ) -> None:
         if mode not in ("a", "r"):
             raise ValueError(f'mode: expected "a" to read and write or "r" to look only, got {mode!r}')
-        if not _is_at_least(0, gamma_min):
+        if not is_at_least(0, gamma_min):
             raise ValueError(f"gamma_min: expected seconds a GB, at least 0, or infinity, got {gamma_min!r}")
-        if max_nbytes is not None and not _is_at_least(1, max_nbytes):
+        if max_nbytes is not None and not is_at_least(1, max_nbytes):
             raise ValueError(f"max_nbytes: expected a number of bytes above 0, or None, got {max_nbytes!r}")
-        if not _is_at_least(0, index_share):
+        if not is_at_least(0, index_share):
             raise ValueError(f"index_share: expected a share of the float32 bytes, at least 0, got {index_share!r}")
-        if not _is_at_least(0, memory_nbytes):
+        if not is_at_least(0, memory_nbytes):
             raise ValueError(f"memory_nbytes: expected a number of bytes, at least 0, got {memory_nbytes!r}")
         if indexes not in ("asked", "captured"):
             raise ValueError(f'indexes: expected "asked" or "captured", got {indexes!r}')
@@ -241,7 +241,8 @@ def _at_exit() -> None:
             store._usage.flush()
 
 
-def _is_at_least(least: float, value: object) -> bool:
+def is_at_least(least: float, value: object) -> bool:
+    """Whether it is a number, and not below another: 2e9 bytes are as good as 2_000_000_000."""
     return isinstance(value, Real) and not isinstance(value, bool) and float(value) >= least
 
 

@@ -44,7 +44,7 @@ class Store(Versions, Upkeep):
     max_buffer_nbytes : int
     placement : {"auto", "on", "off"}
     gamma_min : float
-    max_nbytes : int, optional
+    max_nbytes : float, optional
     index_share : float
     indexes : {"asked", "captured"}
     memory_nbytes : int
@@ -164,7 +164,7 @@ def open(
     max_buffer_nbytes: int = 256 * 1024 * 1024,
     placement: str = "auto",
     gamma_min: float = DEFAULT_GAMMA_MIN,
-    max_nbytes: int | None = None,
+    max_nbytes: float | None = None,
     index_share: float = DEFAULT_INDEX_SHARE,
     indexes: str = "asked",
     memory_nbytes: int = DEFAULT_MEMORY_NBYTES,
@@ -192,7 +192,7 @@ def open(
     gamma_min : float, default 1000
         In seconds a GB: an intermediate that is recomputed is stored once so many seconds were lost to that for each GB
         that it takes. ``float("inf")``: nothing is stored but by captures.
-    max_nbytes : int, optional
+    max_nbytes : float, optional
         What the store may take: chunks in use and kept models. What saves least a byte is no longer stored, and is
         recomputed when it is asked for; never what is pinned, nor the last road to an answer.
     index_share : float, default 0.2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from numbers import Integral
 
 from mistique.dedup.compaction import Compaction, Compactor
 from mistique.dedup.placement import Placement
@@ -15,7 +14,7 @@ from mistique.storage.checking import look_through, look_twice
 from mistique.storage.damage import Health
 from mistique.storage.remains import Remains
 from mistique.storage.repair import repair as repair_store
-from mistique.store.rooms import Rooms
+from mistique.store.rooms import Rooms, is_at_least
 
 
 class Upkeep(Rooms):
@@ -50,14 +49,14 @@ class Upkeep(Rooms):
         """
         self._pin(key, is_pinned=False)
 
-    def evict(self, *, max_nbytes: int) -> list[str]:
+    def evict(self, *, max_nbytes: float) -> list[str]:
         """Stop storing what saves least a byte, until what is in use takes no more than so many bytes.
 
         What was evicted is recomputed when it is asked for. Its bytes are freed by `compact`.
 
         Parameters
         ----------
-        max_nbytes : int
+        max_nbytes : float
             Of all chunks in use, the kept models, and what was counted over all rows and kept.
 
         Returns
@@ -71,7 +70,7 @@ class Upkeep(Rooms):
             What is left is pinned, or the last road to an answer; nothing was evicted.
         StoreReadOnlyError
         """
-        if not isinstance(max_nbytes, Integral) or max_nbytes < 0:
+        if not is_at_least(0, max_nbytes):
             raise ValueError(f"max_nbytes: expected a number of bytes, at least 0, got {max_nbytes!r}")
         self._check_writable("evict")
         return evict(self, max_nbytes)
