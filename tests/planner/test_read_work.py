@@ -48,18 +48,18 @@ def test_payloads_and_their_bytes_are_counted_as_they_are_read(
     columns = np.unique(data.draw(st.lists(st.integers(0, node.n_columns - 1), min_size=1, max_size=8)))
     read(shared.segments, node, rows, columns)
     taken: list[int] = []
-    payloads = shared.segments.payloads
+    payloads = shared.segments.unheld_payloads
 
     def counted(segment: Segment, units: np.ndarray) -> Iterator[Any]:
         for found, contents in payloads(segment, units):
             taken.extend(map(len, contents))
             yield found, contents
 
-    shared.segments.payloads = counted  # type: ignore[method-assign]
+    shared.segments.unheld_payloads = counted  # type: ignore[method-assign]
     try:
         read(shared.segments, node, rows, columns)
     finally:
-        del shared.segments.payloads
+        del shared.segments.unheld_payloads
     work = read_work(node, rows, columns, table_of=shared.segments.open_table)
     assert (work.n_units, work.encoded_nbytes, work.n_opened) == (len(taken), sum(taken), 0)
     assert 1 <= work.n_ranges <= work.n_units

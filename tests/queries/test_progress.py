@@ -118,7 +118,7 @@ def test_a_question_interrupted_at_any_read_is_answered_alike_when_asked_again(
 ) -> None:
     ask = questions(store)[name]
     expected = ask().values  # type: ignore[attr-defined]
-    read = SegmentReader.payloads
+    read = SegmentReader.unheld_payloads
     n_calls = [0]
 
     def counted(*args: object, **more: object) -> object:
@@ -128,7 +128,7 @@ def test_a_question_interrupted_at_any_read_is_answered_alike_when_asked_again(
         return read(*args, **more)  # type: ignore[arg-type]
 
     n_calls.append(-1)
-    monkeypatch.setattr(SegmentReader, "payloads", counted)
+    monkeypatch.setattr(SegmentReader, "unheld_payloads", counted)
     ask()
     n_reads = n_calls[0]
     assert n_reads > 1
