@@ -13,6 +13,7 @@ import pytest
 
 import mistique
 from mistique.errors import ChunkCorruptError, MistiqueError
+from mistique.storage.soundness import refuse_unsound
 from mistique.store import Store
 from tests.capturing import put, put_layer, references_of
 from tests.storage.flip_bytes import ask
@@ -121,3 +122,15 @@ def test_a_size_that_no_checksum_covers_makes_nobody_ask_for_that_much_memory(tm
     with mistique.open(path, mode="r") as store:
         assert {damage.kind for damage in store.check().damages} == {"usage"}
     assert peak_nbytes() - before < 128 * 2**20
+
+
+def test_the_metadata_of_a_fragment_that_ends_early_is_refused_before_tiledb_believes_it(tmp_path: Path) -> None:
+    path = make_store(tmp_path / "s.mistique")
+    file = min((path / "usage").rglob("__fragment_metadata.tdb"))
+    content = file.read_bytes()
+    for n_bytes in range(0, len(content), 7):
+        file.write_bytes(content[:n_bytes])
+        with pytest.raises(ChunkCorruptError, match="metadata of a fragment"):
+            refuse_unsound(str(path / "usage"))
+    file.write_bytes(content)
+    refuse_unsound(str(path / "usage"))

@@ -2,8 +2,8 @@
 
 TileDB 2.30 reads schemas, metadata and groups from *generic tiles*, and believes the sizes in them: reading a schema
 that was cut short it wrote beyond its memory, and the process died of it later (docs/adr/0020). The heads of chunks in
-files of cells, which no checksum covers, are believed as well. What lies behind a link is not part of the store, so
-nothing of it is read.
+files of cells, which no checksum covers, are believed as well, and so is the end of the metadata of a fragment: cut
+short, at some lengths it took 4 GiB. What lies behind a link is not part of the store, so nothing of it is read.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ _CHECKSUMS = struct.Struct("<IIQ16sQ16s")
 _MAX_TILE_NBYTES = 64 * 2**20
 _MAX_CHUNK_NBYTES = 2**20
 _OF_GENERIC_TILES = ("__schema", "__meta", "__group")
+_OF_FRAGMENT = "__fragment_metadata.tdb"
 
 
 def refuse_unsound(uri: str, *, below: bool = True, tiles: bool = True, contents: bool = True) -> None:
@@ -62,6 +63,8 @@ def refuse_unsound(uri: str, *, below: bool = True, tiles: bool = True, contents
                         waiting.append(entry.path)
                     elif has_tiles:
                         _read(entry.path)
+                    elif tiles and entry.name == _OF_FRAGMENT:
+                        _read_tiles(entry.path)
                     elif tiles and entry.name.endswith(".tdb") and entry.name[0] in "ad":
                         _walk(entry.path, contents=contents)
         except (FileNotFoundError, NotADirectoryError):  # whoever opens it says so
@@ -117,6 +120,29 @@ def _read(path: str) -> None:
         content = file.read(_MAX_TILE_NBYTES)
     if not path.endswith(".vac") and (why := why_no_tile(content)):
         raise ChunkCorruptError(where=path, expected="a tile of TileDB", got=why)
+
+
+def _read_tiles(path: str) -> None:
+    """See that tiles follow one another up to the footer, which says where each begins, and at its end its own size."""
+    with open(path, "rb") as file:
+        content = file.read(_MAX_TILE_NBYTES)
+    at, why = 0, ""
+    try:
+        (n_footer,) = struct.unpack("<Q", content[-8:])
+        end = len(content) - 8 - n_footer
+        footer = content[max(end, 0) :]
+        while at < end and not why:
+            _, n_bytes, _, _, _, _, n_filter_bytes = _HEAD.unpack_from(content, at)
+            if struct.pack("<Q", at) not in footer:
+                raise ValueError(f"a tile at {at} of which the footer does not know")
+            tile = content[at : at + _HEAD.size + n_filter_bytes + n_bytes]
+            at, why = at + len(tile), why_no_tile(tile)
+        if at != end:
+            why = why or f"{at} bytes of tiles, where {end} are said"
+    except (struct.error, ValueError) as error:
+        why = str(error)
+    if why:
+        raise ChunkCorruptError(where=path, expected="the metadata of a fragment", got=why)
 
 
 def _walk(path: str, *, contents: bool) -> None:
