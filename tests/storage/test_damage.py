@@ -132,5 +132,14 @@ def test_the_metadata_of_a_fragment_that_ends_early_is_refused_before_tiledb_bel
         file.write_bytes(content[:n_bytes])
         with pytest.raises(ChunkCorruptError, match="metadata of a fragment"):
             refuse_unsound(str(path / "usage"))
-    file.write_bytes(content)
-    refuse_unsound(str(path / "usage"))
+    n_footer = int.from_bytes(content[-8:], "little")
+    # The size of a name, a number of tiles, the size of a file, the place of a tile.
+    for place in (7, -8 * 43 - 24 * 5 - 15, -8 * 43 - 24 * 5, -8):
+        flipped = bytearray(content)
+        flipped[len(content) - 8 + place - (n_footer if place > 0 else 0)] ^= 0x55
+        file.write_bytes(flipped)
+        with pytest.raises(ChunkCorruptError, match="metadata of a fragment"):
+            refuse_unsound(str(path / "usage"))
+    (commit,) = (path / "usage" / "__commits").glob(f"{file.parent.name}.*")
+    commit.unlink()
+    refuse_unsound(str(path / "usage"))  # a writer may be in the middle of it

@@ -167,15 +167,15 @@ class InspectedLog:
             with (
                 alone(self._uri, commit, self._ctx, schema=self._schema) as uri,
                 damage_as_error(f"fragment {commit}", "a readable fragment"),
-                tiledb.open(uri, "r", ctx=self._ctx, timestamp=ALL_TIME) as array,
             ):
-                if array.nonempty_domain() is None:
-                    raise ValueError("no records in it")
                 refuse_unsound(uri, contents=False)
-                heads = self._cells(array, HEADS, f"records of fragment {commit}")
-                behind = self._cells(array, BEHIND, f"records behind others of fragment {commit}")
-                attached = self._cells(array, ATTACHMENTS, f"attachments of fragment {commit}")
-                found = self._take(heads, behind, attached)
+                with tiledb.open(uri, "r", ctx=self._ctx, timestamp=ALL_TIME) as array:
+                    if array.nonempty_domain() is None:
+                        raise ValueError("no records in it")
+                    heads = self._cells(array, HEADS, f"records of fragment {commit}")
+                    behind = self._cells(array, BEHIND, f"records behind others of fragment {commit}")
+                    attached = self._cells(array, ATTACHMENTS, f"attachments of fragment {commit}")
+                    found = self._take(heads, behind, attached)
         except MistiqueError as error:
             self._say(f"fragment {commit}", str(error))
         if len(self.damages) > before:

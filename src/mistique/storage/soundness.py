@@ -123,26 +123,62 @@ def _read(path: str) -> None:
 
 
 def _read_tiles(path: str) -> None:
-    """See that tiles follow one another up to the footer, which says where each begins, and at its end its own size."""
+    """See that tiles follow one another up to a footer that fits them, and the files and schemas that there are."""
+    fragment = os.path.dirname(path)
+    # Before it is committed a writer may be in the middle of it, or was killed there: nobody reads it.
+    if not _is_committed(fragment):
+        return
     with open(path, "rb") as file:
         content = file.read(_MAX_TILE_NBYTES)
-    at, why = 0, ""
+    at, why, starts = 0, "", []
     try:
         (n_footer,) = struct.unpack("<Q", content[-8:])
         end = len(content) - 8 - n_footer
-        footer = content[max(end, 0) :]
         while at < end and not why:
             _, n_bytes, _, _, _, _, n_filter_bytes = _HEAD.unpack_from(content, at)
-            if struct.pack("<Q", at) not in footer:
-                raise ValueError(f"a tile at {at} of which the footer does not know")
             tile = content[at : at + _HEAD.size + n_filter_bytes + n_bytes]
+            starts.append(at)
             at, why = at + len(tile), why_no_tile(tile)
         if at != end:
             why = why or f"{at} bytes of tiles, where {end} are said"
+        # The second tile: of each tile of the first column, where it begins, and before them how many they are.
+        n_offsets = _HEAD.unpack_from(content, starts[1])[2] // 8 - 1 if len(starts) > 1 else 0
+        why = why or _why_no_footer(content[end:-8], starts, n_offsets, fragment)
     except (struct.error, ValueError) as error:
         why = str(error)
-    if why:
+    if why and _is_committed(fragment):  # else it is being removed, and its commit went first
         raise ChunkCorruptError(where=path, expected="the metadata of a fragment", got=why)
+
+
+def _is_committed(fragment: str) -> bool:
+    array, _, name = fragment.rpartition("/__fragments/")
+    commits = f"{array}/__commits"
+    if os.path.exists(f"{commits}/{name}.wrt"):
+        return True
+    return os.path.isdir(commits) and any(commit.endswith(".con") for commit in os.listdir(commits))
+
+
+def _why_no_footer(footer: bytes, starts: list[int], n_offsets: int, fragment: str) -> str:
+    """What of a footer does not fit: the name of a schema, truth values, counts, sizes of files, where tiles begin."""
+    _, n_name = struct.unpack_from("<IQ", footer)
+    name, rest = footer[12 : 12 + n_name], footer[12 + n_name :]
+    schemas = os.listdir(os.path.join(os.path.dirname(os.path.dirname(fragment)), "__schema"))
+    if name.decode(errors="replace") not in schemas:
+        return f"a schema of {n_name} bytes that is not there"
+    # Behind domain and counts: three sizes a column, eight tiles a column and three of all.
+    n_columns, offsets = (len(starts) - 3) // 8, struct.pack(f"<{len(starts)}Q", *starts)
+    if not rest.endswith(offsets) or len(starts) != 8 * n_columns + 3:
+        return f"{len(starts)} tiles that it does not know"
+    head = rest[: len(rest) - len(offsets) - 24 * n_columns]
+    if len(head) < 20 or max(head[0], head[1], head[-2], head[-1]) > 1:
+        return "truth values that are none"
+    (n_tiles,) = struct.unpack_from("<Q", head, len(head) - 18)
+    if n_tiles != (0 if head[0] else n_offsets):
+        return f"{n_tiles} tiles of cells"
+    said = struct.unpack_from(f"<{3 * n_columns}Q", rest, len(head))
+    with os.scandir(fragment) as entries:
+        found = [entry.stat().st_size for entry in entries if not entry.name.startswith("__")]
+    return "" if sorted(filter(None, said)) == sorted(filter(None, found)) else "other sizes of its files"
 
 
 def _walk(path: str, *, contents: bool) -> None:
