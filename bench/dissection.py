@@ -10,7 +10,7 @@ import mistique
 from bench import data
 from bench.harness import Report, Road, Scratch, interleaved
 from bench.models import is_captured, kept_store
-from mistique.queries.netdissect import count_pixels, thresholds_of
+from mistique.queries.masks import count_pixels, thresholds_of
 from mistique.store import Store
 
 # As they are known: units over IoU 0.04 among the first 256, of labels at half size.

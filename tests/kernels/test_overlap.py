@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mistique.kernels.overlap import count_overlap
-from mistique.queries.netdissect import places_of
+from mistique.queries.masks import places_of
 from tests.reference import diagnosis as oracle
 
 

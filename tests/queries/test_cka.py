@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -60,11 +58,27 @@ def test_of_one_batch_it_is_the_unbiased_distance_correlation_of_dcor(store: Sto
 def test_a_layer_is_like_itself(
     store: Store, monkeypatch: pytest.MonkeyPatch, batch_rows: int, cells_at_once: int
 ) -> None:
-    monkeypatch.setattr(sys.modules["mistique.queries.cka"], "CELLS_AT_ONCE", cells_at_once)
+    monkeypatch.setattr("mistique.queries.hsic.CELLS_AT_ONCE", cells_at_once)
     values = np.random.default_rng(1).normal(3, 1, size=(300, 40)).astype(np.float32)
     key, twice = (put_layer(store, part, model=f"lab/{i}") for i, part in enumerate((values, 2 * values)))
     answer = mistique.cka(store, [key, twice], batch_rows=batch_rows)
     np.testing.assert_allclose(answer.values, 1.0, atol=1e-6)
+
+
+def test_the_answer_is_the_same_to_the_bit_whichever_batch_lies_far_from_zero(store: Store) -> None:
+    x = np.random.default_rng(0).normal(size=(2_000, 30)).astype(np.float32)
+    for model, far in (("first", slice(0, 100)), ("middle", slice(900, 1_100)), ("last", slice(1_900, None))):
+        shifted = x.copy()
+        shifted[far] += 1_000
+        key = put_layer(store, shifted, model=f"lab/{model}")
+        found = {mistique.cka(store, [key], batch_rows=100).hsic.tobytes() for _ in range(5)}
+        assert len(found) == 1, model
+        np.testing.assert_allclose(
+            mistique.cka(store, key, batch_rows=100).hsic,
+            [[oracle.hsic_1_by_features(x[i : i + 100], x[i : i + 100]) for i in range(0, 2_000, 100)]]
+            @ np.full((20, 1), 1 / 20),
+            rtol=1e-3,
+        )
 
 
 def test_layers_with_nothing_in_common_are_about_0_and_may_be_below(store: Store) -> None:

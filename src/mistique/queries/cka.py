@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mistique.codecs.threads import scratch
 from mistique.errors import QueryError
-from mistique.kernels import centring
 from mistique.planner.plan import Plan, format_bound, format_seconds
 from mistique.queries.answer import Plotted
-from mistique.queries.blas_threads import one_thread_each
-from mistique.queries.portions import CELLS_AT_ONCE, Portions
-from mistique.queries.similarity import Named, check_finite, key_of, named, portions_of
-from mistique.schema import ROW_BLOCK_ROWS, Intermediate, Key
+from mistique.queries.hsic import FEWEST_ROWS, hsic_between
+from mistique.queries.similarity import Named, key_of, named, portions_of
+from mistique.schema import Intermediate, Key
 from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store
-
-_FEWEST_ROWS = 4  # of which HSIC_1 is defined
-_NEAR = 4.0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -151,17 +142,17 @@ def cka(
     >>> answer.values.diagonal().round(6).tolist()
     [1.0, 1.0, 1.0]
     """
-    if isinstance(batch_rows, bool) or not isinstance(batch_rows, (int, np.integer)) or batch_rows < _FEWEST_ROWS:
-        raise QueryError(f"batch_rows: expected at least {_FEWEST_ROWS}, got {batch_rows!r}")
+    if isinstance(batch_rows, bool) or not isinstance(batch_rows, (int, np.integer)) or batch_rows < FEWEST_ROWS:
+        raise QueryError(f"batch_rows: expected at least {FEWEST_ROWS}, got {batch_rows!r}")
     left = named(store, key)
     right = left if other is None else named(store, other)
     keys, others = ([key_of(*layer) for layer in side] for side in (left, right))
     distinct: dict[str, Named] = dict(zip([*keys, *others], [*left, *right], strict=True))
     layers = portions_of(store, list(distinct.values()), exact=exact, by_column=True)
     n_rows = layers[0].n_rows
-    if n_rows < _FEWEST_ROWS:
-        raise QueryError(f"expected at least {_FEWEST_ROWS} rows in common, got {n_rows}")
-    hsic = _hsic(layers, list(distinct), n_rows, int(batch_rows))
+    if n_rows < FEWEST_ROWS:
+        raise QueryError(f"expected at least {FEWEST_ROWS} rows in common, got {n_rows}")
+    hsic = hsic_between(layers, list(distinct), n_rows, int(batch_rows))
     place = {name: i for i, name in enumerate(distinct)}
     root = np.sqrt(hsic.diagonal())
     scale = np.outer(root, root)
@@ -187,128 +178,6 @@ def cka(
         tuple(name for name, size in zip(distinct, root, strict=True) if not size),
         _store=store,
     )
-
-
-def _hsic(layers: list[Portions], keys: list[str], n_rows: int, batch_rows: int) -> np.ndarray:
-    """The mean over batches of HSIC_1 between all layers, weighted by their rows.
-
-    The products of one layer are taken on threads of their own, while the next one is read.
-    """
-    total, far, room = np.zeros((len(layers), len(layers))), set[int](), np.empty(0)
-    with one_thread_each() as n_threads, ThreadPoolExecutor(n_threads, "mistique-products") as workers:
-        multiplied: list[Future[np.ndarray | float]] = []
-        for bounds in _portions_of_batches(layers, n_rows, batch_rows):
-            sizes = np.diff(bounds)
-            ends = np.cumsum(len(layers) * sizes**2)
-            if room.size < ends[-1]:  # of all portions: pages that were never touched take longer than the products
-                room = np.empty(ends[-1])
-            centred = [
-                part.reshape(-1, n, n)
-                for part, n in zip(np.split(room[: ends[-1]], ends[:-1]), sizes.tolist(), strict=True)
-            ]
-            firsts = (bounds[:-1] - bounds[0]).tolist()
-            for i, (portions, key) in enumerate(zip(layers, keys, strict=True)):
-                numbers = portions.take(int(bounds[0]), int(bounds[-1]))
-                # Those of the layer before: no more than two wait in memory, and the last finds all others done.
-                total += sum(future.result() for future in multiplied)
-                multiplied = [
-                    workers.submit(_multiply, numbers, first, batch, i, far, key)
-                    for batch, first in zip(centred, firsts, strict=True)
-                ]
-        total += sum(future.result() for future in multiplied)
-    return total / n_rows
-
-
-def _multiply(
-    numbers: np.ndarray, first: int, centred: np.ndarray, layer: int, far: set[int], key: str
-) -> np.ndarray | float:
-    """The products of one layer into those of all; of the last, HSIC_1 between all times the number of rows.
-
-    `far` takes the layers whose values lie too far from zero to be multiplied as they are.
-    """
-    n_layers, n, _ = centred.shape
-    if layer in far or not plain_gram(numbers, first=first, out=centred[layer]):
-        far.add(layer)
-        if not centred_gram(numbers, first=first, out=centred[layer]):
-            check_finite(numbers[first : first + n], key)
-    if layer < n_layers - 1:
-        return 0.0
-    flat = centred.reshape(n_layers, -1)
-    between: np.ndarray = (flat @ flat.T) / (n - 3)
-    return between
-
-
-def _portions_of_batches(layers: list[Portions], n_rows: int, batch_rows: int) -> Iterator[np.ndarray]:
-    """Bounds of batches, some at a time: as many as the widest layer holds in a portion."""
-    bounds = np.append(np.arange(0, n_rows, batch_rows), n_rows)
-    if len(bounds) > 2 and n_rows - bounds[-2] < max(batch_rows / 2, _FEWEST_ROWS):
-        bounds = np.delete(bounds, -2)
-    widest = max(portions.n_columns for portions in layers)
-    # Gram matrices of all layers wait for one another too.
-    cells = max(widest, 2 * len(layers) * batch_rows) * batch_rows
-    at_once = max(CELLS_AT_ONCE // cells, 1)
-    whole_blocks = ROW_BLOCK_ROWS // batch_rows
-    if whole_blocks > 1 and whole_blocks * widest * batch_rows <= 2 * CELLS_AT_ONCE:
-        # What ends within row blocks decodes them twice.
-        at_once = max(at_once // whole_blocks, 1) * whole_blocks
-    for first in range(0, len(bounds) - 1, at_once):
-        yield bounds[first : first + at_once + 1]
-
-
-def centred_gram(numbers: np.ndarray, *, out: np.ndarray, first: int = 0) -> bool:
-    """The products of some rows, U-centred: zero on the diagonal and in the sum of every row.
-
-    Their inner products over n (n - 3) are HSIC_1. Columns are centred first, which changes nothing but the rounding:
-    the products of rows far from zero would drown what they differ in.
-
-    Parameters
-    ----------
-    numbers : ndarray of shape (at least first + n_rows, ...), float32 or float64
-        Multiplied in their own type. Those of a row lie together, or those of a column: either is taken as it is.
-    out : ndarray of shape (n_rows, n_rows), float64
-    first : int, default 0
-        Of the rows.
-
-    Returns
-    -------
-    bool
-        Whether the means of all columns are finite, as they are where all values are.
-    """
-    n, n_columns = len(out), prod(numbers.shape[1:])
-    means, room = np.empty(n_columns), scratch(f"centred {numbers.dtype}", n * n_columns, numbers.dtype)
-    if numbers.T.flags.c_contiguous:
-        lines = room.reshape(n_columns, n)
-        centring.centre_lines(numbers.T.reshape(n_columns, -1), first, means, lines)
-        rows = lines.T
-    else:
-        rows = room.reshape(n, n_columns)
-        some = np.ascontiguousarray(numbers[first : first + n].reshape(n, n_columns))
-        centring.centre_columns(some, means, rows)
-    _products(rows, out)
-    return bool(np.isfinite(means).all())
-
-
-def plain_gram(numbers: np.ndarray, *, out: np.ndarray, first: int = 0) -> bool:
-    """The same of columns as they are, in half the time; False: they lie too far from zero for that, or are not finite.
-
-    What a product of float32 leaves off is a part of itself. So it is as good as that of centred columns, but for a
-    factor of `_NEAR`, where of the squares of all values no more than that part is due to the means of columns.
-    """
-    n, n_columns = len(out), prod(numbers.shape[1:])
-    if numbers.T.flags.c_contiguous:
-        rows = numbers.T.reshape(n_columns, -1)[:, first : first + n].T
-    else:
-        rows = numbers[first : first + n].reshape(n, n_columns)
-    return _products(rows, out) * _NEAR >= 1
-
-
-def _products(rows: np.ndarray, out: np.ndarray) -> float:
-    """The products of rows, U-centred, and which part of their squares is left without the means of columns."""
-    n = len(rows)
-    products = scratch(f"products {rows.dtype}", n * n, rows.dtype).reshape(n, n)
-    with np.errstate(invalid="ignore", over="ignore"):
-        np.matmul(rows, rows.T, out=products)
-    return float(centring.centre_products(products, np.empty(n), out))
 
 
 def _short(left: list[Named], right: list[Named]) -> tuple[list[str], list[str]]:

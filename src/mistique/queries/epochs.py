@@ -11,8 +11,8 @@ from mistique.errors import QueryError
 from mistique.planner.plan import Plan
 from mistique.queries.answer import Plotted
 from mistique.queries.arguments import check_number
-from mistique.queries.cka import centred_gram
 from mistique.queries.directions import check_room, directions_of_rows
+from mistique.queries.hsic import centred_gram
 from mistique.queries.patterns import find_all
 from mistique.queries.plans import joined_plan
 from mistique.queries.portions import Portions, is_number
