@@ -52,9 +52,7 @@ def measure_netdissect(report: Report, scratch: Scratch) -> None:
         " concept, pixels without a label left out, images without the concept left out of the union, the training"
         " split alone, images as RGB, other seeds and inputs of the random weights; images of 32 x 32, 60 x 80,"
         " 96 x 128, 112 x 112 and 128 x 128, or scaled to 0 to 1 and to -1 to 1; the last, every second and randomly"
-        " chosen 256 units; the quantile taken strictly, or of what is over zero; scores averaged over images. Nearest"
-        " are images from -1 to 1 with the threshold of the pixels: 9 / 15 trained and 0 / 1 random, of the last 256"
-        " units 11 / 9 and 0 / 0.",
+        " chosen 256 units; the quantile taken strictly, or of what is over zero; scores averaged over images.",
         "arithmetic alone: thresholds, upsampling and counting on activations that lie in memory; by NumPy, images on"
         " which a unit stays below its threshold being left out, and by the kernel of mistique.",
         f"{n_rows} frames, labels of {concepts.shape[2]} x {concepts.shape[1]}.",
