@@ -51,6 +51,34 @@ with ThreadPoolExecutor(4) as pool:
 assert store.check().damages
 """
 
+# What makes arrays, reads and writes them, on a thread of its own each time. TileDB-Py would make a context for each.
+ON_THREADS = """
+import gc, sys
+from threading import Thread
+import numpy as np
+import tiledb
+import mistique
+from tests.capturing import put
+def work(number):
+    store = mistique.open(sys.argv[1])
+    key = put(store, np.arange(3.0) + number, model=f"lab/{number}")
+    assert mistique.get(store, key).values[0] == number
+    assert store.check().is_whole
+    store.compact()
+gc.disable()
+for number in range(4):
+    thread = Thread(target=work, args=(number,))
+    thread.start()
+    thread.join()
+print(sum(isinstance(thing, tiledb.Ctx) for thing in gc.get_objects()))
+"""
+
+
+def test_a_thread_leaves_no_context_behind_that_a_forked_process_would_wait_for(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ON_THREADS, str(tmp_path / "s.mistique")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout == "2\n", done.stderr[-3000:]  # the store's, and the one that stands in for none
+
 
 def test_a_store_goes_on_in_another_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Settings that nobody else has: a context that is shared may have failed in another test, and then stays longer.

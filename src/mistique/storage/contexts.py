@@ -39,6 +39,7 @@ class _Lent:
 _lent: dict[tuple[object, ...], _Lent] = {}
 _retired: list[_Lent] = []
 _lock = Lock()
+_fallback: tiledb.Ctx | None = None
 _n_operations = 0
 _is_forked = False
 
@@ -67,7 +68,8 @@ def operation() -> Iterator[None]:
     """Count something that is done in a context, and note that it failed."""
     global _n_operations
     try:
-        yield
+        with tiledb.scope_ctx(_default()):
+            yield
     except BaseException:
         with _lock:
             for lent in (*_lent.values(), *_retired):
@@ -75,6 +77,20 @@ def operation() -> Iterator[None]:
         raise
     finally:
         _n_operations += 1
+
+
+def _default() -> tiledb.Ctx:
+    """What TileDB-Py takes where it is given none, for schemas and some of its queries: one a process.
+
+    Of itself it makes one a thread, which the garbage collector ends when the thread is gone: in a process that was
+    forked off, where it has no threads to wait for, that waits for ever.
+    """
+    global _fallback
+    with _lock:
+        if _fallback is None:
+            _fallback = tiledb.Ctx()
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(_fallback))
+        return _fallback
 
 
 def _current(wanted: tuple[object, ...], settings: Mapping[str, str]) -> tiledb.Ctx:
@@ -105,9 +121,9 @@ def _free_retired() -> None:
 
 def _after_fork_in_child() -> None:
     # The threads of these contexts are not there: they are neither used nor ended, and may hold the locks of timers.
-    global _lock, _is_forked, _retired, _lent
+    global _lock, _is_forked, _retired, _lent, _fallback
     _lock, _is_forked = Lock(), True
-    _lent, _retired = {}, []
+    _lent, _retired, _fallback = {}, [], None
 
 
 if hasattr(os, "register_at_fork"):

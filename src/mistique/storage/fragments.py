@@ -76,7 +76,7 @@ def remove_fragments(uri: str, names: Iterable[str], ctx: tiledb.Ctx) -> None:
 
 def fresh_schema(create: Callable[[str, tiledb.Ctx], None], ctx: tiledb.Ctx) -> bytes:
     """The file of the schema that arrays of a kind have, to stand in for one that is damaged."""
-    with TemporaryDirectory(prefix="mistique-") as folder:
+    with TemporaryDirectory(prefix="mistique-") as folder, translated(folder, "make an array in"):
         create(f"{folder}/array", ctx)
         (schema,) = (path for path in (Path(folder) / "array" / "__schema").iterdir() if path.is_file())
         return schema.read_bytes()

@@ -18,7 +18,7 @@ from mistique.storage.fragments import (
     remove_fragments,
     replace_schema,
 )
-from mistique.storage.options import damage_as_error
+from mistique.storage.options import damage_as_error, translated
 from mistique.storage.record_cells import (
     ATTACHMENTS,
     BEHIND,
@@ -130,7 +130,8 @@ class InspectedLog:
         An attachment that is lost stays lost: the record has an empty one.
         """
         if self.is_missing:
-            create_records(self._uri, self._ctx)
+            with translated(self._uri, "make anew"):
+                create_records(self._uri, self._ctx)
             return
         if self._schema is not None:
             replace_schema(self._uri, self._schema, self._ctx)
