@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mistique.kernels.log_errors import settle
+
 # A measurement that is off by more than a third counts less, in proportion to how far it is off (Huber's weights).
 _HUBER = 1 / 3
 # Where a round begins counts as much as a fiftieth of one measurement.
@@ -50,42 +52,7 @@ def fitted(work: np.ndarray, seconds: np.ndarray, start: np.ndarray) -> np.ndarr
     scaled = work * start
     known = np.sort((scaled / seconds[:, None]).sum(axis=1))
     units = np.full(len(start), 1 / known[len(known) // 2])
-    pull = _PRIOR_WEIGHT * np.eye(len(start))
-    for _ in range(_N_ROUNDS):
-        parts = scaled * units
-        predicted = parts.sum(axis=1)
-        off = np.log(predicted / seconds)
-        weights = np.minimum(1.0, _HUBER / np.maximum(np.abs(off), 1e-12))
-        parts /= predicted[:, None]
-        wanted = np.clip(1.0 - off, _LEAST_STEP, _LARGEST_STEP)
-        left = (parts * weights[:, None]).T @ parts + pull
-        right = (weights * wanted) @ parts + _PRIOR_WEIGHT
-        factors = _positive(left, right)
-        units = units * factors
-        if np.abs(factors - 1.0).max() < _SETTLED:
-            break
+    steps = _LEAST_STEP, _LARGEST_STEP, _FLOOR, _SETTLED
+    settle(scaled, seconds, units, _PRIOR_WEIGHT, _HUBER, *steps, _N_ROUNDS, _N_SWEEPS * len(start))
     found: np.ndarray = units * start
     return found
-
-
-def _positive(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """The least of ``u' L u - 2 r' u`` over u not below a floor, by coordinates in turn where it lies there."""
-    n = len(right)
-    try:
-        found: np.ndarray = np.linalg.solve(left, right)
-        if found.min() >= _FLOOR:
-            return found
-    except np.linalg.LinAlgError:  # amounts so large that the pull is lost beside them
-        pass
-    rows, goal, units = left.tolist(), right.tolist(), [1.0] * n
-    for _ in range(_N_SWEEPS * n):
-        moved = 0.0
-        for i in range(n):
-            row = rows[i]
-            rest = sum(row[j] * units[j] for j in range(n)) - row[i] * units[i]
-            new = max((goal[i] - rest) / row[i], _FLOOR)
-            moved = max(moved, abs(new - units[i]))
-            units[i] = new
-        if moved < 1e-3:
-            break
-    return np.array(units)
