@@ -48,7 +48,7 @@ class ExactDedup:
     -----
     The index is advice. A chunk counts as held only if its segment's own table has the same digest at that place, and
     if the segment was sealed by this user's key (docs/adr/0017); one that is another's, damaged or gone is passed over,
-    and the chunk is stored again.
+    and the chunk is stored again. Of an index that cannot be read no advice is taken until the next `refresh`.
     """
 
     def __init__(
@@ -62,10 +62,15 @@ class ExactDedup:
         self._columns: OrderedDict[bytes, KnownColumn] = OrderedDict()
         self._described: dict[str, Segment | None] = {}
         self._contents: OrderedDict[str, np.ndarray] = OrderedDict()
+        self.failure: StoreError | None = None
 
     def refresh(self) -> None:
-        """See what others have written since."""
-        self._index.refresh()
+        """See what others have written since; what keeps the index from being read is then in `failure`."""
+        self.failure = None
+        try:
+            self._index.refresh()
+        except StoreError as error:
+            self._do_without(error)
 
     def column(self, contents: bytes) -> KnownColumn | None:
         """Where a whole column lies, if this store has seen it since it was opened."""
@@ -84,9 +89,9 @@ class ExactDedup:
         self._contents.clear()
 
     def locate(self, digests: np.ndarray) -> dict[Digest, Located]:
-        """Where chunks with these digests, shape (n, 2), lie, for those that the store holds."""
+        """Where chunks with these digests, shape (n, 2), lie, for those that the store is known to hold."""
         located: dict[Digest, Located] = {}
-        for digest, indexed in self._index.find(digests).items():
+        for digest, indexed in self._advice(digests).items():
             place = self._follow(indexed)
             segment = self.describe(place.segment) if place is not None else None
             if place is None or segment is None:
@@ -100,6 +105,19 @@ class ExactDedup:
             except StoreError:
                 self._described[place.segment] = None
         return located
+
+    def _advice(self, digests: np.ndarray) -> Mapping[Digest, Place]:
+        if self.failure is not None:
+            return {}
+        try:
+            return self._index.find(digests)
+        except StoreError as error:
+            self._do_without(error)
+            return {}
+
+    def _do_without(self, failure: StoreError) -> None:
+        self.failure = failure
+        self._index.forget()
 
     def content(self, segment: Segment, unit: int, place: int) -> Digest | None:
         """The digest of the values of a chunk; None: there is no such chunk.

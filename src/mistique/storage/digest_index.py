@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import tiledb
 
-from mistique.errors import StoreError
+from mistique.errors import ChunkCorruptError, StoreError
 from mistique.kernels.distinct import distinct
 from mistique.storage.digests import Digest
 from mistique.storage.fragments import ALL_TIME, fragment_timestamps, list_commits, remove_fragments
@@ -72,14 +72,27 @@ class DigestIndex:
         self._ctx = ctx
 
     def refresh(self) -> None:
-        """See what others have written since."""
+        """See what others have written since.
+
+        Raises
+        ------
+        StoreError
+            It cannot be read.
+        """
         with self._lock:
             self._retry(self._refresh)
+
+    def forget(self) -> None:
+        """Take nothing for sound that was read before: the next `refresh` looks at all of it."""
+        with self._lock:
+            self._fragments, self._halves = frozenset(), np.empty(0, np.uint64)
 
     def _refresh(self) -> None:
         present = list_commits(self._uri, self._ctx)
         if not self._fragments:
             refuse_unsound(self._uri)
+        if not present and tiledb.object_type(self._uri, ctx=self._ctx) != "array":
+            raise ChunkCorruptError(where=self._uri, expected="an index of digests", got="no array")
         new = present - self._fragments
         stamps = [fragment_timestamps(name) for name in new]
         if not new:
@@ -116,6 +129,7 @@ class DigestIndex:
 
         def read() -> Mapping[str, np.ndarray]:
             with (
+                damage_as_error(self._uri, "digests"),
                 translated(self._uri, "look up digests in"),
                 tiledb.open(self._uri, "r", ctx=self._ctx, timestamp=ALL_TIME) as array,
             ):
@@ -132,7 +146,16 @@ class DigestIndex:
         }
 
     def add(self, places: Mapping[Digest, Place], *, timestamp: int) -> None:
-        """Make chunks findable."""
+        """Make chunks findable.
+
+        Raises
+        ------
+        StoreError
+            They could not be written.
+        """
+        if not self._fragments:  # it is empty, or damaged: then a fragment that is whole is still worth having
+            refuse_unsound(self._uri, tiles=False)
+            refuse_unsound(f"{self._uri}/__schema")
         digests = np.array(list(places), np.uint64).reshape(-1, 2)
         units = np.array([place.unit for place in places.values()], np.uint32)
         numbers = np.array([place.place for place in places.values()], np.uint32)

@@ -96,6 +96,7 @@ class Rooms:
         # Not a method of this store: a store that nobody holds should go at once, not when the garbage is collected.
         self._dedup = ExactDedup(self._digests, self.segments, partial(_follow, self._catalog))
         self._n_moves = 0
+        self._said_no_index = False
         self._artifacts = Artifacts(self._layout, self._ctx)
         self._known: tuple[Calibration, Worth] | None = None
         self._models = Models(self._artifacts, trust=self.trust)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mistique.codecs import stored_form
-from mistique.errors import StoreError
+from mistique.errors import CaptureWarning, StoreError
 from mistique.ingest.buffer import Buffered, SegmentBuffer
 from mistique.kernels.distinct import distinct
 from mistique.planner.index_byproduct import index_captured
@@ -85,9 +86,19 @@ class StoreSink:
 
     def remember(self, buffered: Buffered) -> None:
         """After the commit: an index of what was never committed would outlive its segment. It is advice."""
+        store = self._store
         with suppress(StoreError):
-            self._store._digests.add(buffered.places, timestamp=random_timestamp())
-        self._store._dedup.remember(buffered.columns)
+            store._digests.add(buffered.places, timestamp=random_timestamp())
+        store._dedup.remember(buffered.columns)
+        if store._dedup.failure is not None and not store._said_no_index:
+            store._said_no_index = True  # once, not for each epoch of a training
+            warnings.warn(
+                "captures are stored whole, but what the store holds already is stored again, because its index of "
+                f"digests cannot be read: {store._dedup.failure}\n"
+                f"mistique check {store.uri} --repair mends it; nothing has to be captured again",
+                CaptureWarning,
+                stacklevel=5,
+            )
 
 
 class LaterSink(StoreSink):
