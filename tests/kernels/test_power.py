@@ -73,6 +73,32 @@ def test_float32_codes_equal_float32_arithmetic_in_numpy(values: np.ndarray, n_l
     assert codes.tolist() == np.where(values == 0, 0, np.maximum(levels, 1)).tolist()
 
 
+@pytest.mark.parametrize("n_rows", [0, 3, 400])
+@pytest.mark.parametrize("width", [1, 4])
+def test_values_are_codes_at_the_scale_of_their_unit(n_rows: int, width: int) -> None:
+    rng = np.random.default_rng(0)
+    tables = np.stack([np.linspace(0, 1, 256), np.linspace(-1, 1, 256)])
+    tables[:, 253:] = -np.inf, np.inf, np.nan
+    scales = np.array([2.0, -0.3, 0.0, -0.0, 1e-40, 3e38])
+    codes = rng.integers(0, 256, (len(scales) * width, n_rows + 2)).astype(np.uint8)[:, 1:-1]
+    largest, signed = np.where(scales == 0, 1.0, np.abs(scales)), np.signbit(scales).astype(int)
+    per_unit = (largest[:, None] * tables[signed]).astype(np.float32)
+    room = np.full((len(codes), n_rows + 4), 7.0, np.float32)
+    kernels.decode_power(codes, scales, tables, room[:, 2 : 2 + n_rows])
+    wanted = np.take_along_axis(np.repeat(per_unit, width, axis=0), codes.astype(int), axis=1)
+    np.testing.assert_array_equal(room[:, 2 : 2 + n_rows], wanted)
+    assert (room[:, [0, 1, -2, -1]] == 7.0).all()
+
+
+def test_the_range_of_scales_is_their_lowest_and_highest_and_no_number_is_seen() -> None:
+    assert kernels.scale_range(np.array([0.5, -2.0, 3.0])) == (-2.0, 3.0)
+    assert kernels.scale_range(np.array([-np.inf, 1.0])) == (-np.inf, 1.0)
+    for place in range(3):
+        scales = np.array([1.0, -2.0, 3.0])
+        scales[place] = np.nan
+        assert np.isnan(kernels.scale_range(scales)).all()
+
+
 def test_a_wrong_dtype_is_an_error_and_not_a_wrong_answer() -> None:
     with pytest.raises(TypeError):
         kernels.value_range(np.zeros(3, np.float32), np.zeros(2))

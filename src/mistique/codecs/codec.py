@@ -109,10 +109,12 @@ class PartCodec(Codec, Protocol):
         *,
         columns: slice | np.ndarray,
         rows: slice | np.ndarray,
+        out: np.ndarray | None = None,
     ) -> np.ndarray:
         """Values (n_columns, n_rows) of some columns in some rows, at least one each; else as `decode`.
 
-        Columns are `ALL` or numbers that ascend, rows are a slice without a step or numbers that ascend.
+        Columns are `ALL` or numbers that ascend, rows are a slice without a step or numbers that ascend. A codec may
+        write the values to `out`, cells of that shape, and return it; or return others and leave it as it was.
         """
 
 

@@ -85,9 +85,9 @@ def decode_codes(
     if method == _ZSTD:
         return zstd.decompress(reader.rest(), shape[0] * shape[1]).reshape(shape)[columns][:, rows]
     if method == _TANS and min(shape) > 0:
-        wanted = np.arange(shape[0])[columns]
-        found = _decode_tans(reader, shape, int(wanted[-1]) + 1, rows)
-        return found if len(wanted) == len(found) else found[columns]
+        n_wanted = columns.indices(shape[0])[1] if isinstance(columns, slice) else int(columns[-1]) + 1
+        found = _decode_tans(reader, shape, n_wanted, rows)
+        return found if columns is ALL else found[columns]
     raise damaged("an entropy stage of 0 to 2", method)
 
 
@@ -130,8 +130,11 @@ def _decode_tans(reader: PayloadReader, shape: tuple[int, int], n_wanted: int, r
         raise damaged(f"parts up to bit {bounds[-1]}", 8 * body.size)
     if thresholds != sorted(thresholds):
         raise damaged("sorted thresholds", thresholds)
-    wanted = np.arange(shape[1])[rows]
-    needed = range(n_parts) if len(wanted) == shape[1] else sorted(set((wanted // part_rows).tolist()))
+    if isinstance(rows, slice):
+        low, high, _ = rows.indices(shape[1])
+        needed: Sequence[int] = range(low // part_rows, (high - 1) // part_rows + 1)
+    else:
+        needed = sorted(set((rows // part_rows).tolist()))
     n_guard = tans.guard_words(part_rows)
     # From the first part that is needed to the last: a few rows are a small piece of the payload.
     begin = bounds[needed[0]] // 8
@@ -156,13 +159,11 @@ def _decode_tans(reader: PayloadReader, shape: tuple[int, int], n_wanted: int, r
     # The end can be looked at only where it is reached; what is read is held against its digest before.
     if n_left < 0 or (n_left and n_wanted == shape[0]):
         raise damaged("codes that end with their part", "others")
-    if len(needed) == n_parts:
-        return codes[:, rows]
-    if int(wanted[-1]) - int(wanted[0]) < len(wanted):
-        first = int(wanted[0]) - needed[0] * part_rows
-        return codes[:, first : first + len(wanted)]
     # The parts that were decoded lie side by side, and all but the last are of one size.
-    return codes[:, np.searchsorted(needed, wanted // part_rows) * part_rows + wanted % part_rows]
+    if isinstance(rows, slice):
+        first = low - needed[0] * part_rows
+        return codes[:, first : first + high - low]
+    return codes[:, np.searchsorted(needed, rows // part_rows) * part_rows + rows % part_rows]
 
 
 def _build_tables(frame: np.ndarray, n_symbols: int, tables: np.ndarray) -> None:

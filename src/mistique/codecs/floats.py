@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from mistique.kernels import look_up
+from mistique.kernels.look_up import look_up
 from mistique.schema import ColumnType
 
 # Numbers between zero and the largest value of a float lie this far apart at most, relative to their size; half of it
 # is what rounding to that type adds to an error. Below the normal numbers they lie `TINIEST` apart.
 ROUNDING = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
 TINIEST = {"float16": 2.0**-24, "bfloat16": 2.0**-133, "float32": 2.0**-149, "float64": 2.0**-1074}
-_KERNELS = {2: look_up.look_up_16, 4: look_up.look_up_32, 8: look_up.look_up_64}
 
 
 def float_dtype(name: str) -> np.dtype[Any]:
@@ -41,14 +40,15 @@ def as_cells(numbers: np.ndarray, column_type: ColumnType) -> np.ndarray:
     return rounded.view(np.uint16) if column_type.cell == "<u2" else rounded
 
 
-def look_up_cells(codes: np.ndarray, tables: np.ndarray, column_type: ColumnType) -> np.ndarray:
-    """Cells of codes, of the same shape, by a table of up to 256 numbers in float64, or one for each row of codes."""
+def look_up_cells(
+    codes: np.ndarray, tables: np.ndarray, column_type: ColumnType, *, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Cells of codes (n_columns, n_rows) by tables of up to 256 numbers in float64, each of as many columns."""
     tables = np.atleast_2d(tables)
     if tables.shape[1] < 256:
         tables = np.pad(tables, ((0, 0), (0, 256 - tables.shape[1])))
     cells = as_cells(tables, column_type)
     bits = np.dtype(f"u{cells.itemsize}")
-    out = np.empty(codes.shape, cells.dtype)
-    lines = np.ascontiguousarray(codes).reshape(len(tables), -1)
-    _KERNELS[cells.itemsize](lines, cells.view(bits), out.reshape(len(tables), -1).view(bits))
-    return out
+    found = np.empty(codes.shape, cells.dtype) if out is None else out
+    look_up(codes, cells.view(bits), found.view(bits))
+    return found

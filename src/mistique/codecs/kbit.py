@@ -147,6 +147,7 @@ class KBit:
         *,
         columns: slice | np.ndarray,
         rows: slice | np.ndarray,
+        out: np.ndarray | None = None,
     ) -> np.ndarray:
         """Values of some columns and rows: codes are decoded up to the last of the columns, in parts with such rows."""
         reader = PayloadReader(payload)
@@ -155,7 +156,7 @@ class KBit:
             return Raw().decode(reader.rest(), shape, column_type)[columns][:, rows]
         table = np.frombuffer(reader.take(8 * n_codes).tobytes(), "<f8")
         codes = decode_codes(reader, shape, columns=columns, rows=rows)
-        return look_up_cells(codes, table, column_type)
+        return look_up_cells(codes, table, column_type, out=out)
 
     def codes_of(self, payload: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, bytes] | None:
         """Codes and representatives of a chunk; None for one that is kept exactly."""

@@ -182,6 +182,7 @@ class Power:
         *,
         columns: slice | np.ndarray,
         rows: slice | np.ndarray,
+        out: np.ndarray | None = None,
     ) -> np.ndarray:
         """Values of some columns and rows: codes are decoded up to the last of the columns, in parts with such rows."""
         reader = PayloadReader(payload)
@@ -191,11 +192,11 @@ class Power:
             raise damaged(f"units of a chunk of {shape[0]} columns", len(scales))
         if isinstance(columns, np.ndarray):
             scales = scales[columns * len(scales) // shape[0]]
-        by_unit = codes.reshape(len(scales), -1)
-        if by_unit.shape[1] < 256:  # of a few rows there are fewer values than tables have
-            has_negative, largest = self._sides(scales)
-            return as_cells(largest * self._unit_tables()[has_negative, by_unit], column_type).reshape(codes.shape)
-        return look_up_cells(by_unit, self._tables(scales), column_type).reshape(codes.shape)
+        if column_type.dtype != "float32":
+            return look_up_cells(codes, self._tables(scales), column_type, out=out)
+        found = np.empty(codes.shape, np.float32) if out is None else out
+        kernels.decode_power(codes, scales, self._unit_tables(), found)
+        return found
 
     def codes_of(self, payload: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, bytes] | None:
         """Codes and header of a chunk."""
@@ -229,22 +230,15 @@ class Power:
     def max_abs_error(self, payload: np.ndarray, column_type: ColumnType) -> float:
         """``largest / n`` of the worst unit, plus the rounding to the type of the column."""
         rounding = ROUNDING[column_type.dtype]
-        scales = self._scales(PayloadReader(payload))
-        worst = {has_negative: _ARITHMETIC / self.n_levels(has_negative) + rounding for has_negative in (False, True)}
-        return max(0.0, float(scales.max()) * worst[False], -float(scales.min()) * worst[True])
+        lowest, highest = kernels.scale_range(self._scales(PayloadReader(payload)))
+        worst, signed = (_ARITHMETIC / self.n_levels(has_negative) + rounding for has_negative in (False, True))
+        return max(0.0, highest * worst, -lowest * signed)
 
     def _tables(self, scales: np.ndarray) -> np.ndarray:
         """The number of each code, for each scale: its sign says whether there are negative ones."""
-        has_negative, largest = self._sides(scales)
-        of_unit, first = self._unit_tables(), has_negative[0, 0]
-        is_one = bool((has_negative == first).all())  # then nothing is copied for each unit
-        tables: np.ndarray = largest * (of_unit[first] if is_one else of_unit[has_negative[:, 0]])
+        largest = np.where(scales == 0, 1.0, np.abs(scales))  # of zeros it can be anything
+        tables: np.ndarray = largest[:, None] * self._unit_tables()[np.signbit(scales).astype(np.intp)]
         return tables
-
-    def _sides(self, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Whether units have negative numbers, and their largest magnitude, one a line; of zeros it can be anything."""
-        largest = np.where(scales == 0, 1.0, np.abs(scales))
-        return np.signbit(scales).astype(np.intp)[:, None], largest[:, None]
 
     @lru_cache(maxsize=16)  # noqa: B019  codecs are few, small and equal ones share it
     def _unit_tables(self) -> np.ndarray:
@@ -269,7 +263,9 @@ class Power:
             if has_negative > 1 or not 0 <= largest < inf:
                 raise damaged("a largest magnitude", (has_negative, largest))
             return np.array([-largest if has_negative else largest])
-        scales = np.frombuffer(reader.take(4 * n_units).tobytes(), "<f4")
-        if not np.isfinite(scales).all():
+        with np.errstate(invalid="ignore"):  # of a signalling NaN, in damaged bytes
+            scales = np.frombuffer(reader.take(4 * n_units), "<f4").astype(np.float64)
+        lowest, highest = kernels.scale_range(scales)
+        if not -inf < lowest <= highest < inf:
             raise damaged("finite scales", scales)
-        return scales.astype(np.float64)
+        return scales

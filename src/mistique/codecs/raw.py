@@ -76,6 +76,7 @@ class Raw:
         *,
         columns: slice | np.ndarray,
         rows: slice | np.ndarray,
+        out: np.ndarray | None = None,
     ) -> np.ndarray:
         """Values of some columns and rows: of floats whose mantissas are noise alone for less than all of them."""
         reader = PayloadReader(payload)

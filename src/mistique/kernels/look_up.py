@@ -7,17 +7,28 @@ import numpy as np
 from mistique.kernels.compile import kernel
 
 
-def _look_up(codes: np.ndarray, tables: np.ndarray, cells: np.ndarray) -> None:
-    """``cells[u, i] = tables[u, codes[u, i]]``: for each unit a table of 256, of the bits of the values."""
-    for u in range(codes.shape[0]):
-        table, line, out = tables[u], codes[u], cells[u]
+@kernel(
+    *(
+        f"void(Array(uint8, 2, 'A', readonly=True), {bits}[:, ::1], Array({bits}, 2, 'A'))"
+        for bits in ("uint16", "uint32", "uint64")
+    )
+)
+def look_up(codes: np.ndarray, tables: np.ndarray, cells: np.ndarray) -> None:
+    """Values of codes by tables, each of as many columns.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_columns, n_rows), uint8
+    tables : ndarray of shape (n_tables, 256)
+        Bits of the values. `n_columns` is a multiple of `n_tables`.
+    cells : ndarray of shape (n_columns, n_rows)
+        Receives the bits.
+    """
+    width = codes.shape[0] // tables.shape[0]
+    for column in range(codes.shape[0]):
+        table, line, out = tables[column // width], codes[column], cells[column]
         for i in range(line.size):
             out[i] = table[line[i]]
-
-
-look_up_16 = kernel("void(Array(uint8, 2, 'C', readonly=True), uint16[:, ::1], uint16[:, ::1])")(_look_up)
-look_up_32 = kernel("void(Array(uint8, 2, 'C', readonly=True), uint32[:, ::1], uint32[:, ::1])")(_look_up)
-look_up_64 = kernel("void(Array(uint8, 2, 'C', readonly=True), uint64[:, ::1], uint64[:, ::1])")(_look_up)
 
 
 def _look_up_numbers(numbers: np.ndarray, values: np.ndarray, cells: np.ndarray) -> bool:

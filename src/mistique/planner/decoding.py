@@ -19,6 +19,8 @@ from mistique.storage.units import UnitTable
 
 # What puts the values of one chunk that were asked for, (n_columns, n_rows), at a block and group where they belong.
 Put = Callable[[int, int, np.ndarray], None]
+# Where those of a block and group belong, if they lie there as they are decoded: such are not put.
+Room = Callable[[int, int], np.ndarray | None]
 # Rows of each block that were asked for.
 RowsOf = Mapping[int, slice | np.ndarray]
 
@@ -31,10 +33,12 @@ def each_chunk(
     put: Put,
     rows_of: RowsOf,
     some_of: Mapping[int, np.ndarray] = MappingProxyType({}),
+    room: Room = lambda block, group: None,
 ) -> float:
     """Decode every chunk at these blocks and groups and hand what was asked of it to `put`, from several threads.
 
-    Of a group in `some_of` the columns with these numbers alone; the error bound comes back.
+    Of a group in `some_of` the columns with these numbers alone; the error bound comes back. What a codec could write
+    to its `room` is not put.
     """
     references = intermediate.references
     assert references is not None
@@ -65,7 +69,7 @@ def each_chunk(
             work = list(zip(units.tolist(), payloads, strict=True))
             # The batch before is decoded while this one was read; more would only fill memory.
             worst = max([worst, *(future.result() for future in waiting)])
-            decode = partial(_decode, intermediate, numbered, table, segment.id, chunks, rows_of, some_of, put)
+            decode = partial(_decode, intermediate, numbered, table, segment.id, chunks, rows_of, some_of, put, room)
             waiting = segments.spread(decode, work)
     return max([worst, *(future.result() for future in waiting)])
 
@@ -92,6 +96,7 @@ def _decode(
     rows_of: RowsOf,
     some_of: Mapping[int, np.ndarray],
     put: Put,
+    room: Room,
     part: list[tuple[int, np.ndarray]],
 ) -> float:
     worst = 0.0
@@ -100,24 +105,25 @@ def _decode(
         kind = table.kinds[int(table.kind_of[unit])]
         shape = int(table.shapes[unit, 0]), int(table.shapes[unit, 1])
         codec, part_codec = _codec(kind.codec)
+        column_type, where = kind.type, f"segment {segment_id}, unit {unit}"
         for chunk in chunks[unit]:
-            where = f"segment {segment_id}, unit {unit}"
             check_chunk(intermediate, chunk, kind, shape, is_numbers=chunk.group in numbered, where=where)
         # Chunks of equal values are one unit, of which each may be asked for other rows and columns.
         first, is_alone = chunks[unit][0], len(chunks[unit]) == 1 and not kind.is_table
         try:
             if is_alone and part_codec is not None:
                 columns, rows = some_of.get(first.group, ALL), rows_of[first.block]
-                values = part_codec.decode_part(payload, shape, kind.type, columns=columns, rows=rows)
-                put(first.block, first.group, values)
+                out = room(first.block, first.group)
+                values = part_codec.decode_part(payload, shape, column_type, columns=columns, rows=rows, out=out)
+                if values is not out:
+                    put(first.block, first.group, values)
             else:
-                values = codec.decode(payload, shape, kind.type)
+                values = codec.decode(payload, shape, column_type)
                 for chunk in chunks[unit]:
                     columns = slice(chunk.place, chunk.place + 1) if kind.is_table else some_of.get(chunk.group, ALL)
                     put(chunk.block, chunk.group, values[columns][:, rows_of.get(chunk.block, ALL)])
-            worst = max(worst, codec.max_abs_error(payload, kind.type))
+            worst = max(worst, codec.max_abs_error(payload, column_type))
         except (ValueError, OverflowError) as error:
-            where = f"segment {segment_id}, unit {unit}"
             raise ChunkCorruptError(where=where, expected=f"a payload of {kind.codec}", got=str(error)) from error
     return worst
 

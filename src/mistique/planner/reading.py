@@ -153,10 +153,13 @@ def _read_columns(
     rows_at, rows_of = _wanted_rows(intermediate, rows, blocks)
     span_of, some_of = _wanted_columns(intermediate, columns, groups)
 
-    def put(block: int, group: int, chunk: np.ndarray) -> None:
-        out[slice(*span_of[group]), rows_at[block]] = chunk
+    def room(block: int, group: int) -> np.ndarray:
+        return out[slice(*span_of[group]), rows_at[block]]
 
-    worst = each_chunk(segments, intermediate, blocks, groups, put, rows_of, some_of)
+    def put(block: int, group: int, chunk: np.ndarray) -> None:
+        room(block, group)[:] = chunk
+
+    worst = each_chunk(segments, intermediate, blocks, groups, put, rows_of, some_of, room)
     return Values.of_columns(intermediate, columns, out), worst
 
 
