@@ -12,7 +12,8 @@ from tests.reference import log_fit
 
 @pytest.mark.parametrize("n_measurements", [1, 2, 5, 64])
 @pytest.mark.parametrize("n_kinds", [1, 2, 3, 8])
-def test_costs_are_those_of_the_rule_in_numpy(n_measurements: int, n_kinds: int) -> None:
+@pytest.mark.parametrize("is_measured", [False, True])
+def test_costs_are_those_of_the_rule_in_numpy(n_measurements: int, n_kinds: int, is_measured: bool) -> None:
     rng = np.random.default_rng(n_measurements * 10 + n_kinds)
     for never in (0, 1):  # a kind of work that there was none of
         start = 10.0 ** rng.uniform(-9, -3, n_kinds)
@@ -21,14 +22,14 @@ def test_costs_are_those_of_the_rule_in_numpy(n_measurements: int, n_kinds: int)
         work[:, n_kinds - never :] = 0.0 if n_kinds > 1 else 1.0
         true = start * rng.lognormal(0, 1.5, n_kinds)
         seconds = work @ true * rng.lognormal(0, 0.4, n_measurements)
-        found, expected = fitted(work, seconds, start), log_fit.fitted(work, seconds, start)
+        found, expected = (of(work, seconds, start, is_measured=is_measured) for of in (fitted, log_fit.fitted))
         assert np.allclose(work @ found, work @ expected, rtol=1e-9)
         assert found.min() > 0
 
 
 def test_work_of_no_amount_says_nothing() -> None:
     parts, units = np.array([[0.0, 0.0], [1.0, 2.0]]), np.ones(2)
-    settle(parts, np.array([5.0, 3.0]), units, 0.02, 1 / 3, 0.3, 3.0, 0.1, 1e-3, 8, 16)
+    settle(parts, np.array([5.0, 3.0]), units, 0.02, 0.0, 1 / 3, 0.3, 3.0, 0.1, 1e-3, 8, 16)
     assert np.allclose(units, 1.0)
 
 

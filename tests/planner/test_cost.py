@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def calibrated(observations: list[Observation]) -> Calibration:
 def test_work_costs_each_of_its_kinds() -> None:
     cost = Cost((0.5, 0.25, 0.0), 1)
     assert cost.seconds((1, 3, 8)) == 1.25
-    assert ReadWork(2, 5, 10, 100, 3, 7, 6).amounts == (1.0, 2.0, 5.0, 10.0, 100.0, 3.0, 7.0, 6.0)
+    assert ReadWork(2, 5, 10, 100, 3, 7, 6, 9, 0.5).amounts == (1.0, 2.0, 5.0, 10.0, 100.0, 3.0, 7.0, 6.0, 9.0, 0.5)
 
 
 def test_gamma_is_what_a_stored_gigabyte_saves() -> None:
@@ -157,6 +158,44 @@ def test_a_stage_seen_at_two_sizes_has_a_fixed_part_and_a_slope() -> None:
     cost = calibrated(seen).cost("stage", "m\tb", (1e-4, 1e-6))
     assert cost.seconds((1, 100)) == pytest.approx(0.03, rel=0.1)
     assert cost.seconds_each[1] == pytest.approx(1e-4, rel=0.1)
+
+
+def test_a_run_of_one_row_says_nothing_of_what_many_rows_take() -> None:
+    # A call took fifty times as long as at the capture; made as much slower, 58,722 rows would take 3 s.
+    cost = calibrated([Observation("stage", "m\tb", (1.0, 1.0), 0.0, 5e-3)] * 3).cost("stage", "m\tb", (1e-4, 1e-6))
+    assert cost.seconds((1, 1)) == pytest.approx(5e-3, rel=0.15)
+    assert cost.seconds((1, 58_722)) == pytest.approx(5e-3 + 58_722e-6, rel=0.15)
+
+
+def test_chance_in_runs_of_few_rows_is_not_taken_for_what_rows_take() -> None:
+    runs = [Observation("stage", "m\tb", (1.0, n), 0.0, s) for n, s in ((1000, 4.2e-3), (1, 2.9e-3), (1, 3.6e-3))]
+    cost = calibrated(runs).cost("stage", "m\tb", (1.6e-3, 1.5e-7))
+    assert cost.seconds((1, 58_722)) < 1.5 * (3.5e-3 + 58_722 * 1.5e-7)
+
+
+@pytest.mark.parametrize("times", [1 / 4, 1 / 2.5, 2.5])
+def test_a_run_of_all_rows_stands_in_the_place_of_what_the_capture_took(times: float) -> None:
+    assumed = 2e-3 + 58_722 * 1e-5
+    seen = [Observation("stage", "m\tb", (1.0, 58_722.0), 0.0, times * assumed)]
+    cost = calibrated(seen).cost("stage", "m\tb", (2e-3, 1e-5))
+    assert cost.seconds((1, 58_722)) == pytest.approx(times * assumed, rel=0.15)
+
+
+def test_reads_after_other_work_and_segments_of_many_bytes_have_costs_of_their_own() -> None:
+    rng = np.random.default_rng(0)
+    seen = []
+    for i in range(64):
+        opened, busy = (int(10 ** rng.uniform(5, 8)), 0.0) if i % 4 == 0 else (0, float(i % 2))
+        amounts = replace(ReadWork(1, 1, 50_000, 64_000, int(opened > 0)), opened_nbytes=opened, busy=busy).amounts
+        seconds = 4e-3 + 3e-3 * (opened > 0) + 3e-10 * opened + 4e-3 * busy
+        seen.append(Observation("read", "raw", amounts, 0.0, seconds))
+    cost = calibrated(seen).read_cost("raw")
+    plain = ReadWork(1, 1, 50_000, 64_000)
+    assert cost.seconds(plain.amounts) == pytest.approx(4e-3, rel=0.1)
+    assert cost.seconds(replace(plain, busy=1.0).amounts) == pytest.approx(8e-3, rel=0.1)
+    for opened in (10**5, 10**8):
+        amounts = replace(plain, n_opened=1, opened_nbytes=opened).amounts
+        assert cost.seconds(amounts) == pytest.approx(7e-3 + 3e-10 * opened, rel=0.1)
 
 
 def test_the_fit_of_nothing_to_tell_apart_stays_near_what_is_assumed() -> None:

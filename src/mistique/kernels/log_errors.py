@@ -125,12 +125,13 @@ def least_above(left: np.ndarray, right: np.ndarray, floor: float, n_sweeps: int
             return
 
 
-@kernel(f"int64(float64[:, ::1], float64[::1], float64[::1], {6 * 'float64, '}int64, int64)")
+@kernel(f"int64(float64[:, ::1], float64[::1], float64[::1], {7 * 'float64, '}int64, int64)")
 def settle(
     parts: np.ndarray,
     measured: np.ndarray,
     units: np.ndarray,
     pull: float,
+    home: float,
     huber: float,
     least: float,
     largest: float,
@@ -149,6 +150,8 @@ def settle(
         Where the first round begins; takes what was found.
     pull : float
         So much counts where a round begins, against one measurement.
+    home : float
+        So much counts that units are 1, as if each kind had been measured alone.
     settled : float
         A round that moves nothing by more is the last.
     n_rounds, n_sweeps : int
@@ -168,6 +171,11 @@ def settle(
             left[j, j] = pull
         right[:] = pull
         add_equations(parts, measured, units, huber, least, largest, left, right)
+        for j in range(n_kinds):
+            off = log(units[j])
+            weight = home * min(1.0, huber / max(abs(off), 1e-12))
+            left[j, j] += weight
+            right[j] += weight * min(max(1.0 - off, least), largest)
         least_above(left, right, floor, n_sweeps, factors)
         moved = np.float64(0.0)
         for j in range(n_kinds):

@@ -94,6 +94,8 @@ class Question:
         What is asked for, counted over all rows before.
     by_column : bool
         Cells of a layer that are read need not be turned: each column may lie together.
+    busy : float
+        As in `ReadWork`.
     """
 
     key: str
@@ -117,6 +119,7 @@ class Question:
     needs_labels: bool = False
     tally: Tally | None = None
     by_column: bool = False
+    busy: float = 0.0
 
     @property
     def model(self) -> str:
@@ -185,8 +188,9 @@ def read_work(
     blocks, groups = chunks_of(node, rows, columns)
     stored, held = stored_columns(node, columns if node.is_table else np.empty(0, np.int64))
     per_chunk = min(stored.block_rows, stored.n_rows) * stored.group_columns
-    n_ranges = n_units = n_opened = 0
+    n_ranges = n_units = n_texts = 0
     nbytes = n_cells = 0.0
+    opened: list[int] = []
     for number, units in _units_of(references, blocks, groups).items():
         segment = references.segments[number]
         table = table_of(segment.id) if table_of is not None else None
@@ -198,21 +202,20 @@ def read_work(
             mean_nbytes = segment.encoded_nbytes / max(segment.n_units, 1)
             sizes, starts = np.full(len(units), mean_nbytes), units * mean_nbytes
             n_cells += len(units) * per_chunk * (segment.n_chunks / max(segment.n_units, 1))
-            n_opened += table_of is not None
+            opened += [segment.encoded_nbytes] if table_of is not None else []
         order = np.argsort(starts, kind="stable")
         gaps = starts[order[1:]] - (starts + sizes)[order[:-1]]
         n_ranges += 1 + int((gaps > GAP_NBYTES).sum())
         nbytes += float(sizes.sum())
-    n_texts = 0
     if stored.is_table and any(kind.cell == "<U0" for kind in stored.types):
         texts = [column for column in held.tolist() if stored.type_of(column).cell == "<U0"]
         n_texts = len(texts)
-        if n_opened:
+        if opened:
             numbered = {values.group for values in references.dictionaries}
             n_cells += _DECODED_TEXT * len(blocks) * per_chunk * sum(column not in numbered for column in texts)
     n_given = len(rows) * (len(columns) + (_GIVEN_TEXT - 1) * n_texts)
     n_turned = 0 if node.is_table or by_column else n_given
-    return ReadWork(n_ranges, n_units, int(nbytes), int(n_cells), n_opened, n_given, n_turned)
+    return ReadWork(n_ranges, n_units, int(nbytes), int(n_cells), len(opened), n_given, n_turned, sum(opened))
 
 
 def whole_work(question: Question, node: Intermediate) -> ReadWork:
