@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mistique
-from mistique.planner.question import read_work, steps_of
+from mistique.planner.question import steps_of
+from mistique.planner.read_work import read_work
 from mistique.planner.reading import read
 from mistique.schema import Intermediate, Segment
 from mistique.store import Store
@@ -64,6 +65,13 @@ def test_payloads_and_their_bytes_are_counted_as_they_are_read(
     assert (work.n_units, work.encoded_nbytes, work.n_opened) == (len(taken), sum(taken), 0)
     assert 1 <= work.n_ranges <= work.n_units
     assert work.n_given == len(rows) * len(columns)
+
+
+def test_all_columns_are_counted_alike_by_number_and_without(shared: Store, node: Intermediate) -> None:
+    for rows in (np.arange(N_ROWS), np.array([3, 5000])):
+        for table_of in (shared.segments.open_table, lambda _: None):
+            by_number = read_work(node, rows, np.arange(node.n_columns), table_of=table_of)
+            assert read_work(node, rows, None, table_of=table_of) == by_number
 
 
 def test_a_segment_that_is_not_open_counts_as_its_mean_and_as_one_to_open(shared: Store, node: Intermediate) -> None:

@@ -15,7 +15,8 @@ from mistique.planner.index_bounds import read_bounds
 from mistique.planner.index_layout import BOUNDS, MAXIMA, IndexPlaces
 from mistique.planner.index_read import index_work, read_index, read_maxima
 from mistique.planner.plan import INDEX
-from mistique.planner.question import Question, memory_amounts, memory_subject, read_subject, read_work
+from mistique.planner.question import Question, memory_amounts, memory_subject, read_subject
+from mistique.planner.read_work import read_work
 from mistique.planner.reading import read
 from mistique.planner.values import Values
 from mistique.schema import Intermediate

@@ -9,7 +9,8 @@ import numpy as np
 
 from mistique.planner.calibration import Calibration
 from mistique.planner.cost import AROUND_START, CALL_START, IMPORT_START, LABELS_START, TRACE_START, Cost, ReadWork
-from mistique.planner.question import Question, read_subject, read_work
+from mistique.planner.question import Question, read_subject
+from mistique.planner.read_work import read_work
 from mistique.schema import Intermediate
 
 _STAGES = ("stage", "prediction")
@@ -138,12 +139,12 @@ def read_seconds(
     question: Question,
     node: Intermediate,
     rows: np.ndarray,
-    columns: np.ndarray,
+    columns: np.ndarray | None,
     calibration: Calibration,
     *,
     by_column: bool = False,
 ) -> tuple[float, int, str]:
-    """What reading is predicted to take, the bytes, and what that rests on."""
+    """What reading is predicted to take, the bytes, and what that rests on; columns as in `read_work`."""
     work = _work(question, node, rows, columns, by_column=by_column)
     cost = calibration.read_cost(read_subject(node))
     basis = f"{cost.n_observations} reads measured" if cost.n_observations else "no read measured yet: a first guess"
@@ -151,11 +152,11 @@ def read_seconds(
 
 
 def _work(
-    question: Question, node: Intermediate, rows: np.ndarray, columns: np.ndarray, *, by_column: bool
+    question: Question, node: Intermediate, rows: np.ndarray, columns: np.ndarray | None, *, by_column: bool
 ) -> ReadWork:
     """What a read is made of; that of all of an intermediate is counted once, when its segments are open."""
     work = question.counted.get(node.name)
-    is_whole = (len(rows), len(columns)) == (node.n_rows, node.n_columns)
+    is_whole = len(rows) == node.n_rows and (columns is None or len(columns) == node.n_columns)
     if work is None or not is_whole:
         work = read_work(node, rows, columns, table_of=question.table_of)
         if is_whole and not work.n_opened:

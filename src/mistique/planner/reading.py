@@ -13,7 +13,7 @@ from mistique.kernels.look_up import look_up_numbers
 from mistique.kernels.transpose import turn, turn_units
 from mistique.planner.chunk_check import DICTIONARY, cell_of
 from mistique.planner.decoding import each_chunk
-from mistique.planner.question import chunks_of
+from mistique.planner.read_work import chunks_of
 from mistique.planner.summary import read_whole_shape
 from mistique.planner.values import Values, array_places
 from mistique.schema import Intermediate

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from math import inf
 
 import numpy as np
@@ -34,8 +33,8 @@ from mistique.planner.question import (
     read_subject,
     running_rows,
     steps_of,
-    whole_work,
 )
+from mistique.planner.read_work import whole_work
 from mistique.schema import INPUT, Intermediate
 
 _STAGES = ("stage", "prediction")
@@ -134,7 +133,7 @@ def recompute_roads(question: Question, calibration: Calibration) -> list[Candid
     for cut in (nearest_stored(question), _cheapest(question, rows, calibration)):
         if cut is not None and set(cut) not in map(set, cuts):
             cuts.append(cut)
-    return [recompute_from(question, cut, question.rows, calibration) for cut in cuts]
+    return [recompute_from(question, cut, question.rows, calibration, running=rows) for cut in cuts]
 
 
 def mixed_road(question: Question, calibration: Calibration) -> list[Candidate]:
@@ -148,7 +147,8 @@ def mixed_road(question: Question, calibration: Calibration) -> list[Candidate]:
     missing = question.rows[~held]
     rows = running_rows(question, missing)
     cuts = {inputs_of(question.graph), _cheapest(question, rows, calibration) or inputs_of(question.graph)}
-    rest = min((recompute_from(question, cut, missing, calibration) for cut in cuts), key=lambda c: c.predicted_seconds)
+    found = [recompute_from(question, cut, missing, calibration, running=rows) for cut in cuts]
+    rest = min(found, key=lambda c: c.predicted_seconds)
     seconds, nbytes, _ = read_seconds(question, target, question.rows[held], question.columns, calibration)
     n_held = int(held.sum())
     return [
@@ -164,16 +164,18 @@ def mixed_road(question: Question, calibration: Calibration) -> list[Candidate]:
 
 
 def recompute_from(
-    question: Question, sources: tuple[str, ...], rows: np.ndarray, calibration: Calibration
+    question: Question,
+    sources: tuple[str, ...],
+    rows: np.ndarray,
+    calibration: Calibration,
+    *,
+    running: np.ndarray | None = None,
 ) -> Candidate:
-    """Recomputing some rows from those sources, which are stored."""
-    running = running_rows(question, rows)
+    """Recomputing some rows from those sources, which are stored; `running` are those that run, where that is known."""
+    running = running_rows(question, rows) if running is None else running
     seconds, nbytes = ready_seconds(question, sources, calibration), 0
     for name in sources:
-        source = question.graph[name]
-        source_seconds, source_nbytes, _ = read_seconds(
-            question, source, running, np.arange(source.n_columns), calibration
-        )
+        source_seconds, source_nbytes, _ = read_seconds(question, question.graph[name], running, None, calibration)
         seconds += source_seconds
         nbytes += source_nbytes
     run = run_cost(question, sources, calibration)
@@ -264,9 +266,7 @@ def _cheapest(question: Question, rows: np.ndarray, calibration: Calibration) ->
         return question.cuts[known]
     amounts = stage_amounts(question, len(rows))
 
-    @lru_cache
-    def n_blocks(block_rows: int) -> int:
-        return len(steps_of(rows, block_rows))
+    n_blocks: dict[int, int] = {}
 
     def parents(name: str) -> Sequence[str]:
         return (graph[name].parents or ()) if name in graph else ()
@@ -279,7 +279,9 @@ def _cheapest(question: Question, rows: np.ndarray, calibration: Calibration) ->
         node = graph.get(name)
         if node is None or not _is_usable(node):
             return inf
-        share = min(n_blocks(node.block_rows) / max(node.n_blocks, 1), 1.0)
+        if node.block_rows not in n_blocks:
+            n_blocks[node.block_rows] = len(steps_of(rows, node.block_rows))
+        share = min(n_blocks[node.block_rows] / max(node.n_blocks, 1), 1.0)
         return calibration.read_cost(read_subject(node)).seconds(whole_work(question, node).share(share))
 
     cut = cheapest_cut(question.target.name, parents=parents, run_seconds=run_seconds, read_seconds=seconds_to_read)
