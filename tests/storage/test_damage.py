@@ -13,6 +13,8 @@ import pytest
 
 import mistique
 from mistique.errors import ChunkCorruptError, MistiqueError
+from mistique.queries.listing import listing
+from mistique.storage.encryption import KeySource
 from mistique.storage.soundness import refuse_unsound
 from mistique.store import Store
 from tests.capturing import put, put_layer, references_of
@@ -140,6 +142,62 @@ def test_the_metadata_of_a_fragment_that_ends_early_is_refused_before_tiledb_bel
         file.write_bytes(flipped)
         with pytest.raises(ChunkCorruptError, match="metadata of a fragment"):
             refuse_unsound(str(path / "usage"))
+    # The bounds of the dimensions, the cells of the last tile, the version: as close to what was written as can be.
+    for place in (12 + 62 + 2, 12 + 62 + 2 + 24, 12 + 62 + 2 + 48 + 8, 0):
+        flipped = bytearray(content)
+        flipped[len(content) - 8 - n_footer + place] ^= 1
+        file.write_bytes(flipped)
+        with pytest.raises(ChunkCorruptError, match="metadata of a fragment"):
+            refuse_unsound(str(path / "usage"))
     (commit,) = (path / "usage" / "__commits").glob(f"{file.parent.name}.*")
     commit.unlink()
     refuse_unsound(str(path / "usage"))  # a writer may be in the middle of it
+
+
+def test_records_whose_fragment_says_other_bounds_are_not_passed_over(damaged: Path) -> None:
+    with mistique.open(damaged, mode="r") as store:
+        right = repr(listing(store))
+    for file in (damaged / "catalog").rglob("__fragment_metadata.tdb"):
+        content = bytearray(file.read_bytes())
+        # The highest byte of the first bound of the second dimension: behind version, name of the schema and flags.
+        content[len(content) - 8 - int.from_bytes(content[-8:], "little") + 12 + 62 + 2 + 16 + 7] ^= 0x7F
+        before = file.read_bytes()
+        file.write_bytes(content)
+        with mistique.open(damaged, mode="r") as store:
+            with pytest.raises(ChunkCorruptError, match="bounds"):
+                listing(store)
+            assert {damage.kind for damage in store.check().damages} >= {"records"}
+        file.write_bytes(before)
+    with mistique.open(damaged, mode="r") as store:
+        assert repr(listing(store)) == right
+
+
+@pytest.mark.parametrize("key", [None, lambda: b"0" * 32], ids=["plain", "encrypted"])
+def test_the_head_of_a_tile_is_refused_that_says_other_filters(tmp_path: Path, key: KeySource | None) -> None:
+    path = tmp_path / "s.mistique"
+    with mistique.open(path, key=key) as store:
+        put(store, np.arange(9.0))
+    refuse_unsound(str(path))
+    tiles = [
+        next(f for f in folder.iterdir() if f.is_file())
+        for folder in path.rglob("__*")
+        if folder.is_dir()
+        and folder.name in ("__schema", "__meta", "__group")
+        and any(f.is_file() for f in folder.iterdir())
+    ]
+    tiles += path.rglob("__fragment_metadata.tdb")
+    assert len(tiles) > 8
+    for file in tiles:
+        content = file.read_bytes()
+        # Its type, the bytes of a cell, whether it is encrypted, how many filters there are, and of what kind.
+        places = [20, 21, 29, 34 + 6, 34 + 8]
+        if key is not None:
+            places += [34 + 23 + 8 + 8, 34 + 23 + 8 + 12 + 2, 34 + 23 + 8 + 12 + 8 + 2]  # sizes that no tag covers
+        for place in places:
+            flipped = bytearray(content)
+            flipped[place] ^= 0x7F
+            file.write_bytes(flipped)
+            with pytest.raises(ChunkCorruptError):
+                refuse_unsound(str(path))
+        file.write_bytes(content)
+    refuse_unsound(str(path))

@@ -11,15 +11,11 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-import zlib
 
 from mistique.errors import ChunkCorruptError, StoreError
+from mistique.storage.generic_tiles import CHUNK, HEAD, MAX_TILE_NBYTES, is_sealed_chunk, unpacked_tile, why_no_tile
 
-# Version, bytes of the data, bytes of the tile, type, bytes of a cell, encryption, bytes of the filters.
-_HEAD = struct.Struct("<IQQBQBI")
-_CHUNK = struct.Struct("<III")
 _CHECKSUMS = struct.Struct("<IIQ16sQ16s")
-_MAX_TILE_NBYTES = 64 * 2**20
 _MAX_CHUNK_NBYTES = 2**20
 _OF_GENERIC_TILES = ("__schema", "__meta", "__group")
 _OF_FRAGMENT = "__fragment_metadata.tdb"
@@ -73,51 +69,9 @@ def refuse_unsound(uri: str, *, below: bool = True, tiles: bool = True, contents
             raise StoreError(f"cannot look at a part of the store at {path}: {error}") from error
 
 
-def why_no_tile(content: bytes) -> str:
-    """What is wrong with the bytes of a generic tile; empty: nothing.
-
-    Examples
-    --------
-    >>> why_no_tile(b"short")
-    '5 bytes'
-    """
-    if len(content) < _HEAD.size:
-        return f"{len(content)} bytes"
-    _, n_bytes, tile_nbytes, _, _, encryption, n_filter_bytes = _HEAD.unpack_from(content)
-    if _HEAD.size + n_filter_bytes + n_bytes != len(content) or tile_nbytes > _MAX_TILE_NBYTES:
-        return f"{len(content)} bytes, {n_bytes} of data for a tile of {tile_nbytes}"
-    if encryption:  # its tags say what is wrong
-        return ""
-    try:
-        return "" if _unpacked_nbytes(content, _HEAD.size + n_filter_bytes) == tile_nbytes else "another size"
-    except (struct.error, zlib.error, ValueError) as error:
-        return str(error)
-
-
-def _unpacked_nbytes(content: bytes, at: int) -> int:
-    """Bytes of the chunks of a tile, each by gzip."""
-    (n_chunks,) = struct.unpack_from("<Q", content, at)
-    at, total = at + 8, 0
-    while at < len(content) and n_chunks:
-        n_original, n_filtered, n_metadata = _CHUNK.unpack_from(content, at)
-        n_none, n_parts, part_nbytes, packed_nbytes = struct.unpack_from("<IIII", content, at + _CHUNK.size)
-        at += _CHUNK.size + n_metadata
-        sizes = (n_metadata, n_none, n_parts, part_nbytes, packed_nbytes)
-        if sizes != (16, 0, 1, n_original, n_filtered):
-            raise ValueError(f"a chunk of sizes {sizes}")
-        unpacking = zlib.decompressobj()
-        found = unpacking.decompress(content[at : at + n_filtered], _MAX_TILE_NBYTES)
-        if len(found) != n_original or not unpacking.eof:
-            raise ValueError(f"{len(found)} bytes in a chunk of {n_original}")
-        at, total, n_chunks = at + n_filtered, total + n_original, n_chunks - 1
-    if at != len(content) or n_chunks:
-        raise ValueError("chunks that do not fill the tile")
-    return total
-
-
 def _read(path: str) -> None:
     with open(path, "rb") as file:
-        content = file.read(_MAX_TILE_NBYTES)
+        content = file.read(MAX_TILE_NBYTES)
     if not path.endswith(".vac") and (why := why_no_tile(content)):
         raise ChunkCorruptError(where=path, expected="a tile of TileDB", got=why)
 
@@ -129,22 +83,25 @@ def _read_tiles(path: str) -> None:
     if not _is_committed(fragment):
         return
     with open(path, "rb") as file:
-        content = file.read(_MAX_TILE_NBYTES)
+        content = file.read(MAX_TILE_NBYTES)
     at, why, starts = 0, "", []
     try:
+        expected = int(fragment.rpartition("_")[2])  # its name says so
         (n_footer,) = struct.unpack("<Q", content[-8:])
         end = len(content) - 8 - n_footer
         while at < end and not why:
-            _, n_bytes, _, _, _, _, n_filter_bytes = _HEAD.unpack_from(content, at)
-            tile = content[at : at + _HEAD.size + n_filter_bytes + n_bytes]
+            version, n_bytes, _, _, _, _, n_filter_bytes = HEAD.unpack_from(content, at)
+            if version != expected:
+                why = f"a tile of version {version} in a fragment of version {expected}"
+            tile = content[at : at + HEAD.size + n_filter_bytes + n_bytes]
             starts.append(at)
-            at, why = at + len(tile), why_no_tile(tile)
+            at, why = at + len(tile), why or why_no_tile(tile)
         if at != end:
             why = why or f"{at} bytes of tiles, where {end} are said"
         # The second tile: of each tile of the first column, where it begins, and before them how many they are.
-        n_offsets = _HEAD.unpack_from(content, starts[1])[2] // 8 - 1 if len(starts) > 1 else 0
-        why = why or _why_no_footer(content[end:-8], starts, n_offsets, fragment)
-    except (struct.error, ValueError) as error:
+        n_offsets = HEAD.unpack_from(content, starts[1])[2] // 8 - 1 if len(starts) > 1 else 0
+        why = why or _why_no_footer(content[end:-8], starts, n_offsets, unpacked_tile(content), fragment)
+    except (struct.error, ValueError, FileNotFoundError) as error:
         why = str(error)
     if why and _is_committed(fragment):  # else it is being removed, and its commit went first
         raise ChunkCorruptError(where=path, expected="the metadata of a fragment", got=why)
@@ -158,9 +115,13 @@ def _is_committed(fragment: str) -> bool:
     return os.path.isdir(commits) and any(commit.endswith(".con") for commit in os.listdir(commits))
 
 
-def _why_no_footer(footer: bytes, starts: list[int], n_offsets: int, fragment: str) -> str:
-    """What of a footer does not fit: the name of a schema, truth values, counts, sizes of files, where tiles begin."""
-    _, n_name = struct.unpack_from("<IQ", footer)
+def _why_no_footer(footer: bytes, starts: list[int], n_offsets: int, tree: bytes | None, fragment: str) -> str:
+    """What of a footer does not fit: the name of a schema, truth values, counts, bounds of cells, sizes of files, where
+    tiles begin.
+    """
+    version, n_name = struct.unpack_from("<IQ", footer)
+    if not fragment.endswith(f"_{version}"):
+        return f"version {version}"
     name, rest = footer[12 : 12 + n_name], footer[12 + n_name :]
     schemas = os.listdir(os.path.join(os.path.dirname(os.path.dirname(fragment)), "__schema"))
     if name.decode(errors="replace") not in schemas:
@@ -172,13 +133,63 @@ def _why_no_footer(footer: bytes, starts: list[int], n_offsets: int, fragment: s
     head = rest[: len(rest) - len(offsets) - 24 * n_columns]
     if len(head) < 20 or max(head[0], head[1], head[-2], head[-1]) > 1:
         return "truth values that are none"
-    (n_tiles,) = struct.unpack_from("<Q", head, len(head) - 18)
+    for has, name_of_file in zip(head[-2:], ("t.tdb", "dt.tdb"), strict=True):
+        if has != os.path.exists(f"{fragment}/{name_of_file}"):
+            return f"another truth of {name_of_file}"
+    *bounds, n_tiles, n_last = struct.unpack_from(f"<{len(head) // 8}Q", head, 2)
+    if len(head) % 16 != 4 or head[1] != (not bounds):
+        return f"{len(bounds)} bounds"
     if n_tiles != (0 if head[0] else n_offsets):
         return f"{n_tiles} tiles of cells"
+    if why := _why_no_bounds(bounds, n_last, n_offsets, tree, fragment, is_dense=bool(head[0])):
+        return why
     said = struct.unpack_from(f"<{3 * n_columns}Q", rest, len(head))
     with os.scandir(fragment) as entries:
         found = [entry.stat().st_size for entry in entries if not entry.name.startswith("__")]
     return "" if sorted(filter(None, said)) == sorted(filter(None, found)) else "other sizes of its files"
+
+
+def _why_no_bounds(
+    bounds: list[int], n_last: int, n_offsets: int, tree: bytes | None, fragment: str, *, is_dense: bool
+) -> str:
+    """What of the first and last cell of each dimension does not fit, or of the number of cells in the last tile.
+
+    TileDB passes over a fragment whose bounds do not touch what is asked for: records were gone without a word.
+    """
+    if is_dense:  # of one dimension, whose tiles have as many cells each
+        n_tiles = bounds[1] // n_last - bounds[0] // n_last + 1 if len(bounds) == 2 and n_last else 0
+        return "" if n_tiles == n_offsets else f"bounds {bounds} of {n_offsets} tiles of {n_last} cells"
+    if tree is not None and bounds != _bounds_of(tree, len(bounds)):
+        return f"bounds {bounds} around other tiles"
+    n_cells = _last_tile_nbytes(f"{fragment}/d0.tdb") // 8
+    return "" if n_cells == n_last else f"{n_last} cells in its last tile, where {n_cells} are"
+
+
+def _bounds_of(tree: bytes, n_bounds: int) -> list[int]:
+    """The first and last cell of each dimension around the tiles of an R-tree, on all of its levels."""
+    _, n_levels = struct.unpack_from("<II", tree)
+    at, found = 8, []
+    for _ in range(n_levels):
+        (n_boxes,) = struct.unpack_from("<Q", tree, at)
+        words = struct.unpack_from(f"<{min(n_boxes, len(tree)) * n_bounds}Q", tree, at + 8)
+        found += [words[i : i + n_bounds] for i in range(0, len(words), n_bounds)]
+        at += 8 + 8 * len(words)
+    return [(max if i % 2 else min)(box[i] for box in found) for i in range(n_bounds)]
+
+
+def _last_tile_nbytes(path: str) -> int:
+    """Bytes in the last tile of a file of cells, before any filter."""
+    total, at, n_bytes = 0, 0, os.path.getsize(path)
+    with open(path, "rb", buffering=4096) as file:
+        while at < n_bytes:
+            file.seek(at)
+            (n_chunks,) = struct.unpack("<Q", file.read(8))
+            at, total = at + 8, 0
+            for _ in range(n_chunks):
+                file.seek(at)
+                n_original, n_filtered, n_metadata = CHUNK.unpack(file.read(CHUNK.size))
+                at, total = at + CHUNK.size + n_metadata + n_filtered, total + n_original
+    return total
 
 
 def _walk(path: str, *, contents: bool) -> None:
@@ -188,7 +199,7 @@ def _walk(path: str, *, contents: bool) -> None:
     if is_sound is _is_checksummed and not contents:
         is_sound = _has_sizes_of_checksums
     if _is_encrypted(array):
-        is_sound = _is_anything  # its tags say what is wrong
+        is_sound = _is_sealed  # its tags say what is wrong
     n_bytes, at = os.path.getsize(path), 0
     try:
         # Where contents are looked at, too, they are read on the way; where not, they are passed over.
@@ -197,8 +208,8 @@ def _walk(path: str, *, contents: bool) -> None:
                 (n_chunks,) = struct.unpack("<Q", file.read(8))
                 at += 8
                 while n_chunks and at < n_bytes:
-                    n_original, n_filtered, n_metadata = _CHUNK.unpack(file.read(_CHUNK.size))
-                    at += _CHUNK.size + n_metadata + n_filtered
+                    n_original, n_filtered, n_metadata = CHUNK.unpack(file.read(CHUNK.size))
+                    at += CHUNK.size + n_metadata + n_filtered
                     if max(n_original, n_metadata) > _MAX_CHUNK_NBYTES or at > n_bytes:
                         raise ValueError(f"a chunk of {n_filtered} bytes for {n_original}")
                     metadata = file.read(n_metadata)
@@ -219,12 +230,12 @@ def _is_encrypted(array: str) -> bool:
         for entry in entries:
             if entry.is_file():
                 with open(entry.path, "rb") as file:
-                    return bool(_HEAD.unpack(file.read(_HEAD.size))[5])
+                    return bool(HEAD.unpack(file.read(HEAD.size))[5])
     return False
 
 
-def _is_anything(metadata: bytes, content: bytes, n_original: int, n_filtered: int) -> bool:
-    return True
+def _is_sealed(metadata: bytes, content: bytes, n_original: int, n_filtered: int) -> bool:
+    return is_sealed_chunk(metadata, n_filtered)
 
 
 def _is_plain(metadata: bytes, content: bytes, n_original: int, n_filtered: int) -> bool:
