@@ -95,6 +95,7 @@ def test_every_answer_has_each_form_a_picture_and_its_error(answers: dict[str, A
         assert array.attrs["key"] == answer.key, name
         assert "<table>" in answer._repr_html_(), name
         assert max(map(len, repr(answer).splitlines())) <= 80, name
+        assert not re.match("[A-Z][a-z]+[A-Z]", repr(answer)), name  # words, not the name of a class
         assert len(answer.rows) == len(answer.values), name
         assert answer.plan.candidates, name
         # Where it is not bounded, the answer says so.

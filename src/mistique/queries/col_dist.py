@@ -48,6 +48,9 @@ class ColDist(Plotted):
     by: str
     name: str
 
+    def _title(self) -> str:
+        return f"Distribution of {self.name} in {self.key}" + (f" by {self.by}" if self.by else "")
+
     def _head(self) -> list[str]:
         return [self.name, *(f"{self.by} {group}" if self.by else "count" for group in self.rows[:_SHOWN_GROUPS])]
 
