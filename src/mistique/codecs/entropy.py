@@ -17,7 +17,7 @@ from mistique.codecs import zstd
 from mistique.codecs.codec import ALL
 from mistique.codecs.payload import PayloadReader, damaged
 from mistique.codecs.threads import scratch
-from mistique.kernels import neighbours, tans, tans_tables
+from mistique.kernels import neighbours, tans, tans_payload, tans_tables
 
 _CONSTANT, _ZSTD, _TANS = 0, 1, 2
 # Codes of a part, about: parts are decoded one without the other, for 9 bytes each (ADR 18).
@@ -140,22 +140,24 @@ def _decode_tans(reader: PayloadReader, shape: tuple[int, int], n_wanted: int, r
     begin = bounds[needed[0]] // 8
     body = body[begin : -(-bounds[needed[-1] + 1] // 8)]
     words = scratch("words", n_guard + body.size // 8 + 2, np.uint64)
-    words[:n_guard] = 0
-    words[n_guard + body.size // 8 :] = 0
-    words[n_guard:].view(np.uint8)[: body.size] = body
+    heights = [min(part_rows, shape[1] - part * part_rows) for part in needed]
+    shift = 64 * n_guard - 8 * begin
+    parts = np.array([[shift + bounds[p], shift + bounds[p + 1], n] for p, n in zip(needed, heights, strict=True)])
+    codes = np.empty((n_wanted, sum(heights)), np.uint8)
     if len(needed) == n_parts:
-        tables = scratch("tables", (n_thresholds + 1) << table_bits, np.uint32)
-        _build_tables(frame, n_symbols, tables.reshape(n_thresholds + 1, -1))
-        contexts = _contexts(thresholds, 1 << table_bits)
+        planes = zstd.decompress(frame, 2 * (n_thresholds + 1) * n_symbols)
+        room = scratch("tables", (n_thresholds + 1) << table_bits, np.uint32).reshape(n_thresholds + 1, -1)
+        n_left = tans_payload.decode_payload(
+            body, n_guard, words, planes, np.array(thresholds, np.uint16), room, parts, lag, table_bits, codes
+        )
+        if n_left == tans_payload.NO_TABLES:
+            raise damaged("frequencies", f"others than add up to {1 << table_bits}")
     else:
         tables, contexts = _tables_of_part(frame.tobytes(), n_symbols, tuple(thresholds), table_bits)
         # A number of each cache line: read one by one as codes come up, kept tables took as long as decoding.
         tables[::_LINE_WORDS].max()
-    heights = [min(part_rows, shape[1] - part * part_rows) for part in needed]
-    shift = 64 * n_guard - 8 * begin
-    parts = [[shift + bounds[p], shift + bounds[p + 1], n] for p, n in zip(needed, heights, strict=True)]
-    codes = np.empty((n_wanted, sum(heights)), np.uint8)
-    n_left = tans.decode_tans(words, np.array(parts), lag, contexts, table_bits, tables, codes)
+        tans_payload.lay_words(body, n_guard, words)
+        n_left = tans_payload.decode_tans(words, parts, lag, contexts, table_bits, tables, codes)
     # The end can be looked at only where it is reached; what is read is held against its digest before.
     if n_left < 0 or (n_left and n_wanted == shape[0]):
         raise damaged("codes that end with their part", "others")
@@ -166,21 +168,18 @@ def _decode_tans(reader: PayloadReader, shape: tuple[int, int], n_wanted: int, r
     return codes[:, np.searchsorted(needed, rows // part_rows) * part_rows + rows % part_rows]
 
 
-def _build_tables(frame: np.ndarray, n_symbols: int, tables: np.ndarray) -> None:
-    """The coder's tables, of shape (n_contexts, n_states), of a frame of frequencies."""
-    planes = zstd.decompress(frame, 2 * len(tables) * n_symbols)
-    if not tans_tables.decoding_tables(planes, tables.shape[1].bit_length() - 1, tables):
-        raise damaged("frequencies", f"others than add up to {tables.shape[1]}")
-
-
 @lru_cache(maxsize=_KEPT_TABLES)
 def _tables_of_part(
     frame: bytes, n_symbols: int, thresholds: tuple[int, ...], table_bits: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same and the contexts, kept: they take longer than some rows, and the next question asks rows beside them."""
-    tables = np.empty((len(thresholds) + 1) << table_bits, np.uint32)
-    _build_tables(np.frombuffer(frame, np.uint8), n_symbols, tables.reshape(len(thresholds) + 1, -1))
-    return tables, _contexts(thresholds, 1 << table_bits)
+    """The coder's tables and the contexts of sums, kept: they take longer than some rows, and the next question asks
+    rows beside them.
+    """
+    tables = np.empty((len(thresholds) + 1, 1 << table_bits), np.uint32)
+    planes = zstd.decompress(np.frombuffer(frame, np.uint8), 2 * len(tables) * n_symbols)
+    if not tans_tables.decoding_tables(planes, table_bits, tables):
+        raise damaged("frequencies", f"others than add up to {1 << table_bits}")
+    return tables.reshape(-1), _contexts(thresholds, 1 << table_bits)
 
 
 def _part_rows(shape: tuple[int, int]) -> int:

@@ -10,7 +10,7 @@ import numba
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def kernel(*signatures: str) -> Callable[[F], F]:
+def kernel(*signatures: str, is_short: bool = False) -> Callable[[F], F]:
     """Compile a function ahead of its first call, without the GIL.
 
     Parameters
@@ -18,6 +18,8 @@ def kernel(*signatures: str) -> Callable[[F], F]:
     *signatures : str
         Types as Numba spells them, one for each kind of cells. Eager, so that no capture pays for compilation twice
         and a wrong dtype is an error.
+    is_short : bool, default False
+        It takes a few microseconds, and keeps the GIL: who gives it up for so little waits for other threads.
 
     Notes
     -----
@@ -27,9 +29,9 @@ def kernel(*signatures: str) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         try:
-            compiled: F = numba.njit(list(signatures), nogil=True, cache=True)(function)
+            compiled: F = numba.njit(list(signatures), nogil=not is_short, cache=True)(function)
         except RuntimeError:
-            compiled = numba.njit(list(signatures), nogil=True)(function)
+            compiled = numba.njit(list(signatures), nogil=not is_short)(function)
         return compiled
 
     return decorate

@@ -149,6 +149,17 @@ def digest_words(words: np.ndarray, n_bytes: np.uint64, context: np.ndarray, key
 
 
 @kernel(
+    "void(Array(uint8, 1, 'C', readonly=True), Array(uint64, 1, 'C', readonly=True),"
+    " Array(uint64, 1, 'C', readonly=True), uint64[::1])"
+)
+def digest_content(content: np.ndarray, context: np.ndarray, key: np.ndarray, out: np.ndarray) -> None:
+    """`digest_words` of some bytes, that may begin and end anywhere."""
+    words = np.zeros(-(-content.size // 8), np.uint64)
+    words.view(np.uint8)[: content.size] = content
+    digest_words(words, np.uint64(content.size), context, key, out)
+
+
+@kernel(
     "void(Array(uint64, 2, 'C', readonly=True), uint64, Array(uint64, 1, 'C', readonly=True),"
     " Array(uint64, 1, 'C', readonly=True), uint64[:, ::1])"
 )

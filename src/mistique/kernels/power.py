@@ -130,7 +130,7 @@ def encode_power_units(rows: np.ndarray, scales: np.ndarray, offsets: np.ndarray
                 out[u] = level + (offsets[u] if value < zero else np.int32(0))
 
 
-@kernel("UniTuple(float64, 2)(Array(float64, 1, 'C', readonly=True))")
+@kernel("UniTuple(float64, 2)(Array(float64, 1, 'C', readonly=True))", is_short=True)
 def scale_range(scales: np.ndarray) -> tuple[float, float]:
     """The lowest and the highest of some scales; NaN where one is: NumPy's own take three times as long for a few."""
     lowest, highest = scales[0], scales[0]

@@ -9,16 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from mistique.kernels.compile import kernel
-from mistique.kernels.lanes import IS_QUICK, N_LANES
 from mistique.kernels.neighbours import neighbour_sums
-from mistique.kernels.tans_lanes import decode_lanes
 
 # Four codes take at most this many bits: one look at the stream serves all four.
 MAX_TABLE_BITS = 12
 _WINDOW = np.int64(4 * MAX_TABLE_BITS)
 _M32 = np.int64(0xFFFFFFFF)
-# Fewer parts, or where eight are no quicker than one by one, are decoded two by two. A lane counts bits in 32 of them.
-_FEWEST_LANES, _MAX_LANE_BITS = 4 if IS_QUICK else N_LANES + 1, 2**31
 _ONE, _U63 = np.uint64(1), np.uint64(63)
 
 
@@ -156,7 +152,7 @@ def _first_states(at: np.int64, table_bits: int, words: np.ndarray) -> tuple[np.
     "int64(uint64[::1], Array(int64, 1, 'C', readonly=True), int64, int64, Array(uint16, 1, 'C', readonly=True), int64,"
     " uint32[::1], uint8[:, ::1])"
 )
-def _decode_part(
+def decode_part(
     words: np.ndarray,
     part: np.ndarray,
     first_row: int,
@@ -197,7 +193,7 @@ def _decode_part(
     "int64(uint64[::1], Array(int64, 2, 'C', readonly=True), int64, int64, Array(uint16, 1, 'C', readonly=True), int64,"
     " uint32[::1], uint8[:, ::1])"
 )
-def _decode_two_parts(
+def decode_two_parts(
     words: np.ndarray,
     parts: np.ndarray,
     first_row: int,
@@ -207,7 +203,7 @@ def _decode_two_parts(
     tables: np.ndarray,
     codes: np.ndarray,
 ) -> np.int64:
-    """`_decode_part` of two parts side by side: while the one waits for its table, the other goes on.
+    """`decode_part` of two parts side by side: while the one waits for its table, the other goes on.
 
     Both have the same number of rows, a multiple of four.
     """
@@ -237,58 +233,3 @@ def _decode_two_parts(
             at, at2 = at - (_WINDOW - left), at2 - (_WINDOW - left2)
     n_left, n_left2 = at - parts[0, 0], at2 - parts[1, 0]
     return np.int64(-1) if n_left < 0 or n_left2 < 0 else n_left | a | b | c | d | n_left2 | e | f | g | q
-
-
-@kernel(
-    "int64(uint64[::1], Array(int64, 2, 'C', readonly=True), int64, Array(uint16, 1, 'C', readonly=True), int64,"
-    " uint32[::1], uint8[:, ::1])"
-)
-def decode_tans(
-    words: np.ndarray,
-    parts: np.ndarray,
-    lag: int,
-    contexts: np.ndarray,
-    table_bits: int,
-    tables: np.ndarray,
-    codes: np.ndarray,
-) -> np.int64:
-    """Codes of the bits of some parts, into `codes`, part after part: of all columns, or of the first ones.
-
-    Returns
-    -------
-    int
-        0: the bits were all used and each part ends as it began. More: some are left. Less: there were too few.
-
-    Parameters
-    ----------
-    words : ndarray of uint64
-        The bits, after `guard_words` words of zeros and before one.
-    parts : ndarray of shape (n_parts, 3), int64
-        Where the bits of a part begin and end, with the zeros before all of them, and its number of rows.
-    lag : int
-    contexts : ndarray of shape (N_SUMS,), uint16
-        The context of each sum, times ``2**table_bits``.
-    table_bits : int
-    tables : ndarray of shape (n_contexts * 2**table_bits,), uint32
-    codes : ndarray of shape (n_columns, rows of the parts), uint8
-    """
-    n_left, first_row, number = np.int64(0), 0, 0
-    while number < parts.shape[0]:
-        n, alike = parts[number, 2], 1
-        while number + alike < parts.shape[0] and alike < N_LANES and parts[number + alike, 2] == n:
-            alike += 1
-        some = parts[number : number + alike]
-        if alike >= _FEWEST_LANES and n % 4 == 0 and some[-1, 1] < _MAX_LANE_BITS:
-            rows = codes[:, first_row : first_row + alike * n]
-            found = decode_lanes(words, some, lag, contexts, table_bits, tables, rows)
-        elif alike > 1 and n % 4 == 0:
-            alike = 2
-            found = _decode_two_parts(words, some[:2], first_row, lag, contexts, table_bits, tables, codes)
-        else:
-            alike = 1
-            found = _decode_part(words, some[0], first_row, lag, contexts, table_bits, tables, codes)
-        if found < 0:
-            return found
-        n_left |= found
-        first_row, number = first_row + alike * n, number + alike
-    return n_left

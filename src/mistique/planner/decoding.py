@@ -23,6 +23,8 @@ Put = Callable[[int, int, np.ndarray], None]
 Room = Callable[[int, int], np.ndarray | None]
 # Rows of each block that were asked for.
 RowsOf = Mapping[int, slice | np.ndarray]
+# Where no block is asked for more rows, most of decoding is Python, for which threads would wait for one another.
+_FEW_ROWS = 128
 
 
 def each_chunk(
@@ -58,6 +60,7 @@ def each_chunk(
             chunk = Chunk(DICTIONARY, values.group, values.place)
             by_segment.setdefault(values.segment, {}).setdefault(values.unit, []).append(chunk)
     numbered = {values.group for values in references.dictionaries}
+    is_quick = all(_n_rows(rows) <= _FEW_ROWS for rows in rows_of.values())
     worst = 0.0
     waiting: list[Future[float]] = []
     for number, chunks in by_segment.items():
@@ -70,8 +73,12 @@ def each_chunk(
             # The batch before is decoded while this one was read; more would only fill memory.
             worst = max([worst, *(future.result() for future in waiting)])
             decode = partial(_decode, intermediate, numbered, table, segment.id, chunks, rows_of, some_of, put, room)
-            waiting = segments.spread(decode, work)
+            waiting = segments.spread(decode, work, is_quick=is_quick)
     return max([worst, *(future.result() for future in waiting)])
+
+
+def _n_rows(rows: slice | np.ndarray) -> int:
+    return rows.stop - rows.start if isinstance(rows, slice) else len(rows)
 
 
 def _collect(run: Run, blocks: np.ndarray, groups: np.ndarray, chunks: dict[int, list[Chunk]]) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mistique.kernels.digest import digest_rows, digest_words, expand_key
+from mistique.kernels.digest import digest_content, digest_rows, digest_words, expand_key
 from mistique.storage.signing import signing_key
 
 Digest = tuple[int, int]
@@ -33,7 +33,11 @@ def digest_bytes(
     """
     out = np.empty(2, np.uint64)
     flat = np.frombuffer(content, np.uint8)
-    digest_words(_words(flat), np.uint64(flat.size), np.frombuffer(context, np.uint64), _expanded(key), out)
+    of_what, expanded = np.frombuffer(context, np.uint64), _expanded(key)
+    if flat.size % 8 or flat.ctypes.data % 8:
+        digest_content(flat, of_what, expanded, out)
+    else:
+        digest_words(flat.view(np.uint64), np.uint64(flat.size), of_what, expanded, out)
     return int(out[0]), int(out[1])
 
 
@@ -116,11 +120,3 @@ def column_contents(cells: np.ndarray, block_rows: int, context: Context, key: b
 
 
 _expanded = lru_cache(maxsize=16)(expand_key)
-
-
-def _words(content: np.ndarray) -> np.ndarray:
-    if content.size % 8 or not content.flags.aligned or content.ctypes.data % 8:
-        padded = np.zeros(-(-content.size // 8) * 8, np.uint8)
-        padded[: content.size] = content
-        content = padded
-    return content.view(np.uint64)

@@ -136,9 +136,9 @@ class SegmentReader:
             chosen = chosen[np.argsort(table.offsets[chosen], kind="stable")]
             yield chosen, self._read(handle, chosen)
 
-    def spread(self, function: Callable[[list[T]], R], work: list[T]) -> list[Future[R]]:
-        """Run a function over parts of some work on the threads that decode; a little work is done at once."""
-        n_parts = min(os.cpu_count() or 1, len(work))
+    def spread(self, function: Callable[[list[T]], R], work: list[T], *, is_quick: bool = False) -> list[Future[R]]:
+        """Run a function over parts of some work on the threads that decode; a little, or what is quick, at once."""
+        n_parts = 1 if is_quick else min(os.cpu_count() or 1, len(work))
         if n_parts < 2:
             done: Future[R] = Future()
             done.set_result(function(work))
