@@ -154,21 +154,27 @@ def test_the_metadata_of_a_fragment_that_ends_early_is_refused_before_tiledb_bel
     refuse_unsound(str(path / "usage"))  # a writer may be in the middle of it
 
 
-def test_records_whose_fragment_says_other_bounds_are_not_passed_over(damaged: Path) -> None:
-    with mistique.open(damaged, mode="r") as store:
+@pytest.mark.parametrize("key", [None, lambda: b"0" * 32], ids=["plain", "encrypted"])
+def test_records_whose_fragment_says_other_bounds_are_not_passed_over(tmp_path: Path, key: KeySource | None) -> None:
+    path = tmp_path / "s.mistique"
+    with mistique.open(path, key=key) as store:
+        for number in range(3):
+            put(store, np.arange(9.0), model=f"lab/{number}")
         right = repr(listing(store))
-    for file in (damaged / "catalog").rglob("__fragment_metadata.tdb"):
-        content = bytearray(file.read_bytes())
-        # The highest byte of the first bound of the second dimension: behind version, name of the schema and flags.
-        content[len(content) - 8 - int.from_bytes(content[-8:], "little") + 12 + 62 + 2 + 16 + 7] ^= 0x7F
+    for file in (path / "catalog").rglob("__fragment_metadata.tdb"):
         before = file.read_bytes()
-        file.write_bytes(content)
-        with mistique.open(damaged, mode="r") as store:
-            with pytest.raises(ChunkCorruptError, match="bounds"):
-                listing(store)
-            assert {damage.kind for damage in store.check().damages} >= {"records"}
+        # The highest bytes of the bounds of the second dimension: behind version, name of the schema and flags.
+        second = len(before) - 8 - int.from_bytes(before[-8:], "little") + 12 + 62 + 2 + 16
+        for place in (second + 7, second + 8 + 7):
+            content = bytearray(before)
+            content[place] ^= 0x7F
+            file.write_bytes(content)
+            with mistique.open(path, mode="r", key=key) as store:
+                with pytest.raises(ChunkCorruptError, match="bounds"):
+                    listing(store)
+                assert {damage.kind for damage in store.check().damages} >= {"records"}
         file.write_bytes(before)
-    with mistique.open(damaged, mode="r") as store:
+    with mistique.open(path, mode="r", key=key) as store:
         assert repr(listing(store)) == right
 
 

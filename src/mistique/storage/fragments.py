@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import tiledb
 
 from mistique.errors import StoreError
-from mistique.storage.options import translated
+from mistique.storage.options import damage_as_error, translated
 from mistique.storage.soundness import refuse_unsound
 
 _TRIES = 5
@@ -80,6 +80,26 @@ def fresh_schema(create: Callable[[str, tiledb.Ctx], None], ctx: tiledb.Ctx) -> 
         create(f"{folder}/array", ctx)
         (schema,) = (path for path in (Path(folder) / "array" / "__schema").iterdir() if path.is_file())
         return schema.read_bytes()
+
+
+def refuse_passed_over(uri: str, ctx: tiledb.Ctx) -> None:
+    """Refuse an encrypted array of which TileDB would pass over cells: a fragment says narrower bounds than its tiles.
+
+    Of others `refuse_unsound` sees that by itself; here the bounds of tiles need the key.
+
+    Raises
+    ------
+    ChunkCorruptError
+    """
+    if ctx.config()["sm.encryption_type"] == "NO_ENCRYPTION":
+        return
+    with damage_as_error(uri, "fragments that can be read"):
+        for fragment in tiledb.FragmentInfoList(uri, include_mbrs=True, ctx=ctx):
+            dimensions = zip(fragment.nonempty_domain, zip(*fragment.mbrs, strict=True), strict=True)
+            for bounds, tiles in dimensions:
+                around = min(low for low, _ in tiles), max(high for _, high in tiles)
+                if tuple(bounds) != around:
+                    raise ValueError(f"a fragment with bounds {bounds} around tiles of {around}")
 
 
 def has_schema(uri: str, ctx: tiledb.Ctx) -> bool:

@@ -15,6 +15,7 @@ from mistique.storage.fragments import (
     fresh_schema,
     has_schema,
     list_commits,
+    refuse_passed_over,
     remove_fragments,
     replace_schema,
 )
@@ -147,6 +148,7 @@ class InspectedLog:
 
     def _take_all(self) -> None:
         refuse_unsound(self._uri, contents=False)
+        refuse_passed_over(self._uri, self._ctx)
         with (
             damage_as_error(self._uri, "readable records"),
             tiledb.open(self._uri, "r", ctx=self._ctx, timestamp=ALL_TIME) as array,
@@ -170,6 +172,7 @@ class InspectedLog:
                 damage_as_error(f"fragment {commit}", "a readable fragment"),
             ):
                 refuse_unsound(uri, contents=False)
+                refuse_passed_over(uri, self._ctx)
                 with tiledb.open(uri, "r", ctx=self._ctx, timestamp=ALL_TIME) as array:
                     if array.nonempty_domain() is None:
                         raise ValueError("no records in it")

@@ -13,7 +13,13 @@ import numpy as np
 import tiledb
 
 from mistique.errors import ChunkCorruptError, StoreError
-from mistique.storage.fragments import ALL_TIME, fragment_timestamps, list_commits, random_timestamp
+from mistique.storage.fragments import (
+    ALL_TIME,
+    fragment_timestamps,
+    list_commits,
+    random_timestamp,
+    refuse_passed_over,
+)
 from mistique.storage.making import make_array
 from mistique.storage.options import StorageOptions, damage_as_error, translated
 from mistique.storage.record_cells import (
@@ -205,6 +211,8 @@ class RecordLog:
         return list_commits(self._uri, self._ctx, self._vfs)
 
     def _read_new(self, fragments: frozenset[str]) -> list[Found]:
+        if not self._fragments:
+            refuse_passed_over(self._uri, self._ctx)
         stamps = [fragment_timestamps(name) for name in fragments]
         if self._found and all(stamp is not None for stamp in stamps) and len(stamps) <= 8:
             ranges = [stamp for stamp in stamps if stamp is not None]
