@@ -220,6 +220,15 @@ class CodecCompliance:
                 for rows in (ALL, slice(340, 342), slice(0, 400), np.array([0, 341, 342, 899])):
                     found = self.codec.decode_part(payload, values.shape, kind, columns=columns, rows=rows)
                     assert found.tobytes() == whole[columns][:, rows].tobytes()
+                    # Beside what others wrote, if the codec takes it; a place that does not fit is never taken.
+                    room = np.zeros((found.shape[0], found.shape[1] + 2), found.dtype)
+                    options = {"columns": columns, "rows": rows}
+                    there = self.codec.decode_part(payload, values.shape, kind, out=room[:, 1:-1], **options)
+                    assert there.tobytes() == found.tobytes()
+                    assert not room[:, [0, -1]].any()
+                    small = np.zeros((1, 1), found.dtype)
+                    there = self.codec.decode_part(payload, values.shape, kind, out=small, **options)
+                    assert there.tobytes() == found.tobytes()
 
 
 def int_or_float(number: np.float64) -> int | float:

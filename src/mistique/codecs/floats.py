@@ -40,6 +40,11 @@ def as_cells(numbers: np.ndarray, column_type: ColumnType) -> np.ndarray:
     return rounded.view(np.uint16) if column_type.cell == "<u2" else rounded
 
 
+def room_for(shape: tuple[int, ...], dtype: Any, out: np.ndarray | None) -> np.ndarray:
+    """Where cells go: to `out`, if they fit, as a kernel does not look."""
+    return out if out is not None and out.shape == shape and out.dtype == dtype else np.empty(shape, dtype)
+
+
 def look_up_cells(
     codes: np.ndarray, tables: np.ndarray, column_type: ColumnType, *, out: np.ndarray | None = None
 ) -> np.ndarray:
@@ -49,6 +54,6 @@ def look_up_cells(
         tables = np.pad(tables, ((0, 0), (0, 256 - tables.shape[1])))
     cells = as_cells(tables, column_type)
     bits = np.dtype(f"u{cells.itemsize}")
-    found = np.empty(codes.shape, cells.dtype) if out is None else out
+    found = room_for(codes.shape, cells.dtype, out)
     look_up(codes, cells.view(bits), found.view(bits))
     return found

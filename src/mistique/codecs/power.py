@@ -13,7 +13,7 @@ import numpy as np
 
 from mistique.codecs.codec import ALL, register
 from mistique.codecs.entropy import decode_codes, encode_codes
-from mistique.codecs.floats import ROUNDING, as_cells, as_numbers, look_up_cells
+from mistique.codecs.floats import ROUNDING, as_cells, as_numbers, look_up_cells, room_for
 from mistique.codecs.payload import PayloadReader, damaged, joined
 from mistique.codecs.threads import scratch
 from mistique.kernels import power as kernels
@@ -194,7 +194,7 @@ class Power:
             scales = scales[columns * len(scales) // shape[0]]
         if column_type.dtype != "float32":
             return look_up_cells(codes, self._tables(scales), column_type, out=out)
-        found = np.empty(codes.shape, np.float32) if out is None else out
+        found = room_for(codes.shape, np.float32, out)
         kernels.decode_power(codes, scales, self._unit_tables(), found)
         return found
 
