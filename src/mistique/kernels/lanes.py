@@ -1,6 +1,7 @@
 """Eight numbers of 32 bits at once, with look-ups by eight places: what LLVM does not find in a loop by itself.
 
-Inside kernels only. A processor without such instructions takes the eight one by one: `IS_QUICK` tells.
+Inside kernels only. A processor without such instructions takes the eight one by one, and one of AMD's all but does
+(2.29 ns a code on a Zen 3, for 2.06 two by two): `IS_QUICK` tells.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ _ALL = ir.Constant(ir.VectorType(_BIT, N_LANES), [1] * N_LANES)
 
 def _is_quick() -> bool:
     try:
-        return bool(binding.get_host_cpu_features().get("avx2", False))
+        has_gather = bool(binding.get_host_cpu_features().get("avx2", False))
+        return has_gather and not binding.get_host_cpu_name().startswith("znver")
     except RuntimeError:  # llvmlite does not know this processor
         return False
 
