@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from mistique.errors import NoPlanError
 from mistique.planner.calibration import Calibration
 from mistique.planner.choose import choose
-from mistique.planner.cost import READ_START
 from mistique.planner.plan import Plan
 from mistique.planner.predict import ancestors_that_run, run_amounts, run_cost, run_subject
 from mistique.planner.question import Question, running_rows
@@ -210,8 +209,9 @@ def test_what_was_never_measured_is_said_to_be_guessed_and_what_was_is_not() -> 
     seen = [("import", version.framework), ("load", version.artifact), ("labels", ""), ("setup", asked.model)]
     for kind, subject in [*seen, ("derive", "average_pool"), ("read", "raw table"), ("read", "raw layer")]:
         for _ in range(2):
-            n_kinds = len(READ_START) if kind == "read" else 2 if kind == "derive" else 1
-            calibration.add(Observation(kind, subject, (1.0,) * n_kinds, 0.0, 1.0))
+            calibration.add(
+                Observation(kind, subject, (1.0, *[1.0] * (7 * (kind == "read") + (kind == "derive"))), 0.0, 1.0)
+            )
     (deriving, running) = choose(asked, calibration).candidates[1:3]
     assert "guess" not in deriving.reason
     assert "guessed" not in running.reason

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,12 +13,9 @@ from sklearn.preprocessing import StandardScaler
 
 import mistique
 from mistique.planner import probe
-from mistique.planner.choose import choose
-from mistique.planner.cost import busy_after
-from mistique.planner.execute import follow, question_of
+from mistique.planner.execute import question_of
 from mistique.planner.measured import read_stored
 from mistique.sklearn import Pipeline
-from mistique.storage.usage import Observation
 from mistique.store import Store
 from tests.capturing import capturing, put
 
@@ -47,29 +43,6 @@ def test_reads_are_measured_and_the_next_process_knows(tmp_path: Path) -> None:
     with mistique.open(tmp_path / "s", mode="r") as store:
         assert store.calibration.read_cost("raw table").n_observations == 3
         assert "3 reads measured" in repr(mistique.explain(store, key))
-
-
-def test_a_read_knows_how_long_this_process_did_something_else_before(tmp_path: Path) -> None:
-    with mistique.open(tmp_path / "s") as store:
-        rows = np.random.default_rng(0).random((5000, 3))
-        Pipeline([("scale", StandardScaler()), ("ridge", Ridge())]).set_capture(store, model="lab/m").fit(
-            rows, rows[:, 0]
-        )
-        capture, node = store.catalog.find("lab/m@1/train/scale")
-        busy_seconds = 0.0
-        seen: list[Observation] = []
-        store.calibration._observe = seen.append
-        for road in ("read", "recompute", "read", "read"):
-            question = question_of(store, capture, node)
-            assert question.busy == busy_after(busy_seconds)
-            plan = choose(question, store.calibration)
-            (chosen,) = (candidate for candidate in plan.candidates if candidate.road == road)
-            seen.clear()
-            _, done = follow(store, capture, question, replace(plan, chosen=chosen))
-            reads = [observation.work[-1] for observation in seen if observation.kind == "read"]
-            assert set(reads) <= {busy_after(busy_seconds)}
-            assert done.seconds is not None
-            busy_seconds = done.seconds
 
 
 def test_a_store_that_came_from_another_machine_is_measured_anew_within_the_bound(

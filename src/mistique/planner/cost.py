@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Of a machine like ours, a local disk; a few reads replace them.
-READ_START = (4e-4, 1e-4, 3e-5, 3e-9, 5e-10, 3e-3, 5e-10, 1e-9, 2e-10, 1e-3)
-# After work of so many seconds a read finds nothing where it left it: caches hold something else.
-_FORGOTTEN_SECONDS = 0.1
+READ_START = (4e-4, 1e-4, 3e-5, 3e-9, 5e-10, 3e-3, 5e-10, 1e-9)
 DERIVE_START = (3e-4, 7e-9)
 # Of what is in memory: to give it, a value of it.
 MEMORY_START = (5e-5, 2e-9)
@@ -47,10 +45,6 @@ class ReadWork:
     n_turned : int
         Those of them that are laid out by rows, as a layer's are unless its columns may lie together as they are
         stored: what a rule derives from them takes them so.
-    opened_nbytes : int
-        Encoded bytes of the segments that no one has opened yet: all of their chunks are looked at once.
-    busy : float
-        How much of what a read leaves in caches was replaced since, by what this process did before: from 0 to 1.
     """
 
     n_ranges: int
@@ -60,29 +54,16 @@ class ReadWork:
     n_opened: int = 0
     n_given: int = 0
     n_turned: int = 0
-    opened_nbytes: int = 0
-    busy: float = 0.0
 
     @property
     def amounts(self) -> tuple[float, ...]:
         """In the order of `READ_START`: the read itself is one more."""
         of_chunks = self.n_ranges, self.n_units, self.encoded_nbytes, self.n_cells, self.n_opened
-        return 1.0, *map(float, (*of_chunks, self.n_given, self.n_turned, self.opened_nbytes, self.busy))
+        return 1.0, *map(float, (*of_chunks, self.n_given, self.n_turned))
 
     def share(self, part: float) -> tuple[float, ...]:
         """The amounts of a part of it, in one read."""
         return 1.0, *(part * amount for amount in self.amounts[1:])
-
-
-def busy_after(seconds: float) -> float:
-    """How much of what a read leaves in caches is replaced by other work of so many seconds: from 0 to 1.
-
-    Examples
-    --------
-    >>> busy_after(0.0), busy_after(0.025), busy_after(7.0)
-    (0.0, 0.25, 1.0)
-    """
-    return min(seconds / _FORGOTTEN_SECONDS, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

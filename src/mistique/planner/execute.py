@@ -16,7 +16,7 @@ from mistique.kernels.transpose import turn, turn_units
 from mistique.planner.byproduct import rows_to_store, stored_beside
 from mistique.planner.choose import can_be_answered_without_running, choose, is_choice
 from mistique.planner.claims import check_claims
-from mistique.planner.cost import LABELS_START, busy_after
+from mistique.planner.cost import LABELS_START
 from mistique.planner.descent import Descent, descent_to
 from mistique.planner.index_byproduct import index_beside
 from mistique.planner.measured import Took, read_indexed, read_stored, remembered
@@ -77,7 +77,6 @@ def question_of(
         needs_labels=ROW_LABEL in stages.capture.stored and stages.capture.orders[ROW_LABEL] not in store.labels,
         tally=tally,
         by_column=by_column,
-        busy=busy_after(store.busy_seconds),
     )
 
 
@@ -178,7 +177,7 @@ def follow(store: Store, capture: Capture, question: Question, plan: Plan) -> tu
         )
     else:
         values, max_abs_error = _derive(store, question, took)
-    seconds = store.busy_seconds = time.perf_counter() - started
+    seconds = time.perf_counter() - started
     done = replace(
         plan,
         seconds=seconds,

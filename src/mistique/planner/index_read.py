@@ -88,20 +88,16 @@ def index_work(question: Question, index: Index) -> ReadWork:
     n_ranges = n_spans * (n_heads + len(units))
     width = 1 if index.form == MAXIMA else stored.positions
     n_cells = min(n_spans * index.span_rows, stored.n_rows) * len(units) * width
-    opened = [
-        segment.encoded_nbytes
-        for segment in index.references.segments
-        if question.table_of is not None and question.table_of(segment.id) is None
-    ]
+    n_opened = sum(
+        question.table_of is not None and question.table_of(segment.id) is None for segment in index.references.segments
+    )
     return ReadWork(
         n_ranges,
         n_ranges,
         index.encoded_nbytes * n_ranges // n_all,
         n_cells,
-        len(opened),
+        n_opened,
         len(question.rows) * len(columns),
-        opened_nbytes=sum(opened),
-        busy=question.busy,
     )
 
 

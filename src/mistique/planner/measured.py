@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mistique.codecs import stored_form
 from mistique.planner.calibration import Calibration
-from mistique.planner.cost import READ_START, Cost, busy_after
+from mistique.planner.cost import READ_START, Cost
 from mistique.planner.index_bounds import read_bounds
 from mistique.planner.index_layout import BOUNDS, MAXIMA, IndexPlaces
 from mistique.planner.index_read import index_work, read_index, read_maxima
@@ -78,11 +78,10 @@ def read_parts(
     started = time.perf_counter()  # to count what there is to read is a tenth of a small read
     table_of = store.segments.open_table
     works = [read_work(intermediate, *part, table_of=table_of, by_column=by_column) for part in parts]
-    works[:1] = [replace(work, busy=busy_after(store.busy_seconds)) for work in works[:1]]
     subject, amounts = read_subject(intermediate), tuple(map(sum, zip(*(work.amounts for work in works), strict=True)))
     predicted = store.calibration.read_cost(subject).seconds(amounts)
     found = [read(store.segments, intermediate, rows, columns, by_column=by_column) for rows, columns in parts]
-    seconds = store.busy_seconds = time.perf_counter() - started
+    seconds = time.perf_counter() - started
     if not store.is_cold(subject):
         store.calibration.add(Observation("read", subject, amounts, predicted, seconds))
     took.read_seconds += seconds

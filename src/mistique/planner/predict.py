@@ -161,7 +161,7 @@ def _work(
         work = read_work(node, rows, columns, table_of=question.table_of)
         if is_whole and not work.n_opened:
             question.counted[node.name] = work
-    return replace(work, n_turned=0 if by_column else work.n_turned, busy=question.busy)
+    return replace(work, n_turned=0) if by_column else work
 
 
 def read_seconds_if_stored(question: Question, calibration: Calibration) -> float:
@@ -174,8 +174,9 @@ def read_seconds_if_stored(question: Question, calibration: Calibration) -> floa
     n_units = -(-n_rows // target.block_rows) * -(-n_columns // (16 if target.is_table else target.group_columns))
     n_cells = n_rows * n_columns
     n_turned = 0 if target.is_table else n_cells
-    of_chunks = 1 if target.is_table else n_units, n_units, int(nbytes * share), n_cells
-    work = ReadWork(*of_chunks, n_given=n_cells, n_turned=n_turned, busy=question.busy)
+    work = ReadWork(
+        1 if target.is_table else n_units, n_units, int(nbytes * share), n_cells, n_given=n_cells, n_turned=n_turned
+    )
     return calibration.read_cost(read_subject(target)).seconds(work.amounts)
 
 

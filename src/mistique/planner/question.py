@@ -87,8 +87,6 @@ class Question:
         What is asked for, counted over all rows before.
     by_column : bool
         Cells of a layer that are read need not be turned: each column may lie together.
-    busy : float
-        As in `ReadWork`.
     """
 
     key: str
@@ -112,7 +110,6 @@ class Question:
     needs_labels: bool = False
     tally: Tally | None = None
     by_column: bool = False
-    busy: float = 0.0
 
     @property
     def model(self) -> str:

@@ -50,9 +50,8 @@ def read_work(
     blocks, groups = chunks_of(node, rows, columns)
     stored, held = stored_columns(node, columns if node.is_table and columns is not None else np.empty(0, np.int64))
     per_chunk = min(stored.block_rows, stored.n_rows) * stored.group_columns
-    n_ranges = n_units = n_texts = 0
+    n_ranges = n_units = n_texts = n_opened = 0
     nbytes = n_cells = 0.0
-    opened: list[int] = []
     for number, units in _units_of(references, blocks, groups).items():
         segment = references.segments[number]
         table = table_of(segment.id) if table_of is not None else None
@@ -64,7 +63,7 @@ def read_work(
             mean_nbytes = segment.encoded_nbytes / max(segment.n_units, 1)
             sizes, starts = np.full(len(units), mean_nbytes), units * mean_nbytes
             n_cells += len(units) * per_chunk * (segment.n_chunks / max(segment.n_units, 1))
-            opened += [segment.encoded_nbytes] if table_of is not None else []
+            n_opened += table_of is not None
         order = np.argsort(starts, kind="stable")
         gaps = starts[order[1:]] - (starts + sizes)[order[:-1]]
         n_ranges += 1 + int((gaps > GAP_NBYTES).sum())
@@ -72,12 +71,12 @@ def read_work(
     if stored.is_table and any(kind.cell == "<U0" for kind in stored.types):
         texts = [column for column in held.tolist() if stored.type_of(column).cell == "<U0"]
         n_texts = len(texts)
-        if opened:
+        if n_opened:
             numbered = {values.group for values in references.dictionaries}
             n_cells += _DECODED_TEXT * len(blocks) * per_chunk * sum(column not in numbered for column in texts)
     n_given = len(rows) * (n_columns + (_GIVEN_TEXT - 1) * n_texts)
     n_turned = 0 if node.is_table or by_column else n_given
-    return ReadWork(n_ranges, n_units, int(nbytes), int(n_cells), len(opened), n_given, n_turned, sum(opened))
+    return ReadWork(n_ranges, n_units, int(nbytes), int(n_cells), n_opened, n_given, n_turned)
 
 
 def whole_work(question: Question, node: Intermediate) -> ReadWork:

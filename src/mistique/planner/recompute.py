@@ -125,8 +125,7 @@ def recompute(
         if not keeps and len(running) > len(rows):
             values = values.take(np.flatnonzero(np.isin(part, rows, assume_unique=True)))
         found.append(values)
-        store.busy_seconds = time.perf_counter() - started
-        run_seconds += store.busy_seconds
+        run_seconds += time.perf_counter() - started
         byproduct.take(part, output, described)
         setup_seconds += seconds.get(SETUP, 0.0)
         for name, stage_seconds in seconds.items():

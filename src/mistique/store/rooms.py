@@ -101,8 +101,6 @@ class Rooms:
         self._known: tuple[Calibration, Worth] | None = None
         self._models = Models(self._artifacts, trust=self.trust)
         self._warm: set[str] = set()
-        # What the last read or run took: the next read finds other things in the caches, the longer it was.
-        self.busy_seconds = 0.0
         self._graphs: dict[CaptureId, StageGraph] = {}
         self.labels: dict[Order, Any] = {}
         self.memory = Memory(self.memory_nbytes)
