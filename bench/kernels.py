@@ -63,7 +63,7 @@ def _kernels(report: Report, values: np.ndarray) -> None:
         kbit.encode_tops(values[chunk].view(np.uint32), table, codes[chunk])
 
     def decode(chunk: slice) -> None:
-        look_up.look_up_32(codes[None, chunk], numbers[None], decoded[None, chunk].view(np.uint32))
+        look_up.look_up(codes[None, chunk], numbers[None], decoded[None, chunk].view(np.uint32))
 
     def over_chunks(kernel: Callable[[slice], None]) -> None:
         for start in range(0, values.size, CHUNK):
