@@ -1,4 +1,4 @@
-"""The index of digests is advice: a capture goes on without it, loses nothing, and says so once."""
+"""The index of digests is advice: captures and compactions go on without it, lose nothing, and say so once."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import mistique
 from mistique.errors import CaptureWarning
 from mistique.store import Store
 from tests.capturing import put, put_layer, references_of
+from tests.storage.invariants import assert_whole
 from tests.storage.test_check import flip
 
 VALUES = np.random.default_rng(0).normal(size=3000)
@@ -110,6 +111,42 @@ def test_an_index_that_is_damaged_under_an_open_store_ends_no_capture(path: Path
         second, _ = captured_again(store)
         assert set(first) == set(second)
         assert not said
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_compaction_comes_to_its_end_without_a_damaged_index(path: Path, damage: Callable[[Path], None]) -> None:
+    kept = {"lab/model@1/train/stage": VALUES, "lab/model@2/train/layer": LAYER}
+    with mistique.open(path) as store:
+        put(store, VALUES + 1, model="lab/other")
+        assert {found.kind for found in store.check().damages} == set()
+    damage(path / "digests")
+    with mistique.open(path) as store:
+        with pytest.warns(CaptureWarning, match=f"mistique check {path} --repair") as caught:
+            done = store.compact(grace_seconds=0)
+        assert len(caught) == 1
+        assert (done.n_segments_rewritten, done.n_segments_made) == (3, 1)
+        assert {found.kind for found in store.check().damages} == {"digests"}
+        assert store.check(repair=True).lost == ()
+        assert_whole(path, kept, {})
+        first, _ = captured_again(store)
+        second, said = captured_again(store)
+        assert set(first) == set(second)
+        assert not said
+        store.compact(grace_seconds=0)  # warnings are errors
+        assert_whole(path, kept, {})
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_needs_no_index_does_not_mind_that_it_is_damaged(path: Path, damage: Callable[[Path], None]) -> None:
+    damage(path / "digests")
+    with mistique.open(path) as store:
+        assert store.gc(grace_seconds=0).n_segments_removed == 0
+        store.rename("lab/model", to="lab/renamed")
+        store.delete("lab/renamed@2")
+        assert store.evict(max_nbytes=1e9) == []
+        assert store.gc(grace_seconds=0).n_segments_removed == 1
+        assert mistique.get(store, "lab/renamed@1/train/stage").values.tolist() == VALUES.tolist()
+        assert {found.kind for found in store.check().damages} == {"digests"}
 
 
 def test_an_index_that_lies_behind_a_link_since_the_store_was_opened_is_not_written(path: Path) -> None:

@@ -87,7 +87,8 @@ class Compactor:
     -----
     Segments first, then the record that says where their chunks came from: before it nothing has changed for anybody,
     after it everybody reads the new place (docs/adr/0016). What is made is sealed by whoever compacts, so only segments
-    that this user's key sealed are rewritten (docs/adr/0017). Held by ``tests/storage/test_compaction.py`` and
+    that this user's key sealed are rewritten (docs/adr/0017). The index of digests is advice: what keeps it from being
+    written again is in `index_failure`, and ends no compaction. Held by ``tests/storage/test_compaction.py`` and
     ``tests/integration/test_compacting_processes.py``.
     """
 
@@ -104,6 +105,7 @@ class Compactor:
         self._catalog, self._segments, self._index, self._remains = catalog, segments, index, remains
         self._make_writer, self._placement = make_writer, placement
         self._passed_over: set[str] = set()
+        self.index_failure: StoreError | None = None
 
     def run(self, uri: str, *, grace_seconds: float) -> Compaction:
         """Compact it once."""
@@ -111,8 +113,11 @@ class Compactor:
         moved = self._move()
         removed = self._remove(grace_seconds)
         found = self._survey()
-        if moved.n_rewritten or removed or self._index.n_fragments > 1:
-            self._reindex(found)
+        try:
+            if moved.n_rewritten or removed or self._index.n_fragments > 1:
+                self._reindex(found)
+        except StoreError as error:
+            self.index_failure = error
         self._catalog.compact()
         retired = self._catalog.moves.retired.keys() & self._remains.names()
         return Compaction(

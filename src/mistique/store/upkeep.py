@@ -79,7 +79,8 @@ class Upkeep(Rooms):
         """Merge small segments, keep once what was stored twice, and remove what no record refers to.
 
         Others can read and write meanwhile, and compact. What a compaction takes out of use stays for the grace period,
-        for readers and captures that have begun before; a later compaction removes it.
+        for readers and captures that have begun before; a later compaction removes it. A damaged index of digests ends
+        no compaction: one `CaptureWarning` says so.
 
         Parameters
         ----------
@@ -100,8 +101,17 @@ class Upkeep(Rooms):
         """
         self._check_writable("compact")
         self._usage.compact()
-        done = self._compactor().run(self.uri, grace_seconds=grace_seconds)
+        compactor = self._compactor()
+        done = compactor.run(self.uri, grace_seconds=grace_seconds)
         self._notice_moves()
+        if compactor.index_failure is not None:
+            warnings.warn(
+                "the store is compacted, but its index of digests was left as it was, and captures may store again "
+                f"what the store holds already: {compactor.index_failure}\n"
+                f"mistique check {self.uri} --repair mends it if it is damaged; nothing has to be captured again",
+                CaptureWarning,
+                stacklevel=2,
+            )
         return done
 
     def gc(self, *, grace_seconds: float = 3600) -> Compaction:
