@@ -12,6 +12,7 @@ import pytest
 import mistique
 from mistique.errors import ChunkCorruptError, IntermediateNotFoundError
 from mistique.queries.listing import listing
+from mistique.storage import records
 from mistique.storage.options import StorageOptions
 from mistique.storage.record_cells import Record
 from mistique.storage.records import RecordLog, create_records
@@ -64,6 +65,19 @@ def test_two_writers_with_one_counter_are_read_in_one_order_by_all(log_uri: str)
     assert len(set(map(tuple, seen))) == 1
     assert sorted(seen[0]) == [b"a", b"b", b"c", b"d"]
     assert sorted(order.counter for order, _ in first.records()) == [1, 1, 2, 2]
+
+
+def test_records_written_at_one_time_are_seen_by_all_in_the_order_in_which_they_were_written(
+    log_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if two writers had drawn one number; TileDB reads what has one timestamp in no order.
+    monkeypatch.setattr(records, "random_timestamp", lambda: 7)
+    first, second, reader = (new_log(log_uri, compact_fragments=7) for _ in range(3))
+    for i in range(0, 30, 3):
+        first.append([Record("k", b"%d" % i)])
+        second.append([Record("k", b"%d" % (i + 1)), Record("k", b"%d" % (i + 2))])
+        expected = [b"%d" % n for n in range(i + 3)]
+        assert [bodies(log) for log in (first, second, reader, new_log(log_uri))] == [expected] * 4
 
 
 def test_a_log_that_is_compacted_keeps_every_record_and_attachment(log_uri: str) -> None:

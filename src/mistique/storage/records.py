@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from threading import RLock
@@ -88,11 +89,14 @@ class RecordLog:
             return False
         if not self._fragments:
             refuse_unsound(self._uri)
-        # What this log wrote itself it knows: TileDB would look through the larger fragments for it, too.
-        unknown = frozenset(name for name in new if fragment_timestamps(name) not in self._own_stamps)
+        # What this log wrote itself it knows: TileDB would look through the larger fragments for it, too. Another may
+        # have drawn the same number: one fragment of it, and that once, is this log's own.
+        stamps = Counter(map(fragment_timestamps, new))
+        own = {stamp for stamp in self._own_stamps if stamps[stamp] == 1}
+        unknown = frozenset(name for name in new if fragment_timestamps(name) not in own)
         for found in self._retry(lambda: self._read_new(unknown)) if unknown else ():
             self._found[found.order] = found
-        self._fragments = present
+        self._fragments, self._own_stamps = present, self._own_stamps - stamps.keys()
         return True
 
     def records(self, *, beside: Container[Order] = ()) -> list[tuple[Order, Record]]:
