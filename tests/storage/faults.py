@@ -18,7 +18,7 @@ _FUNCTIONS = ("open", "group_create", "consolidate", "vacuum", "object_type")
 _METHODS = {
     tiledb.DenseArray: ("__setitem__", "read_subarray", "__getitem__", "close"),
     tiledb.SparseArray: ("__setitem__", "__getitem__", "query", "close"),
-    tiledb.VFS: ("remove_file", "remove_dir", "ls", "dir_size", "is_dir", "is_file"),
+    tiledb.VFS: ("remove_file", "remove_dir", "ls", "dir_size", "is_dir", "is_file", "open"),
     tiledb.Group: ("__init__", "add", "close"),
 }
 
@@ -71,6 +71,8 @@ def failing(*, at: int = 0, is_after: bool = False, is_lasting: bool = False) ->
         create, delete = tiledb.Array.create, tiledb.Array.delete_array
         patch.setattr(tiledb.Array, "create", staticmethod(faults.wrap("Array.create", create)))
         patch.setattr(tiledb.Array, "delete_array", staticmethod(faults.wrap("Array.delete_array", delete)))
+        load = tiledb.ArraySchema.load
+        patch.setattr(tiledb.ArraySchema, "load", staticmethod(faults.wrap("ArraySchema.load", load)))
         # Reads of records and digests by place: a property.
         by_index = tiledb.SparseArray.multi_index
         patch.setattr(

@@ -142,6 +142,23 @@ def test_a_fault_at_any_operation_loses_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fault_while_a_store_is_made_leaves_one_that_the_next_makes_whole(tmp_path: Path, kind: str) -> None:
+    with failing() as counted:
+        mistique.open(tmp_path / "counted").close()
+    names = counted.names
+    assert {"group_create", "Array.create", "Group.add", "Group.close"} <= {*names}
+    for at in range(1 + list(KINDS).index(kind), len(names) + 1, 1 if STEP == 1 else 4):
+        path = tmp_path / f"at-{at}"
+        with failing(at=at, **KINDS[kind]), suppress(MistiqueError):
+            mistique.open(path).close()
+        with mistique.open(path) as store:
+            key = put(store, TABLE)
+        assert_whole(path, {key: TABLE}, NAMES)
+        shutil.rmtree(path)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("work", [capture, store_beside])
 def test_a_file_that_may_not_be_looked_at_loses_nothing(
     filled: Path, tmp_path: Path, work: Callable[[Store], None]
