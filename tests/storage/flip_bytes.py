@@ -14,14 +14,15 @@ from pathlib import Path
 
 import mistique
 from mistique.errors import MistiqueError
+from mistique.storage.encryption import KeySource
 
 # The limit on memory counts the stacks of threads, too.
 _FEW_THREADS = {"sm.compute_concurrency_level": "1", "sm.io_concurrency_level": "1"}
 
 
-def ask(path: Path) -> dict[str, object]:
+def ask(path: Path, key: KeySource | None = None) -> dict[str, object]:
     """Everything that can be asked of that store, as plain values."""
-    with mistique.open(path, mode="r", config=_FEW_THREADS) as store:
+    with mistique.open(path, mode="r", config=_FEW_THREADS, key=key) as store:
         answers: dict[str, object] = {}
         for name in ("table", "layer", "coded"):
             answer = mistique.get(store, f"lab/model@1.2/train/{name}")

@@ -1,4 +1,4 @@
-"""Damages a store at random and asks it everything: a process of its own, because it may crash.
+"""Damages stores at random, an encrypted one among them, and asks everything: a process of its own, as it may crash.
 
 Usage: ``python -m tests.storage.hostile FOLDER SEED N``, of an empty folder. Prints what came out wrong; ends with 0 if
 nothing did.
@@ -25,6 +25,7 @@ import mistique
 from mistique.errors import MistiqueError
 from mistique.queries.listing import listing
 from mistique.storage.artifacts import Artifact
+from mistique.storage.encryption import KeySource
 from mistique.storage.record_cells import Record
 from mistique.storage.record_fields import to_json
 from mistique.storage.segments import SegmentReader
@@ -36,16 +37,23 @@ N_ROWS = 40
 # Beyond twice what the answers need: stacks and arenas of threads that happen to start, and pieces of 16 MiB.
 SLACK_NBYTES = 64 * 2**20
 MAX_ADDRESS_NBYTES = 2 * 2**30
+# Of three rounds of damages of each kind, the last is of an encrypted store.
+N_ROUNDS = 3
 ABSURD = (-1, 0, 1, 255, 2**31, 2**53, 2**62, -(2**62), 1e308, None, True, "", "x" * 1000, [], {}, [[]])
 OUTSIDE = ("../../../outside", "/outside", "s3://elsewhere/x", "file:///outside", "%2e%2e%2foutside", "\0", "..")
 
 
-def make_store(path: Path) -> Path:
+def stored_key() -> bytes:
+    """Of the encrypted store."""
+    return b"0" * 32
+
+
+def make_store(path: Path, key: KeySource | None = None) -> Path:
     """A tiny store with a table, a layer, a quantized layer and a model, at two epochs."""
     labels = [f"r{i}" for i in range(N_ROWS)]
     table = pd.DataFrame({"n": np.arange(N_ROWS, dtype=float), "t": pd.array(["a", "bb", None, ""] * 10, dtype="str")})
     layer = np.random.default_rng(0).normal(size=(N_ROWS, 70)).astype(np.float32)
-    with mistique.open(path) as store:
+    with mistique.open(path, key=key) as store:
         move_some(store)
         for epoch in (1, 2):
             with capturing(store, run_id="0" * 32, epoch=epoch) as capture:
@@ -141,9 +149,9 @@ def size(path: Path, rng: random.Random) -> str:
     return f"size {file.relative_to(path)} at {at}"
 
 
-def forge(path: Path, rng: random.Random) -> str:
+def forge(path: Path, rng: random.Random, key: KeySource | None = None) -> str:
     """A newer capture, or another record again, whose digests are right and of which one thing makes no sense."""
-    with mistique.open(path) as store:
+    with mistique.open(path, key=key) as store:
         capture, _ = store.catalog.find("lab/model@1.2/train/table")
         log = rng.choice((store._catalog._log, store._catalog._log, store._usage._log))
         log.refresh()
@@ -192,15 +200,15 @@ KINDS: dict[str, Callable[[Path, random.Random], str]] = {
 }  # fmt: skip
 
 
-def look(path: Path) -> dict[str, object]:
+def look(path: Path, key: KeySource | None = None) -> dict[str, object]:
     """List, check and ask."""
-    with mistique.open(path, mode="r") as store:
+    with mistique.open(path, mode="r", key=key) as store:
         repr(listing(store))
         store.check()
-    return ask(path)
+    return ask(path, key)
 
 
-def with_forged_payloads(path: Path, rng: random.Random) -> str:
+def with_forged_payloads(path: Path, rng: random.Random, key: KeySource | None = None) -> str:
     """Answers from payloads of which the digests are right and some bytes make no sense: only errors of ours."""
     read = SegmentReader._read
 
@@ -212,7 +220,7 @@ def with_forged_payloads(path: Path, rng: random.Random) -> str:
         return payloads
 
     with patch.object(SegmentReader, "_read", distorted):
-        look(path)
+        look(path, key)
     return "right"
 
 
@@ -222,19 +230,23 @@ def peak_nbytes() -> int:
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
 
 
-def growth_of_look(path: Path) -> int:
+def growth_of_look(path: Path, key: KeySource | None) -> int:
     """Memory that asking everything of a store takes."""
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")
     before = peak_nbytes()
-    look(path)
+    look(path, key)
     return peak_nbytes() - before
 
 
-def main(path: Path, seed: str, n: int) -> int:
+def main(folder: Path, seed: str, n: int) -> int:
     """The number of damages after which something went wrong."""
-    right = look(path)
-    needed = growth_of_look(path)
+    stores: list[tuple[Path, KeySource | None]] = [
+        (make_store(folder / "s.mistique"), None),
+        (make_store(folder / "sealed.mistique", stored_key), stored_key),
+    ]
+    rights = [look(*store) for store in stores]
+    needs = [growth_of_look(*store) for store in stores]
     # A size that makes no sense asks for gigabytes: refused at once under a limit.
     address_nbytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (address_nbytes + MAX_ADDRESS_NBYTES, resource.RLIM_INFINITY))
@@ -242,27 +254,30 @@ def main(path: Path, seed: str, n: int) -> int:
     outcomes: Counter[str] = Counter()
     largest, wrong = 0, 0
     for number in range(n):
-        kind = (*KINDS, "payload")[number % (len(KINDS) + 1)]
-        copy = path.parent / f"damaged-{number}"
+        a_round, which = divmod(number, len(KINDS) + 1)
+        kind, is_sealed = (*KINDS, "payload")[which], a_round % N_ROUNDS == N_ROUNDS - 1
+        (path, key), right, needed = stores[is_sealed], rights[is_sealed], needs[is_sealed]
+        copy = folder / f"damaged-{number}"
         shutil.copytree(path, copy)
         Path("/proc/self/clear_refs").write_text("5")
         before, what = peak_nbytes(), f"payload {number}"
         if kind != "payload":
-            what = KINDS[kind](copy, rng)
+            what = forge(copy, rng, key) if kind == "forge" else KINDS[kind](copy, rng)
+            what += " of an encrypted store" if is_sealed else ""
         # On the last line when the process dies of it.
         sys.stdout.write(f"{number} {what}\n")
         sys.stdout.flush()
         try:
             if kind == "payload":
-                outcome = with_forged_payloads(copy, rng)
+                outcome = with_forged_payloads(copy, rng, key)
             else:
-                outcome = "right" if look(copy) == right or kind == "forge" else "WRONG"
+                outcome = "right" if look(copy, key) == right or kind == "forge" else "WRONG"
         except MistiqueError:
             outcome = "refused"
         except Exception as error:  # noqa: BLE001  the point is to see what comes
             outcome = f"CRASH {type(error).__name__}"
             sys.stdout.write(f"CRASH: {what}: {error!r}\n")
-        outcomes[f"{kind}: {outcome}"] += 1
+        outcomes[f"{'encrypted, ' if is_sealed else ''}{kind}: {outcome}"] += 1
         if outcome not in ("right", "refused"):
             wrong += 1
             sys.stdout.write(f"{outcome}: {what}\n")
@@ -274,12 +289,12 @@ def main(path: Path, seed: str, n: int) -> int:
         # What an error held, threads and their stacks among it, must not count against the next.
         gc.collect()
         shutil.rmtree(copy)
-        for left in path.parent.glob("outside*"):
+        for left in folder.glob("outside*"):
             shutil.rmtree(left) if left.is_dir() else os.unlink(left)
     sys.stdout.write(f"{json.dumps(dict(sorted(outcomes.items())))}\nlargest growth: {largest / 2**20:.0f} MiB, ")
-    sys.stdout.write(f"of the whole store {needed / 2**20:.0f} MiB\n")
+    sys.stdout.write(f"of the whole stores {[round(needed / 2**20) for needed in needs]} MiB\n")
     return wrong
 
 
 if __name__ == "__main__":
-    sys.exit(min(main(make_store(Path(sys.argv[1]) / "s.mistique"), sys.argv[2], int(sys.argv[3])), 100))
+    sys.exit(min(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])), 100))
