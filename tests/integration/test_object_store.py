@@ -13,9 +13,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import mistique
 from mistique.errors import CaptureWarning, StoreError
+from mistique.sklearn import Pipeline
 from mistique.storage.options import StorageOptions
 from tests.capturing import capturing, put, put_layer
 from tests.integration.loopback import BUCKET, CREDENTIALS, Proxy, config_for, s3_server
@@ -80,6 +83,30 @@ def test_a_network_that_goes_away_costs_what_was_captured_meanwhile_and_one_warn
         assert store.check(repair=True).is_whole
         store.gc(grace_seconds=0)
         assert_answers(store, {key: values})
+
+
+def test_a_fit_goes_on_whose_network_goes_away_in_the_middle_and_comes_back(server: str) -> None:
+    rows, target = np.random.default_rng(0).normal(size=(500, 3)), np.arange(500.0)
+    uri = f"s3://{BUCKET}/fitted.mistique"
+    with Proxy(server) as proxy, mistique.open(uri, config=config_for(proxy.address)) as store:
+
+        def between(values: np.ndarray) -> np.ndarray:
+            proxy.go_away()
+            return values * 2
+
+        middle = FunctionTransformer(between)
+        steps = [("scale", StandardScaler()), ("middle", middle), ("ridge", Ridge())]
+        pipe = Pipeline(steps).set_capture(store, model="lab/fitted")
+        with pytest.warns(CaptureWarning) as caught:
+            pipe.fit(rows, target)
+        assert ["lab/fitted" in str(warning.message) for warning in caught] == [True]
+        proxy.come_back()
+        doubled = StandardScaler().fit_transform(rows) * 2
+        assert pipe[-1].coef_.tolist() == Ridge().fit(doubled, target).coef_.tolist()
+        middle.set_params(func=np.abs)
+        pipe.fit(rows, target)
+        assert [(c.version.model, c.number) for c in store.catalog.captures()] == [("lab/fitted", "1")]
+        assert_answers(store, {"lab/fitted@1/train/middle": np.abs(StandardScaler().fit_transform(rows))})
 
 
 def test_writers_killed_in_an_object_store_lose_nothing_that_they_reported(config: dict[str, str]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,8 @@ import pytest
 import mistique
 from mistique.errors import ChunkCorruptError
 from mistique.ingest import layers, tables
+from mistique.queries.listing import listing
+from mistique.storage.artifacts import Artifact
 from mistique.storage.digests import content_key, is_sealed, seal
 from mistique.storage.move_records import SegmentMove, move_record
 from mistique.storage.record_cells import Record
@@ -42,6 +46,43 @@ def as_another_user() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MISTIQUE_SIGNING_KEY", "somebody else's")
         yield
+
+
+class Marking:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_nothing_that_is_asked_of_a_strangers_store_or_done_to_it_runs_its_code(tmp_path: Path) -> None:
+    mark, planted = tmp_path / "mark", pickle.dumps(Marking(tmp_path / "mark"))
+    pickle.loads(planted)
+    mark.unlink()  # it does what it is for
+    uri, h5 = str(tmp_path / "s.mistique"), b"\x89HDF\r\n\x1a\n" + planted
+    with as_another_user(), mistique.open(uri) as store:
+        for number, (kind, payload) in enumerate([("cloudpickle", planted), ("skops", planted), ("keras", h5)]):
+            with capturing(store, model=f"lab/{number}") as capture:
+                capture.add("table", MINE + number)
+                capture.append("layer", MY_MAPS + np.float32(number))
+                capture.keep_model(Artifact(kind, payload))
+    for number in range(3):
+        with mistique.open(uri) as store:
+            assert f"lab/{number}" in repr(store) + repr(listing(store))
+            key = f"lab/{number}@1/train/"
+            assert np.array_equal(mistique.get(store, key + "table").values, MINE + number)
+            mistique.topk(store, key + "layer", unit=3, k=2)
+            repr(mistique.explain(store, key + "layer"))
+            mistique.index(store, key + "layer", max_share=8)
+            assert store.check(repair=True).is_whole
+            store.compact(grace_seconds=0)
+            store.rename(f"lab/{number}", to=f"lab/renamed-{number}")
+            store.delete(f"lab/renamed-{number}@1")
+            store.gc(grace_seconds=0)
+    assert not mark.exists()
 
 
 def is_reused(store: Store, name: str, **facts: object) -> bool:
