@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import hmac
+import json
+from base64 import b64encode
+from hashlib import blake2b, sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import tiledb
+import zstandard
 
 import mistique
+from mistique.storage.artifacts import Artifact
 from mistique.store import Store
-from tests.capturing import capturing
+from tests.capturing import capturing, put
 from tests.reference import payload_reader
-from tests.reference.store_reader import StoreReader
+from tests.reference.store_reader import Segment, StoreReader, sorted_records
 from tests.reference.tans import codes_of
 
 RNG = np.random.default_rng(0)
@@ -104,3 +112,71 @@ def test_another_program_reads_nulls_categories_and_times(store: Store) -> None:
     assert np.array_equal(times.astype(np.int64), frame["t"].to_numpy().view(np.int64))
     assert np.array_equal(valid[3], ~frame["s"].isna())
     assert texts[valid[3]].tolist() == ["x", ""] * 100
+
+
+@pytest.mark.parametrize(("sigma", "n_across", "width"), [(2, 2, 2), ("all", 1, 3)])
+def test_another_program_reads_the_windows_of_pooled_layers(
+    store: Store, sigma: int | str, n_across: int, width: int
+) -> None:
+    with capturing(store) as capture:
+        capture.append("maps", MAPS, codec=mistique.codecs.Pool(sigma, inner="raw"))
+    node, found = StoreReader(store.uri).intermediate(model="lab/model", dataset="train", name="maps")
+    windows = found.reshape(8, n_across, n_across, -1)
+    whole = windows.repeat(width, 1).repeat(width, 2)[:, :3, :3]
+    assert node["shape"] == [3, 3, 8]
+    ours = mistique.get(store, "lab/model@1/train/maps").values
+    assert np.array_equal(np.moveaxis(whole, (3, 0), (0, 3)), ours.reshape(MAPS.shape))
+
+
+def test_another_program_reads_kept_models_and_who_signed_them(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MISTIQUE_SIGNING_KEY", "a key of a team")
+    with capturing(store) as capture:
+        capture.add("table", TABLES["small"])
+        capture.keep_model(Artifact("skops", b"a kept model"))
+    (name,) = (
+        body["version"]["artifact"] for *_, body, _ in sorted_records(f"{store.uri}/catalog") if "version" in body
+    )
+    assert name == sha256(b"skops\0a kept model").hexdigest()
+    with tiledb.open(f"{store.uri}/artifacts/{name}") as array:
+        assert array.meta["kind"] == "skops"
+        assert array.query(attrs=["bytes"])[0 : array.meta["n_bytes"]]["bytes"].tobytes() == b"a kept model"
+        key = b"a key of a team"
+        signature = array.meta[f"signature_{sha256(b'mistique key id ' + key).hexdigest()[:16]}"]
+    assert signature == hmac.new(key, b"mistique artifact " + name.encode(), sha256).hexdigest()
+
+
+def test_another_program_finds_chunks_by_the_index_of_digests_and_reads_what_reads_took(store: Store) -> None:
+    with capturing(store) as capture:
+        for name in ("integers", "texts", "floats"):
+            capture.add(name, TABLES[name])
+    mistique.get(store, "lab/model@1/train/floats")
+    store.close()
+    with tiledb.open(f"{store.uri}/digests", timestamp=(0, 2**63 - 1)) as array:
+        entries = array[:]
+    ids = [f"{a:016x}{b:016x}" for a, b in zip(entries["segment_first"], entries["segment_second"], strict=True)]
+    contents, segments, places = {}, {}, set()
+    for name in set(ids):
+        with tiledb.open(f"{store.uri}/segments/{name}") as array:
+            facts = json.loads(array.meta["facts"])
+        segments[name], part = Segment(store.uri, {"id": name, **facts}), facts["contents"]
+        packed = segments[name].content[part["offset"] : part["offset"] + part["n_bytes"]]
+        contents[name] = np.frombuffer(zstandard.decompress(packed), np.uint64).reshape(facts["n_chunks"], 2)
+    for number, name in enumerate(ids):
+        unit, place = entries["unit"][number], entries["place"][number]
+        chunk = segments[name].shapes[:unit, 0].sum() + place
+        digest = [entries["digest_first"][number], entries["digest_second"][number]]
+        assert contents[name][chunk].tolist() == digest
+        places.add((name, chunk))
+    assert len(places) == len(ids) == sum(map(len, contents.values()))  # all chunks of tables
+    seen = [one for _, _, body, _ in sorted_records(f"{store.uri}/usage") for one in body["seen"]]
+    assert any(kind.startswith("read") and "\t" in subject for kind, subject, *_ in seen)
+
+
+def test_another_program_reads_an_encrypted_store(tmp_path: Path) -> None:
+    with mistique.open(tmp_path / "s.mistique", key=lambda: b"a key of thirty-two random bytes") as store:
+        put(store, TABLES["texts"])
+    derived = blake2b(b"a key of thirty-two random bytes", digest_size=24, person=b"mistique store").digest()
+    config = {"sm.encryption_type": "AES_256_GCM", "sm.encryption_key": b64encode(derived).decode()}
+    with tiledb.scope_ctx(config):
+        _, found = StoreReader(store.uri).intermediate(model="lab/model", dataset="train", name="stage")
+    assert np.array_equal(found.T, TABLES["texts"])
