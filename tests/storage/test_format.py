@@ -145,7 +145,7 @@ def test_another_program_reads_kept_models_and_who_signed_them(store: Store, mon
     assert signature == hmac.new(key, b"mistique artifact " + name.encode(), sha256).hexdigest()
 
 
-def test_another_program_finds_chunks_by_the_index_of_digests_and_reads_what_reads_took(store: Store) -> None:
+def test_another_program_finds_chunks_by_the_index_of_digests_and_reads_what_was_asked_for(store: Store) -> None:
     with capturing(store) as capture:
         for name in ("integers", "texts", "floats"):
             capture.add(name, TABLES[name])
@@ -168,8 +168,10 @@ def test_another_program_finds_chunks_by_the_index_of_digests_and_reads_what_rea
         assert contents[name][chunk].tolist() == digest
         places.add((name, chunk))
     assert len(places) == len(ids) == sum(map(len, contents.values()))  # all chunks of tables
-    seen = [one for _, _, body, _ in sorted_records(f"{store.uri}/usage") for one in body["seen"]]
-    assert any(kind.startswith("read") and "\t" in subject for kind, subject, *_ in seen)
+    usage = [body for *_, body, _ in sorted_records(f"{store.uri}/usage")]
+    assert [kind for body in usage for kind, _, _, _, _ in body["seen"]] == ["captured"]
+    (((model, _, epoch, dataset), name, n_questions, _),) = (one for body in usage for one in body["asked"])
+    assert (model, epoch, dataset, name, n_questions) == ("lab/model", None, "train", "floats", 1)
 
 
 def test_another_program_reads_an_encrypted_store(tmp_path: Path) -> None:
