@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 import mistique
 from mistique.cli import app
@@ -18,13 +18,15 @@ from mistique.store import Store
 from tests.capturing import capturing, put, put_layer
 
 
-def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command in a terminal of 80 columns."""
-    import os
-
+def run_process(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command as a process."""
     command = [sys.executable, "-m", "mistique", *arguments]
-    environment = {**os.environ, "COLUMNS": "80"}
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def run(*arguments: str) -> Result:
+    """Run the command in a terminal of 80 columns, in this process: starting one takes longer than the command."""
+    return CliRunner(env={"COLUMNS": "80"}).invoke(app, list(arguments))
 
 
 @pytest.fixture
@@ -37,12 +39,12 @@ def filled(store: Store) -> Store:
 
 
 def test_version_is_that_of_the_package() -> None:
-    assert run("--version").stdout == f"mistique {mistique.__version__}\n"
+    assert run_process("--version").stdout == f"mistique {mistique.__version__}\n"
 
 
 def test_ls_names_every_capture_with_rows_and_bytes_within_80_columns(filled: Store) -> None:
     done = run("ls", filled.uri)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert "train" in done.stdout
     assert "20" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
@@ -52,10 +54,10 @@ def test_index_makes_one_and_du_shows_its_bytes_apart(store: Store) -> None:
     values = np.random.default_rng(0).normal(size=(2000, 64)).astype(np.float32)
     key = put_layer(store, values, codec=Power())
     made = run("index", store.uri, key, "--max-share", "0.5")
-    assert made.returncode == 0, made.stderr
+    assert made.exit_code == 0, made.stderr
     assert made.stdout.startswith(f"index of {key}: the codes of every unit")
     done = run("du", store.uri)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert done.stdout.splitlines()[0].split() == ["intermediate", "raw", "stored", "index", "sums"]
     assert "; index: " in done.stdout
     assert "codes, " in run("show", store.uri, key).stdout
@@ -63,7 +65,7 @@ def test_index_makes_one_and_du_shows_its_bytes_apart(store: Store) -> None:
 
 def test_show_tells_facts_plan_and_first_rows_within_80_columns(filled: Store) -> None:
     done = run("show", filled.uri, "homes/a model with quite a long name@1/train/scale")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     for said in ("Scaler", "float64", "computed from", "read", "0.025"):
         assert said in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
@@ -79,7 +81,7 @@ def test_show_tells_facts_plan_and_first_rows_within_80_columns(filled: Store) -
 )
 def test_bad_input_gives_one_line_on_stderr_and_exit_1(store: Store, arguments: list[str], said: str) -> None:
     put(store, np.arange(4.0))
-    done = run(*(store.uri if word == "STORE" else word for word in arguments))
+    done = run_process(*(store.uri if word == "STORE" else word for word in arguments))
     assert done.returncode == 1
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -118,26 +120,27 @@ def test_compact_says_in_one_line_what_it_did(store: Store) -> None:
     for i in range(3):
         put(store, np.arange(4000.0) + i, model=f"lab/{i}")
     done = run("compact", store.uri, "--grace-seconds", "0")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert "3 rewritten into 1, 3 removed" in done.stdout
     assert len(done.stdout.splitlines()) == 1
     assert mistique.get(store, "lab/2@1/train/stage").values[0] == 2
 
 
-def test_report_writes_one_file_and_says_where(filled: Store, tmp_path: Path) -> None:
-    done = run("report", filled.uri, "homes/a model with quite a long name", "-o", "r.html", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_report_writes_one_file_and_says_where(filled: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("report", filled.uri, "homes/a model with quite a long name", "-o", "r.html")
+    assert done.exit_code == 0, done.stderr
     assert done.stdout.startswith("r.html: ")
     assert "sqft_living" not in done.stderr
     assert (tmp_path / "r.html").read_text(encoding="utf-8").startswith("<!doctype html>")
-    missing = run("report", filled.uri, "homes/nothing", cwd=tmp_path)
-    assert (missing.returncode, "no model 'homes/nothing'" in missing.stderr) == (1, True)
+    missing = run("report", filled.uri, "homes/nothing")
+    assert (missing.exit_code, "no model 'homes/nothing'" in missing.stderr) == (1, True)
     assert not (tmp_path / "report.html").exists()
 
 
 @pytest.mark.parametrize("command", ["ls", "compact"])
 def test_a_command_on_a_missing_store_makes_nothing(tmp_path: Path, command: str) -> None:
-    assert run(command, str(tmp_path / "nothing")).returncode == 1
+    assert run(command, str(tmp_path / "nothing")).exit_code == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -146,7 +149,7 @@ def test_a_command_on_a_missing_store_makes_nothing(tmp_path: Path, command: str
 def test_demo_answers_six_questions_and_saves_pictures_that_are_not_blank(tmp_path: Path) -> None:
     from PIL import Image
 
-    done = run("demo", cwd=tmp_path)
+    done = run_process("demo", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for number in range(1, 7):
         assert f"\n{number}. " in done.stdout
@@ -168,7 +171,7 @@ def test_export_import_and_the_history_go_through_the_command_line(store: Store,
         ["export", store.uri, "torch/net@1/valid/head", str(tmp_path / "out.npy")],
     ):
         done = run(*command)
-        assert done.returncode == 0, done.stderr
+        assert done.exit_code == 0, done.stderr
     assert np.load(tmp_path / "out.npy").shape == values.shape
     told = run("log", store.uri).stdout
     assert "torch/net@1" in told
@@ -177,12 +180,12 @@ def test_export_import_and_the_history_go_through_the_command_line(store: Store,
 
 def test_check_says_what_is_damaged_and_repair_drops_it(filled: Store) -> None:
     whole = run("check", filled.uri)
-    assert (whole.returncode, whole.stdout.splitlines()[0][:7]) == (0, "whole: ")
+    assert (whole.exit_code, whole.stdout.splitlines()[0][:7]) == (0, "whole: ")
     (segment,) = (path for path in (Path(filled.uri) / "segments").iterdir() if len(path.name) == 32)
     shutil.rmtree(segment)
     damaged = run("check", filled.uri)
-    assert (damaged.returncode, "lost: homes/a%20model%20with" in damaged.stdout) == (1, True)
-    assert run("check", filled.uri, "--repair").returncode == 1
-    assert run("check", filled.uri).returncode == 0
+    assert (damaged.exit_code, "lost: homes/a%20model%20with" in damaged.stdout) == (1, True)
+    assert run("check", filled.uri, "--repair").exit_code == 1
+    assert run("check", filled.uri).exit_code == 0
     assert run("gc", filled.uri).stdout.endswith("models removed: 0\n")
-    assert run("check", "nowhere").returncode == 1
+    assert run("check", "nowhere").exit_code == 1
