@@ -207,3 +207,25 @@ def test_the_head_of_a_tile_is_refused_that_says_other_filters(tmp_path: Path, k
                 refuse_unsound(str(path))
         file.write_bytes(content)
     refuse_unsound(str(path))
+
+
+@pytest.mark.parametrize("key", [None, lambda: b"0" * 32], ids=["plain", "encrypted"])
+def test_sizes_in_the_times_of_a_merged_log_are_looked_at(tmp_path: Path, key: KeySource | None) -> None:
+    path = tmp_path / "s.mistique"
+    with mistique.open(path, key=key) as store:
+        for number in range(3):
+            put(store, np.arange(9.0), model=f"lab/{number}")
+        store._catalog.compact()
+    refuse_unsound(str(path))
+    (file,) = path.rglob("t.tdb")
+    content = file.read_bytes()
+    # How many chunks there are, the sizes of the first, and what its filters say: of 64 KiB it took 320 MiB.
+    for place in (0, 2, 7, 11, 12, 15, 16, 19, 20, 24):
+        flipped = bytearray(content)
+        flipped[place] ^= 0x7F
+        file.write_bytes(flipped)
+        with pytest.raises(ChunkCorruptError, match="cells in chunks"):
+            refuse_unsound(str(path))
+    file.write_bytes(content)
+    with mistique.open(path, mode="r", key=key) as store:
+        assert len(store.catalog.captures()) == 3
