@@ -41,7 +41,7 @@ def _portion(report: harness.Report, module: str, before: list[str], after: list
 
 
 def damages(report: harness.Report, scratch: harness.Scratch) -> None:
-    """Random damage, then every question."""
+    """Random damage, in 16 of 50 cases to an encrypted store, then every question."""
     n, size = (40, 20) if report.is_quick else (_N_DAMAGES, 50)
     bad = sum(not _portion(report, "tests.storage.hostile", [], [f"seed-{i}", str(size)]) for i in range(n // size))
     report.add(f"portions of {size} damages with a wrong value, an error not ours or a dead process", bad, bar=0)
