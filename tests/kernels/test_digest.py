@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mistique.kernels import digest as kernel
-from mistique.storage.digests import column_contents, digest_bytes
+from mistique.storage.digests import column_contents, digest_bytes, digests_of_pieces
 from mistique.storage.units import UnitKind
 from tests.reference import digest as oracle
 
@@ -43,6 +43,26 @@ def test_bytes_that_lie_unaligned_in_memory_have_the_same_digest(offset: int) ->
     content = bytes(range(96))
     buffer = np.frombuffer(bytes(offset) + content, np.uint8)[offset:]
     assert digest_bytes(buffer, KEY) == digest_bytes(buffer.copy(), KEY) == digest_bytes(content, KEY)
+
+
+@pytest.mark.parametrize("shift", [0, 8, 3])
+def test_pieces_of_some_bytes_have_the_digests_that_they_have_by_themselves(shift: int) -> None:
+    sizes = np.array([0, 1, 7, 8, 4088, 4095, 4096, 4097, 8192, 20_000])
+    begins = np.concatenate([[0], np.cumsum(-(-sizes[:-1] // 8) * 8)]) + shift
+    # Every byte that is in no piece is 255, as what fills a word must not count.
+    content = np.full(-(-(begins[-1] + sizes[-1]) // 8) * 8, 255, np.uint8)
+    pieces = [np.arange(size, dtype=np.uint8) * np.uint8(37) for size in sizes]
+    for begin, piece in zip(begins.tolist(), pieces, strict=True):
+        content[begin : begin + len(piece)] = piece
+    found = digests_of_pieces(content, begins, sizes)
+    assert found.tolist() == [list(oracle.digest(piece.tobytes(), bytes(16))) for piece in pieces]
+
+
+def test_pieces_that_end_behind_the_last_byte_are_what_there_is_of_them() -> None:
+    content = np.arange(64, dtype=np.uint8)
+    found = digests_of_pieces(content, np.array([0, 56, 72, 8]), np.array([8, 9, 8, 2**63 - 1]))
+    expected = [content[:8], content[56:], content[:0], content[8:]]
+    assert found.tolist() == [list(digest_bytes(piece)) for piece in expected]
 
 
 @given(content=st.binary(min_size=1, max_size=200), data=st.data())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -11,7 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mistique
+from mistique.errors import ChunkCorruptError
 from mistique.planner.execute import execute
+from mistique.planner.reading import read
+from mistique.queries.selection import find
 from mistique.schema import Intermediate
 from mistique.store import Store
 from tests.capturing import put, put_layer
@@ -151,3 +155,30 @@ def test_a_small_part_is_read_in_fewer_bytes_than_the_whole(store: Store) -> Non
         mistique.get(store, key, **what).plan.chosen.predicted_nbytes for what in ({"rows": [3], "unit": 5}, {})
     )
     assert 0 < part < whole / 10
+
+
+def test_a_flipped_byte_is_noticed_among_chunks_that_are_decoded_together(store: Store) -> None:
+    values = np.random.default_rng(0).normal(size=(N_ROWS, 8, 8, 3)).astype(np.float32)
+    capture, node = find(store, put_layer(store, values, codec=mistique.codecs.Power(8)))
+    node = store.graph(capture).nodes[node.name]
+    columns = np.arange(node.n_columns)
+    right, _ = read(store.segments, node, np.arange(N_ROWS), columns, by_column=True)
+    assert node.references is not None
+    (segment,) = node.references.segments
+    table = store.segments.table(segment)
+    assert table.n_units > 4
+    unit = table.n_units // 2
+    (path,) = sorted((Path(store.uri) / "segments" / segment.id).rglob("a0.tdb"))
+    content = path.read_bytes()
+    (payload,) = next(iter(store.segments.payloads(segment, np.array([unit]))))[1]
+    at = content.index(payload.tobytes()) + len(payload) // 2
+    path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    with (
+        mistique.open(store.uri, mode="r") as again,
+        pytest.raises(ChunkCorruptError, match=f"segment {segment.id}, unit {unit}: expected digest"),
+    ):
+        read(again.segments, node, np.arange(N_ROWS), columns, by_column=True)
+    path.write_bytes(content)
+    with mistique.open(store.uri, mode="r") as again:
+        found, _ = read(again.segments, node, np.arange(N_ROWS), columns, by_column=True)
+    assert found.by_column().tobytes() == right.by_column().tobytes()

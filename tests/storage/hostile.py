@@ -26,9 +26,11 @@ from mistique.errors import MistiqueError
 from mistique.queries.listing import listing
 from mistique.storage.artifacts import Artifact
 from mistique.storage.encryption import KeySource
+from mistique.storage.payloads import Payloads
 from mistique.storage.record_cells import Record
 from mistique.storage.record_fields import to_json
 from mistique.storage.segments import SegmentReader
+from mistique.storage.units import UnitTable
 from mistique.store import Store
 from tests.capturing import capturing, put
 from tests.storage.flip_bytes import ask
@@ -212,14 +214,15 @@ def with_forged_payloads(path: Path, rng: random.Random, key: KeySource | None =
     """Answers from payloads of which the digests are right and some bytes make no sense: only errors of ours."""
     read = SegmentReader._read
 
-    def distorted(self: SegmentReader, *arguments: object) -> object:
-        payloads = [payload.copy() for payload in read(self, *arguments)]  # type: ignore[arg-type]
-        for payload in payloads:
+    def distorted(self: SegmentReader, *arguments: object) -> Payloads:
+        payloads: Payloads = read(self, *arguments)  # type: ignore[arg-type]
+        content = payloads.content.copy()
+        for begin, size in zip(payloads.begins.tolist(), payloads.n_bytes.tolist(), strict=True):
             for _ in range(rng.choice((1, 3))):
-                payload[rng.randrange(len(payload))] = rng.randrange(256)
-        return payloads
+                content[begin + rng.randrange(size)] = rng.randrange(256)
+        return Payloads(content, payloads.begins, payloads.n_bytes)
 
-    with patch.object(SegmentReader, "_read", distorted):
+    with patch.object(SegmentReader, "_read", distorted), patch.object(UnitTable, "hold"):
         look(path, key)
     return "right"
 

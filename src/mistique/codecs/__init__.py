@@ -1,7 +1,17 @@
 """Codecs: how the cells of a column chunk are kept. One quantizer a file; each states its error bound."""
 
 from mistique.codecs.auto import Auto
-from mistique.codecs.codec import ALL, Codec, CodedCodec, PartCodec, Policy, Summary, codec_from_config, resolve_codec
+from mistique.codecs.codec import (
+    ALL,
+    ChunksCodec,
+    Codec,
+    CodedCodec,
+    PartCodec,
+    Policy,
+    Summary,
+    codec_from_config,
+    resolve_codec,
+)
 from mistique.codecs.kbit import KBit
 from mistique.codecs.low_precision import LowPrecision
 from mistique.codecs.pool import Pool
@@ -14,6 +24,7 @@ from mistique.codecs.within import Within, within
 __all__ = [
     "ALL",
     "Auto",
+    "ChunksCodec",
     "Codec",
     "CodedCodec",
     "KBit",

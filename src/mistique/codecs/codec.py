@@ -119,6 +119,44 @@ class PartCodec(Codec, Protocol):
 
 
 @runtime_checkable
+class ChunksCodec(Codec, Protocol):
+    """A codec that decodes many whole chunks at once for less than one by one."""
+
+    def decode_chunks(
+        self,
+        content: np.ndarray,
+        places: np.ndarray,
+        shapes: np.ndarray,
+        column_type: ColumnType,
+        *,
+        out: np.ndarray,
+        corners: np.ndarray,
+    ) -> tuple[np.ndarray, float]:
+        """Values of chunks, written to where they belong; which of them were, and the largest error of these.
+
+        One that was not is to be decoded by itself: it may be of a rarer kind, or damaged.
+
+        Parameters
+        ----------
+        content : ndarray of uint8
+            Where the payloads lie.
+        places : ndarray of shape (n_chunks, 2), int64
+            Where each begins, and its number of bytes.
+        shapes : ndarray of shape (n_chunks, 2), int64
+        column_type : ColumnType
+        out : ndarray of shape (n_columns, n_rows)
+            In the cells of the column.
+        corners : ndarray of shape (n_chunks, 2), int64
+            Its first column and row there.
+
+        Returns
+        -------
+        is_decoded : ndarray of shape (n_chunks,), bool
+        max_abs_error : float
+        """
+
+
+@runtime_checkable
 class CodedCodec(Codec, Protocol):
     """A codec whose payload is a code of one byte for each value, and a head that says what the codes stand for.
 

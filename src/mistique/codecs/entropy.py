@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from operator import sub
 
 import numpy as np
 
@@ -17,17 +16,27 @@ from mistique.codecs import zstd
 from mistique.codecs.codec import ALL
 from mistique.codecs.payload import PayloadReader, damaged
 from mistique.codecs.threads import scratch
-from mistique.kernels import neighbours, tans, tans_payload, tans_tables
+from mistique.kernels import neighbours, tans, tans_head, tans_payload, tans_tables
+from mistique.kernels.tans_head import (
+    BOUNDS,
+    HEAD_SIZE,
+    MAX_CONTEXTS,
+    MAX_ROWS,
+    THRESHOLDS,
+    bits_of_table,
+    rows_of_part,
+)
 
 _CONSTANT, _ZSTD, _TANS = 0, 1, 2
-# Codes of a part, about: parts are decoded one without the other, for 9 bytes each (ADR 18).
-_PART_CODES = 8192
-_MIN_PART_ROWS = 64
 # Below, the tables weigh more than they save.
 _MIN_CODES = 4096
-_MAX_ROWS = 2**15
-_MAX_CONTEXTS = 8
-_MAX_TABLE_BITS = tans.MAX_TABLE_BITS
+# What is wrong with a head, by what `read_head` says.
+_EXPECTED = {
+    tans_head.TOO_SHORT: "a head and frequencies",
+    tans_head.NO_CONTEXTS: "tables of up to 8 contexts",
+    tans_head.NO_PARTS: "parts up to the last bit",
+    tans_head.NOT_SORTED: "sorted thresholds",
+}
 _SAMPLED_ROWS = 16
 # Of chunks that were decoded in part: 16 MB at most.
 _KEPT_TABLES = 128
@@ -50,7 +59,7 @@ def encode_codes(codes: np.ndarray) -> bytes:
     largest = int(codes.max(initial=0))
     if codes.size and codes.min() == largest:
         return bytes([_CONSTANT, largest])
-    if codes.size < _MIN_CODES or codes.shape[1] > _MAX_ROWS:
+    if codes.size < _MIN_CODES or codes.shape[1] > MAX_ROWS:
         return bytes([_ZSTD]) + zstd.compress_codes(codes)
     return _encode_tans(codes, largest + 1)
 
@@ -100,13 +109,13 @@ def _encode_tans(codes: np.ndarray, n_symbols: int) -> bytes:
     counts[:] = 0
     neighbours.count_codes(codes, lag, _COUNT_STEP, contexts, counts)
     frequencies = counts.sum(axis=0, dtype=np.int64).reshape(n_contexts, 256)
-    table_bits = _table_bits(n_symbols)
+    table_bits = bits_of_table(n_symbols)
     frequencies = np.maximum(frequencies[:, :n_symbols], 1)
     tans_tables.normalize(frequencies, table_bits)
     steps = scratch("steps", n_contexts * 256, np.int64)
     states = scratch("states", n_contexts << table_bits, np.uint16)
     tans_tables.encoding_tables(frequencies, table_bits, steps.reshape(-1, 256), states.reshape(n_contexts, -1))
-    part_rows = _part_rows(codes.shape)
+    part_rows = rows_of_part(codes.shape[0])
     ends = np.empty(-(-codes.shape[1] // part_rows), np.int64)
     out = scratch("bits", (codes.size + 4 * ends.size) * table_bits // 32 + 4, np.uint32)
     tans.encode_tans(codes, part_rows, lag, contexts, table_bits, steps, states, out, ends)
@@ -118,18 +127,14 @@ def _encode_tans(codes: np.ndarray, n_symbols: int) -> bytes:
 
 
 def _decode_tans(reader: PayloadReader, shape: tuple[int, int], n_wanted: int, rows: slice | np.ndarray) -> np.ndarray:
-    lag, n_thresholds, n_symbols, n_table = reader.unpack("<4H")
-    if not (lag >= 1 and n_thresholds < _MAX_CONTEXTS and 1 <= n_symbols <= 256 and shape[1] <= _MAX_ROWS):
-        raise damaged("tables of up to 8 contexts", (lag, n_thresholds, n_symbols))
-    part_rows, table_bits = _part_rows(shape), _table_bits(n_symbols)
-    n_parts = -(-shape[1] // part_rows)
-    numbers = reader.unpack(f"<{n_thresholds}H{n_parts}I")
-    thresholds, bounds = list(numbers[:n_thresholds]), [0, *numbers[n_thresholds:]]
-    frame, body = reader.take(n_table), reader.rest()
-    if body.size != -(-bounds[-1] // 8) or min(map(sub, bounds[1:], bounds)) < 4 * table_bits:
-        raise damaged(f"parts up to bit {bounds[-1]}", 8 * body.size)
-    if thresholds != sorted(thresholds):
-        raise damaged("sorted thresholds", thresholds)
+    content, head = reader.rest(), np.empty(HEAD_SIZE, np.int64)
+    wrong = tans_head.read_head(content, *shape, head)
+    if wrong:
+        raise damaged(_EXPECTED[wrong], f"{content.size} bytes of others")
+    lag, n_thresholds, n_symbols, at_frame, at_body, part_rows, n_parts, table_bits = head[:THRESHOLDS].tolist()
+    thresholds = head[THRESHOLDS : THRESHOLDS + n_thresholds].astype(np.uint16)
+    bounds = head[BOUNDS : BOUNDS + n_parts + 1].tolist()
+    frame, body = content[at_frame:at_body], content[at_body:]
     if isinstance(rows, slice):
         low, high, _ = rows.indices(shape[1])
         needed: Sequence[int] = range(low // part_rows, (high - 1) // part_rows + 1)
@@ -148,12 +153,12 @@ def _decode_tans(reader: PayloadReader, shape: tuple[int, int], n_wanted: int, r
         planes = zstd.decompress(frame, 2 * (n_thresholds + 1) * n_symbols)
         room = scratch("tables", (n_thresholds + 1) << table_bits, np.uint32).reshape(n_thresholds + 1, -1)
         n_left = tans_payload.decode_payload(
-            body, n_guard, words, planes, np.array(thresholds, np.uint16), room, parts, lag, table_bits, codes
+            body, n_guard, words, planes, thresholds, room, parts, lag, table_bits, codes
         )
         if n_left == tans_payload.NO_TABLES:
             raise damaged("frequencies", f"others than add up to {1 << table_bits}")
     else:
-        tables, contexts = _tables_of_part(frame.tobytes(), n_symbols, tuple(thresholds), table_bits)
+        tables, contexts = _tables_of_part(frame.tobytes(), n_symbols, tuple(thresholds.tolist()), table_bits)
         # A number of each cache line: read one by one as codes come up, kept tables took as long as decoding.
         tables[::_LINE_WORDS].max()
         tans_payload.lay_words(body, n_guard, words)
@@ -182,16 +187,6 @@ def _tables_of_part(
     return tables.reshape(-1), _contexts(thresholds, 1 << table_bits)
 
 
-def _part_rows(shape: tuple[int, int]) -> int:
-    """Rows that are decoded together."""
-    return max(_PART_CODES // shape[0], _MIN_PART_ROWS)
-
-
-def _table_bits(n_symbols: int) -> int:
-    """Frequencies are multiples of this power of a half: a table of many symbols is finer."""
-    return 10 if n_symbols <= 40 else 11 if n_symbols <= 100 else _MAX_TABLE_BITS
-
-
 def _thresholds(codes: np.ndarray, lag: int) -> list[int]:
     """Sums of neighbours at which a context begins: zero apart, the others of about equal size."""
     counts = np.zeros(neighbours.N_SUMS, np.int64)
@@ -200,7 +195,7 @@ def _thresholds(codes: np.ndarray, lag: int) -> list[int]:
     running = np.cumsum(counts[1:])
     if not running[-1]:
         return []
-    wanted = running[-1] * np.arange(_MAX_CONTEXTS - 1) // (_MAX_CONTEXTS - 1)
+    wanted = running[-1] * np.arange(MAX_CONTEXTS - 1) // (MAX_CONTEXTS - 1)
     return sorted(set((np.searchsorted(running, wanted, side="right") + 1).tolist()))
 
 

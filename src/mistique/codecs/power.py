@@ -15,6 +15,7 @@ from mistique.codecs.codec import ALL, register
 from mistique.codecs.entropy import decode_codes, encode_codes
 from mistique.codecs.floats import ROUNDING, as_cells, as_numbers, look_up_cells, room_for
 from mistique.codecs.payload import PayloadReader, damaged, joined
+from mistique.codecs.power_chunks import PowerChunks
 from mistique.codecs.threads import scratch
 from mistique.kernels import power as kernels
 from mistique.kernels.transpose import turn
@@ -198,6 +199,24 @@ class Power:
         kernels.decode_power(codes, scales, self._unit_tables(), found)
         return found
 
+    def decode_chunks(
+        self,
+        content: np.ndarray,
+        places: np.ndarray,
+        shapes: np.ndarray,
+        column_type: ColumnType,
+        *,
+        out: np.ndarray,
+        corners: np.ndarray,
+    ) -> tuple[np.ndarray, float]:
+        """Chunks of float32 with a scale for each unit, as `encode_block` makes them."""
+        if column_type.dtype != "float32" or out.dtype != np.float32:
+            return np.zeros(len(places), bool), 0.0
+        chunks = PowerChunks(content, places, shapes, self.bits)
+        is_decoded = chunks.decode(self._unit_tables(), out=out, corners=corners)
+        lowest, highest = chunks.scale_range(is_decoded)
+        return is_decoded, self._max_abs_error(lowest, highest, column_type)
+
     def codes_of(self, payload: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, bytes] | None:
         """Codes and header of a chunk."""
         reader = PayloadReader(payload)
@@ -229,8 +248,11 @@ class Power:
 
     def max_abs_error(self, payload: np.ndarray, column_type: ColumnType) -> float:
         """``largest / n`` of the worst unit, plus the rounding to the type of the column."""
+        return self._max_abs_error(*kernels.scale_range(self._scales(PayloadReader(payload))), column_type)
+
+    def _max_abs_error(self, lowest: float, highest: float, column_type: ColumnType) -> float:
+        """That of chunks with scales from the lowest to the highest."""
         rounding = ROUNDING[column_type.dtype]
-        lowest, highest = kernels.scale_range(self._scales(PayloadReader(payload)))
         worst, signed = (_ARITHMETIC / self.n_levels(has_negative) + rounding for has_negative in (False, True))
         return max(0.0, highest * worst, -lowest * signed)
 

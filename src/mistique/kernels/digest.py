@@ -72,16 +72,24 @@ def hash_block(block: np.ndarray, key: np.ndarray) -> tuple[np.uint64, np.uint64
     return low, high + high_odd
 
 
-@kernel("void(Array(uint64, 1, 'C', readonly=True), Array(uint64, 1, 'C', readonly=True), uint64[::1])")
-def hash_blocks(words: np.ndarray, key: np.ndarray, sums: np.ndarray) -> None:
-    """Two universal hashes below 2**61 - 1 of some words."""
-    first, second = _ZERO, _ZERO
+@kernel(
+    "UniTuple(uint64, 2)(Array(uint64, 1, 'C', readonly=True), Array(uint64, 1, 'C', readonly=True), uint64, uint64)"
+)
+def hash_more(words: np.ndarray, key: np.ndarray, first: np.uint64, second: np.uint64) -> tuple[np.uint64, np.uint64]:
+    """Both polynomials of `hash_blocks` after more words; all but the last of them are whole blocks."""
     for start in range(0, words.size, BLOCK_WORDS):
         low, high = hash_block(words[start : start + BLOCK_WORDS], key[_NH:])
         # 128 bits as three numbers below the prime, each a coefficient of both polynomials.
         for coefficient in (low & _M43, (low >> _S43) | ((high & _M22) << _S21), high >> _S22):
             first = multiply_mod(first + coefficient, key[_POINTS])
             second = multiply_mod(second + coefficient, key[_POINTS + 1])
+    return first, second
+
+
+@kernel("void(Array(uint64, 1, 'C', readonly=True), Array(uint64, 1, 'C', readonly=True), uint64[::1])")
+def hash_blocks(words: np.ndarray, key: np.ndarray, sums: np.ndarray) -> None:
+    """Two universal hashes below 2**61 - 1 of some words."""
+    first, second = hash_more(words, key, _ZERO, _ZERO)
     sums[0] = first if first < _PRIME else first - _PRIME
     sums[1] = second if second < _PRIME else second - _PRIME
 
@@ -167,3 +175,41 @@ def digest_rows(rows: np.ndarray, n_bytes: np.uint64, context: np.ndarray, key: 
     """Digest of each row of a matrix (n_chunks, n_words) as `digest_words` gives it, into `out` (n_chunks, 2)."""
     for i in range(rows.shape[0]):
         digest_words(rows[i], n_bytes, context, key, out[i])
+
+
+@kernel(
+    "void(Array(uint64, 1, 'C', readonly=True), Array(int64, 1, 'C', readonly=True),"
+    " Array(int64, 1, 'C', readonly=True), Array(uint64, 1, 'C', readonly=True), Array(uint64, 1, 'C', readonly=True),"
+    " uint64[:, ::1])"
+)
+def digest_pieces(
+    words: np.ndarray, begins: np.ndarray, n_bytes: np.ndarray, context: np.ndarray, key: np.ndarray, out: np.ndarray
+) -> None:
+    """Digest of each piece of some bytes as `digest_content` gives it, into `out` (n_pieces, 2), without a copy.
+
+    Parameters
+    ----------
+    words : ndarray of uint64
+        The bytes.
+    begins, n_bytes : ndarray of shape (n_pieces,), int64
+        Where a piece begins, a multiple of 8, and how many bytes it has. All lie within the words.
+    context, key, out
+        As of `digest_words`.
+    """
+    left, last = np.empty(N_SUMS + 3, np.uint64), np.empty(BLOCK_WORDS, np.uint64)
+    for i in range(begins.size):
+        first_word, n_words = begins[i] // 8, (n_bytes[i] + 7) // 8
+        n_whole = n_bytes[i] // 8 // BLOCK_WORDS * BLOCK_WORDS
+        piece = words[first_word : first_word + n_words]
+        first, second = hash_more(piece[:n_whole], key, _ZERO, _ZERO)
+        if n_whole < n_words:
+            rest = last[: n_words - n_whole]
+            rest[:] = piece[n_whole:]
+            for at in range(n_bytes[i] - 8 * n_whole, 8 * rest.size):
+                rest.view(np.uint8)[at] = np.uint8(0)
+            first, second = hash_more(rest, key, first, second)
+        left[0] = first if first < _PRIME else first - _PRIME
+        left[1] = second if second < _PRIME else second - _PRIME
+        left[N_SUMS] = np.uint64(n_bytes[i])
+        left[N_SUMS + 1 :] = context
+        sip_words(left, key, out[i])

@@ -116,6 +116,7 @@ def encode_tans(
     out[at] = np.uint32(pending & _M32)
 
 
+@kernel("int64(int64)", is_short=True)
 def guard_words(n_rows: int) -> int:
     """Words of zeros before the bits, as many as a column can take: damage is noticed once a column."""
     return (n_rows * MAX_TABLE_BITS + 64 + 63) // 64

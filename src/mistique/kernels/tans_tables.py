@@ -60,10 +60,10 @@ def spread(frequencies: np.ndarray, symbols: np.ndarray) -> None:
 @kernel(
     "boolean(Array(uint8, 1, 'C', readonly=True), Array(uint8, 1, 'C', readonly=True), int64, uint8[::1], uint16[::1])"
 )
-def _deal(low: np.ndarray, high: np.ndarray, n_states: int, dealt: np.ndarray, following: np.ndarray) -> bool:
+def _deal(low: np.ndarray, high: np.ndarray, n_states: np.int64, dealt: np.ndarray, following: np.ndarray) -> bool:
     """The codes of a context in the order in which `spread` deals them out, and the frequency of each.
 
-    Of few states, as most codes have, all that could be are written at once: what is too many the next code writes over.
+    Most codes have few states: so many are written at once, and the next code writes over what is too much.
     """
     place = np.int64(0)
     for code in range(low.size):

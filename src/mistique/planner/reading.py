@@ -12,7 +12,7 @@ from mistique.ingest.cells import Column
 from mistique.kernels.look_up import look_up_numbers
 from mistique.kernels.transpose import turn, turn_units
 from mistique.planner.chunk_check import DICTIONARY, cell_of
-from mistique.planner.decoding import each_chunk
+from mistique.planner.decoding import Room, each_chunk
 from mistique.planner.read_work import chunks_of
 from mistique.planner.summary import read_whole_shape
 from mistique.planner.values import Values, array_places
@@ -153,13 +153,10 @@ def _read_columns(
     rows_at, rows_of = _wanted_rows(intermediate, rows, blocks)
     span_of, some_of = _wanted_columns(intermediate, columns, groups)
 
-    def room(block: int, group: int) -> np.ndarray:
-        return out[slice(*span_of[group]), rows_at[block]]
-
     def put(block: int, group: int, chunk: np.ndarray) -> None:
-        room(block, group)[:] = chunk
+        out[slice(*span_of[group]), rows_at[block]] = chunk
 
-    worst = each_chunk(segments, intermediate, blocks, groups, put, rows_of, some_of, room)
+    worst = each_chunk(segments, intermediate, blocks, groups, put, rows_of, some_of, Room(out, span_of, rows_at))
     return Values.of_columns(intermediate, columns, out), worst
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mistique.kernels.digest import digest_content, digest_rows, digest_words, expand_key
+from mistique.kernels.digest import digest_content, digest_pieces, digest_rows, digest_words, expand_key
 from mistique.storage.signing import signing_key
 
 Digest = tuple[int, int]
@@ -39,6 +39,25 @@ def digest_bytes(
     else:
         digest_words(flat.view(np.uint64), np.uint64(flat.size), of_what, expanded, out)
     return int(out[0]), int(out[1])
+
+
+def digests_of_pieces(content: np.ndarray, begins: np.ndarray, n_bytes: np.ndarray) -> np.ndarray:
+    """The digests of some pieces of bytes as `digest_bytes` gives them, shape (n_pieces, 2), uint64.
+
+    Parameters
+    ----------
+    content : ndarray of uint8
+    begins, n_bytes : ndarray of shape (n_pieces,), int64
+    """
+    out = np.empty((len(begins), 2), np.uint64)
+    is_laid_out = content.ctypes.data % 8 == 0 and content.size % 8 == 0 and not (begins % 8).any()
+    if is_laid_out and ((begins >= 0) & (n_bytes >= 0) & (n_bytes <= content.size - begins)).all():
+        of_what = np.zeros(2, np.uint64)
+        digest_pieces(content.view(np.uint64), begins, n_bytes, of_what, _expanded(bytes(16)), out)
+    else:
+        for i, (begin, size) in enumerate(zip(begins.tolist(), n_bytes.tolist(), strict=True)):
+            out[i] = digest_bytes(content[begin : begin + size])
+    return out
 
 
 def digest_text(digest: Digest) -> str:

@@ -25,6 +25,7 @@ from mistique.storage.digests import digest_bytes, digest_text, is_sealed
 from mistique.storage.fragments import ALL_TIME
 from mistique.storage.layout import Layout
 from mistique.storage.options import damage_as_error
+from mistique.storage.payloads import Payloads
 from mistique.storage.segment_writer import SEGMENT_SEAL
 from mistique.storage.soundness import refuse_unsound
 from mistique.storage.units import ALIGNMENT, UnitTable, expanded
@@ -96,7 +97,7 @@ class SegmentReader:
         content = expanded(self._part(handle.array, segment, segment.contents), segment.n_chunks * 16)
         return np.frombuffer(content, np.uint64).reshape(segment.n_chunks, 2)
 
-    def payloads(self, segment: Segment, units: np.ndarray) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    def payloads(self, segment: Segment, units: np.ndarray) -> Iterator[tuple[np.ndarray, Payloads]]:
         """Payloads of units, each held against its digest.
 
         Parameters
@@ -108,7 +109,7 @@ class SegmentReader:
         ------
         units : ndarray of int64
             Some of those asked for, about 16 MiB of them.
-        payloads : list of ndarray of uint8
+        payloads : Payloads
 
         Raises
         ------
@@ -117,11 +118,10 @@ class SegmentReader:
         """
         table = self.table(segment)
         for chosen, payloads in self.unheld_payloads(segment, units):
-            for unit, payload in zip(chosen.tolist(), payloads, strict=True):
-                table.hold(unit, payload, segment.id)
+            table.hold(chosen, payloads, segment.id)
             yield chosen, payloads
 
-    def unheld_payloads(self, segment: Segment, units: np.ndarray) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    def unheld_payloads(self, segment: Segment, units: np.ndarray) -> Iterator[tuple[np.ndarray, Payloads]]:
         """As `payloads`, for who holds each against its digest before anything else, on the thread that decodes it."""
         handle = self._handle(segment)
         table = handle.table
@@ -170,7 +170,7 @@ class SegmentReader:
         self._finalizer.detach()
         ctypes.pythonapi.Py_IncRef(ctypes.py_object((self._open, self._ctx)))
 
-    def _read(self, handle: _Handle, units: np.ndarray) -> list[np.ndarray]:
+    def _read(self, handle: _Handle, units: np.ndarray) -> Payloads:
         """Payloads of units that are sorted by offset, in as few ranges as their gaps allow."""
         table = handle.table
         starts = table.offsets[units]
@@ -180,17 +180,13 @@ class SegmentReader:
         range_of = np.cumsum(is_first) - 1
         range_starts = starts[is_first]
         range_ends = ends[np.append(np.flatnonzero(is_first)[1:], len(units)) - 1]
-        content = self._bytes(handle.array, handle.segment.id, range_starts, range_ends)
-        payloads = []
-        for start, end, at in zip(starts.tolist(), ends.tolist(), range_of.tolist(), strict=True):
-            begin = start - int(range_starts[at])
-            payloads.append(content[at][begin : begin + end - start])
-        return payloads
+        content, bounds = self._bytes(handle.array, handle.segment.id, range_starts, range_ends)
+        return Payloads(content, starts - range_starts[range_of] + bounds[range_of], table.n_bytes[units])
 
     def _bytes(
         self, array: tiledb.DenseArray, segment_id: str, starts: Sequence[int] | np.ndarray, ends: Any
-    ) -> list[np.ndarray]:
-        """Ranges of bytes, each beginning on a cell."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ranges of bytes one behind another, each beginning on a cell, and where each begins."""
         ranges = [(int(start) // 8, -(-int(end) // 8) - 1) for start, end in zip(starts, ends, strict=True)]
         with damage_as_error(f"segment {segment_id}", "a readable segment"):
             subarray = tiledb.Subarray(array)
@@ -204,13 +200,13 @@ class SegmentReader:
             raise ChunkCorruptError(
                 where=f"segment {segment_id}", expected=f"{bounds[-1]} bytes", got=f"{len(content)} bytes"
             )
-        return [content[bounds[i] : bounds[i + 1]] for i in range(len(ranges))]
+        return content, bounds[:-1]
 
     def _part(self, array: tiledb.DenseArray, segment: Segment, part: Part) -> bytes:
         with damage_as_error(f"segment {segment.id}", "a table of its units"):
             if not 0 < part.n_bytes < 2**40 or part.offset % ALIGNMENT:
                 raise ValueError(f"a part of {part.n_bytes} bytes at {part.offset}")
-            (content,) = self._bytes(array, segment.id, [part.offset], [part.offset + part.n_bytes])
+            content, _ = self._bytes(array, segment.id, [part.offset], [part.offset + part.n_bytes])
         found = content[: part.n_bytes]
         if digest_text(digest_bytes(found)) != part.digest:
             raise ChunkCorruptError(

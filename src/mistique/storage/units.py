@@ -14,7 +14,8 @@ import zstandard
 
 from mistique.errors import ChunkCorruptError
 from mistique.schema import ColumnType
-from mistique.storage.digests import Digest, digest_bytes, digest_text
+from mistique.storage.digests import Digest, digest_bytes, digest_text, digests_of_pieces
+from mistique.storage.payloads import Payloads
 
 ALIGNMENT = 8
 _LEVEL = 3
@@ -130,20 +131,21 @@ class UnitTable:
         """Chunks of all units."""
         return int(self.first_chunk[-1])
 
-    def hold(self, unit: int, payload: np.ndarray, segment_id: str) -> None:
-        """Hold a payload against its digest.
+    def hold(self, units: np.ndarray, payloads: Payloads, segment_id: str) -> None:
+        """Hold payloads of units against their digests.
 
         Raises
         ------
         ChunkCorruptError
-            It is not the one that was written.
+            One is not that which was written.
         """
-        found, expected = digest_bytes(payload), tuple(self.digests[unit].tolist())
-        if found != expected:
+        found = digests_of_pieces(payloads.content, payloads.begins, payloads.n_bytes)
+        expected = self.digests[units]
+        for i in np.flatnonzero((found != expected).any(axis=1))[:1].tolist():
             raise ChunkCorruptError(
-                where=f"segment {segment_id}, unit {unit}",
-                expected=f"digest {digest_text(expected)}",
-                got=digest_text(found),
+                where=f"segment {segment_id}, unit {units[i]}",
+                expected=f"digest {digest_text((int(expected[i, 0]), int(expected[i, 1])))}",
+                got=digest_text((int(found[i, 0]), int(found[i, 1]))),
             )
 
     @classmethod
