@@ -123,3 +123,11 @@ def test_threads_read_write_and_fail_while_contexts_are_renewed(tmp_path: Path) 
     command = [sys.executable, "-X", "faulthandler", "-c", STRESS, str(tmp_path / "s.mistique")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_no_query_gives_back_the_memory_of_the_process_unless_that_is_asked_for(tmp_path: Path) -> None:
+    put(mistique.open(tmp_path / "s.mistique"), np.arange(5.0))
+    made = [lent.ctx for lent in contexts._lent.values()] + [contexts._default()]
+    assert {ctx.config()["sm.mem.malloc_trim"] for ctx in made} == {"false"}
+    asked = StorageOptions(config={"sm.mem.malloc_trim": "true"}).context()
+    assert asked.config()["sm.mem.malloc_trim"] == "true"

@@ -15,6 +15,9 @@ import tiledb
 # TileDB keeps the timers of each query as long as its context lives, 13 kB a read; emptied, 3 kB of each are left, and
 # nothing turns them off. So contexts are renewed: 25 ms every so many operations, which take some ms each.
 RENEW_EVERY = 2048
+# At the end of each query TileDB gives back to the system what the whole process has freed: after a network ran most of
+# the time of a read (ADR 29), and whoever needs the memory next has it zeroed again.
+UNTRIMMED = {"sm.mem.malloc_trim": "false"}
 # One in which something failed is not freed, and so is in use for longer, emptied of its timers now and then.
 _FAILED_GENERATIONS = 16
 # References to a retired context that nothing needs: the list's, the one taken by hand, a name's and an argument's.
@@ -88,7 +91,7 @@ def _default() -> tiledb.Ctx:
     global _fallback
     with _lock:
         if _fallback is None:
-            _fallback = tiledb.Ctx()
+            _fallback = tiledb.Ctx(UNTRIMMED)
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(_fallback))
         return _fallback
 

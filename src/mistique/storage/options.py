@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import tiledb
 
 from mistique.errors import ChunkCorruptError, MistiqueError, StoreError
-from mistique.storage.contexts import operation, shared
+from mistique.storage.contexts import UNTRIMMED, operation, shared
 from mistique.storage.encryption import KeySource, encryption_config
 
 
@@ -44,6 +44,7 @@ class StorageOptions:
             # TileDB batches scattered reads and reads all between them; on a local disk that costs 5 times the time.
             "vfs.min_batch_size": "0",
             "vfs.min_batch_gap": "0",
+            **UNTRIMMED,
             # Compacting 30 fragments took 3.5 s with the default budget of most of the memory, 0.03 s with this one.
             "sm.mem.total_budget": str(512 * 1024 * 1024),
             # Merging tiles beforehand in tasks of their own kills the process: when such a read fails, because a
