@@ -204,7 +204,8 @@ def run(name: str, description: str | None, measure: Measure | Mapping[str, Meas
     name : str
     description : str
     measure : callable, or mapping of str to callable
-        A mapping: parts that can be chosen on the command line. Each is written when it is done.
+        A mapping: parts that can be chosen on the command line, those that begin alike as ``kills`` by that. Each is
+        written when it is done.
     """
     parser = argparse.ArgumentParser(prog=f"python -m bench.{name}", description=description)
     parser.add_argument("--quick", action="store_true", help="a small version, below a minute")
@@ -212,9 +213,12 @@ def run(name: str, description: str | None, measure: Measure | Mapping[str, Meas
     if not callable(measure):
         parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)}; by default all")
     arguments = parser.parse_args()
-    chosen = getattr(arguments, "parts", None) or list(parts)
-    if unknown := [part for part in chosen if part not in parts]:
-        parser.error(f"no part {', '.join(unknown)}; there are {', '.join(parts)}")
+    chosen = []
+    for name_of_parts in getattr(arguments, "parts", None) or list(parts):
+        found = [part for part in parts if part == name_of_parts or part.startswith(f"{name_of_parts}-")]
+        if not found:
+            parser.error(f"no part {name_of_parts}; there are {', '.join(parts)}")
+        chosen += found
     exit_code = 0
     for part in chosen:
         report = Report(name, arguments.quick, part)

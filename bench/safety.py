@@ -1,12 +1,15 @@
-"""Stores damaged 2,000 times, writers killed 200 times, system calls that fail, and 50 starts in each way.
+"""Stores damaged 2,000 times, writers killed 200 times, operations and system calls that fail, 50 starts in each way.
 
-Kills, calls and starts are a part for each kind, ``kills-fit``, ``calls-openat``, ``starts-spawn``, so that a run can
-be cut into pieces. Each part runs in portions, every one a process of its own, which may die: that is what is counted.
+Faults, kills, calls and starts are a part for each kind, ``faults-compact``, ``kills-fit``, ``calls-openat``,
+``starts-spawn``, so that a run can be cut into pieces; ``faults`` is all of them. Each part runs in portions, every
+one a process of its own, which may die: that is what is counted.
 ``--by "nice"`` puts a command before each of them.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import shlex
 import subprocess
 import sys
@@ -18,16 +21,21 @@ from bench import harness
 from tests.integration.kills import SHARES
 from tests.integration.starts import WAYS
 from tests.integration.system_calls import FAULTS, is_traceable
+from tests.storage import faulted
 
 _N_DAMAGES, _N_KILLS, _N_STARTS = 2_000, 200, 50
 _BY: list[str] = []
-_SECONDS = 1_800
+_SECONDS = 3_600
 # Of several hundred calls, these are often of one kind in a row.
 _EVERY = {"openat": 3, "close": 3, "pwrite64": 2}
 
 
 def _portion(report: harness.Report, module: str, before: list[str], after: list[str]) -> bool:
     """Whether a portion, a module that is given a fresh folder, came to its end without a complaint."""
+    return not _run(report, module, before, after).returncode
+
+
+def _run(report: harness.Report, module: str, before: list[str], after: list[str]) -> subprocess.CompletedProcess[str]:
     with tempfile.TemporaryDirectory(prefix="mistique-safety-") as folder:
         command = [*_BY, sys.executable, "-X", "faulthandler", "-m", module, *before, folder, *after]
         done = subprocess.run(
@@ -37,7 +45,25 @@ def _portion(report: harness.Report, module: str, before: list[str], after: list
         complaint = f"{' '.join([*before, *after])}: ended with {done.returncode}: {done.stdout[-500:]}"
         report.notes.append(complaint + done.stderr[-1500:])
         print(complaint, file=sys.stderr)
-    return not done.returncode
+    return done
+
+
+def faults(work: str, report: harness.Report, scratch: harness.Scratch) -> None:
+    """Each storage operation of a kind of work fails: undone, done, with all that follow; and every third look."""
+    if work == "keras" and importlib.util.find_spec("keras") is None:
+        report.notes.append("there is no Keras")
+        return
+    step, look_step = (200, 900) if report.is_quick else (1, 3)
+    if report.is_quick:  # two of the four ways to fail, in this process, as most of a short one would be imports
+        kinds = list(faulted.KINDS)[list(faulted.WORK).index(work) % 2 :: 2]
+        found = faulted.every(work, scratch.path("faults").parent, step=step, look_step=look_step, kinds=kinds)
+    else:
+        done = _run(report, "tests.storage.faulted", [work], [str(step), str(look_step)])
+        lines = done.stdout.splitlines()
+        found = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {"broken": ["it died"], "tried": 0}
+    report.add("faults tried", found["tried"], unit="")
+    report.add("after which something was lost, half seen or wrong", len(found["broken"]), unit="", bar=0)
+    report.facts |= {**found, "every": step, "every look": look_step}
 
 
 def damages(report: harness.Report, scratch: harness.Scratch) -> None:
@@ -78,6 +104,7 @@ def starts(way: str, report: harness.Report, scratch: harness.Scratch) -> None:
 
 
 _PARTS = {
+    **{f"faults-{work}": partial(faults, work) for work in faulted.WORK},
     "damages": damages,
     **{f"kills-{kind}": partial(kills, kind) for kind in SHARES},
     **{f"calls-{call}": partial(calls, call) for call in FAULTS},

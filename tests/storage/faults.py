@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
-import pytest
 import tiledb
 
 from mistique.storage import soundness
@@ -18,8 +18,12 @@ _FUNCTIONS = ("open", "group_create", "consolidate", "vacuum", "object_type")
 _METHODS = {
     tiledb.DenseArray: ("__setitem__", "read_subarray", "__getitem__", "close"),
     tiledb.SparseArray: ("__setitem__", "__getitem__", "query", "close"),
+    tiledb.Array: ("nonempty_domain",),
     tiledb.VFS: ("remove_file", "remove_dir", "ls", "dir_size", "is_dir", "is_file", "open"),
+    tiledb.FileIO: ("read", "write"),
     tiledb.Group: ("__init__", "add", "close"),
+    tiledb.Metadata: ("__setitem__", "__getitem__"),
+    tiledb.FragmentInfoList: ("__init__",),
 }
 
 
@@ -62,22 +66,24 @@ class Faults:
 def failing(*, at: int = 0, is_after: bool = False, is_lasting: bool = False) -> Iterator[Faults]:
     """Let operations of TileDB fail within the block."""
     faults = Faults(at, is_after, is_lasting)
-    with pytest.MonkeyPatch.context() as patch:
+    with ExitStack() as stack:
+
+        def put(owner: Any, name: str, operation: Any) -> None:
+            stack.enter_context(patch.object(owner, name, operation))
+
         for name in _FUNCTIONS:
-            patch.setattr(tiledb, name, faults.wrap(name, getattr(tiledb, name)))
+            put(tiledb, name, faults.wrap(name, getattr(tiledb, name)))
         for owner, names in _METHODS.items():
             for name in names:
-                patch.setattr(owner, name, faults.wrap(f"{owner.__name__}.{name}", getattr(owner, name)))
+                put(owner, name, faults.wrap(f"{owner.__name__}.{name}", getattr(owner, name)))
         create, delete = tiledb.Array.create, tiledb.Array.delete_array
-        patch.setattr(tiledb.Array, "create", staticmethod(faults.wrap("Array.create", create)))
-        patch.setattr(tiledb.Array, "delete_array", staticmethod(faults.wrap("Array.delete_array", delete)))
+        put(tiledb.Array, "create", staticmethod(faults.wrap("Array.create", create)))
+        put(tiledb.Array, "delete_array", staticmethod(faults.wrap("Array.delete_array", delete)))
         load = tiledb.ArraySchema.load
-        patch.setattr(tiledb.ArraySchema, "load", staticmethod(faults.wrap("ArraySchema.load", load)))
+        put(tiledb.ArraySchema, "load", staticmethod(faults.wrap("ArraySchema.load", load)))
         # Reads of records and digests by place: a property.
         by_index = tiledb.SparseArray.multi_index
-        patch.setattr(
-            tiledb.SparseArray, "multi_index", property(faults.wrap("SparseArray.multi_index", by_index.fget))
-        )
+        put(tiledb.SparseArray, "multi_index", property(faults.wrap("SparseArray.multi_index", by_index.fget)))
         yield faults
 
 
@@ -97,7 +103,8 @@ def unreadable(*, at: int = 0) -> Iterator[Faults]:
 
         return operation
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "scandir", refusing("scandir", os.scandir))
-        patch.setattr(soundness, "open", refusing("open", open), raising=False)
+    with (
+        patch.object(os, "scandir", refusing("scandir", os.scandir)),
+        patch.object(soundness, "open", refusing("open", open), create=True),
+    ):
         yield faults
