@@ -1,4 +1,4 @@
-"""Makes the golden store of the format version of today, which later versions must read bit for bit.
+"""Makes the golden stores of the format version of today, one encrypted, which later versions must read bit for bit.
 
 Usage: ``python -m tests.storage.golden_stores``. It never overwrites: a store that was released stays as it is.
 """
@@ -21,6 +21,10 @@ from tests.capturing import capturing
 
 FOLDER = Path(__file__).parent / "golden"
 N_ROWS = 60
+# Of the encrypted one; no secret. And what it was given, as what is encrypted does not get smaller.
+KEY = "the key of the golden stores"
+SEALED_LAYERS = ("raw", "power")
+SEALED_COLUMNS = ["float", "nullable", "text", "category", "when"]
 
 
 def table() -> pd.DataFrame:
@@ -75,18 +79,35 @@ def make(path: Path) -> None:
         store.drop("golden/later@1/train/dropped")
 
 
+def make_sealed(path: Path) -> None:
+    """One capture in a store with a key."""
+    with mistique.open(path, key=lambda: KEY) as store, capturing(store, model="golden/net") as capture:
+        capture.set_labels([f"row-{i}" for i in range(N_ROWS)])
+        capture.add("table", table()[SEALED_COLUMNS])
+        for name in SEALED_LAYERS:
+            values, codec = layers()[name]
+            capture.append(name, values, codec=codec)
+        capture.keep_model(Artifact("cloudpickle", b"no model at all"))
+
+
+TARGETS = {
+    FOLDER / f"format-{FORMAT_VERSION}.tar.xz": make,
+    FOLDER / f"format-{FORMAT_VERSION}-encrypted.tar.xz": make_sealed,
+}
+
+
 def main() -> int:
-    """Make it; 1 if it is there."""
-    target = FOLDER / f"format-{FORMAT_VERSION}.tar.xz"
-    if target.exists():
-        sys.stderr.write(f"{target} is there: what was written stays as it is\n")
-        return 1
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "golden.mistique"
-        make(path)
-        with tarfile.open(target, "x:xz") as archive:
-            archive.add(path, "golden.mistique")
-    return 0
+    """Make those that are not there; 1 if one is."""
+    for target, made_by in TARGETS.items():
+        if target.exists():
+            sys.stderr.write(f"{target} is there: what was written stays as it is\n")
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "golden.mistique"
+            made_by(path)
+            with tarfile.open(target, "x:xz") as archive:
+                archive.add(path, "golden.mistique")
+    return 1
 
 
 if __name__ == "__main__":
