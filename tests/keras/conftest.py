@@ -32,7 +32,7 @@ def tf() -> ModuleType:
 
 @pytest.fixture(autouse=True)
 def _same_weights_and_names_each_time() -> None:
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)
     keras.utils.set_random_seed(7)
 
 

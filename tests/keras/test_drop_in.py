@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def trained(case: Case, *callbacks: keras.callbacks.Callback) -> tuple[keras.Model, dict[str, list[float]]]:
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)
     keras.utils.set_random_seed(5)
     net = case.make()
     net.compile(**{"optimizer": "adam", "loss": "mse", **case.compiled})

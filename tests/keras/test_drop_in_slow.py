@@ -153,7 +153,7 @@ def test_text_models_on_real_text_end_in_the_same_bits(store: Store, kind: str) 
     ends = []
     watch = MistiqueCallback(store, ids, halves, model="m", n_rows=50, stratify=True, batch_size=32, on_error="raise")
     for callbacks in ([], [watch]):
-        keras.backend.clear_session()
+        keras.backend.clear_session(free_memory=False)
         keras.utils.set_random_seed(3)
         middle = [keras.layers.LSTM(8, name="middle")]
         if kind == "transformer":
