@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,9 +45,17 @@ def test_the_estimate_equals_its_other_form_over_columns(store: Store, mean: flo
     assert oracle.hsic_1(x, y) == pytest.approx(expected[0][1])
 
 
+@pytest.fixture
+def dcor(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Of which nothing is compiled: that takes 40 seconds at its import, and what is asked of it here is NumPy's."""
+    with monkeypatch.context() as patch:
+        for name in ("njit", "guvectorize"):
+            patch.setattr(f"numba.{name}", lambda *_, **__: lambda function: function)
+        return pytest.importorskip("dcor")
+
+
 @pytest.mark.filterwarnings("ignore:Distance covariance is not guaranteed:UserWarning")
-def test_of_one_batch_it_is_the_unbiased_distance_correlation_of_dcor(store: Store) -> None:
-    dcor = pytest.importorskip("dcor")
+def test_of_one_batch_it_is_the_unbiased_distance_correlation_of_dcor(store: Store, dcor: ModuleType) -> None:
     # Distances squared are products of rows but for terms that U-centring takes off (Sejdinovic et al. 2013).
     x, y, prefix = two_layers(store)
     found = mistique.cka(store, f"{prefix}x", other=f"{prefix}y", batch_rows=10**6).similarity
