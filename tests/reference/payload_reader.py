@@ -33,6 +33,14 @@ class Bytes:
         return self.take(len(self.content))
 
 
+def codes_in(content: bytes, shape: tuple[int, int]) -> np.ndarray:
+    """Codes that went through the entropy stage, of shape (n_columns, n_rows)."""
+    found = Bytes(content)
+    codes = _codes(found, shape)
+    assert not found.content
+    return codes
+
+
 def cells_in(payload: bytes, shape: tuple[int, int], codec: dict[str, Any], cell: np.dtype) -> np.ndarray:
     """What a codec stands for, of shape (n_columns, n_rows): its cells where it is exact, else numbers."""
     found = Bytes(payload)

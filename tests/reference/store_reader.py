@@ -17,7 +17,9 @@ from tests.reference.payload_reader import cells_in
 
 _HEAD = struct.Struct("<Q16s16sQQQQQQ32s")
 _NO_KEY = bytes(16)
-Record = tuple[tuple[int, bytes], str, dict[str, Any], bytes]  # order, kind, body, attachment
+Order = tuple[int, bytes]
+Record = tuple[Order, str, dict[str, Any], bytes]  # order, kind, body, attachment
+Lies = tuple["Segment", int, int]
 
 
 class StoreReader:
@@ -36,6 +38,44 @@ class StoreReader:
 
     def intermediate(self, *, model: str, dataset: str, name: str) -> tuple[dict[str, Any], np.ndarray]:
         """The record of an intermediate of the newest capture of a model, and its cells, (n_columns, n_rows)."""
+        _, _, (_, body, attachment) = self._newest(model, dataset, name)
+        return body, self._values(json.loads(attachment))
+
+    def index(self, *, model: str, dataset: str, name: str) -> tuple[dict[str, Any], dict[str, Any], list[list[Lies]]]:
+        """The records of an intermediate and of its index, and of each span the heads and units, as they lie."""
+        of, head, (stored, body, _) = self._newest(model, dataset, name)
+        found = None
+        for order, kind, said, attachment in self._records:
+            if kind == "index" and said["of"] == of and said["index"]["name"] == name:
+                is_of_these = (said["capture"], said["made_from"]) == (_named(head), _named(stored))
+                if is_of_these and not self._is_void(order, set(said["uses"])):
+                    found = said["index"], json.loads(attachment)
+            elif kind == "no index" and (said["of"], said["index_of"]) == (of, name):
+                found = None
+        assert found is not None
+        spans: dict[int, dict[int, Lies]] = defaultdict(dict)
+        for span, number, said, unit, place in _places_in(found[1]):
+            spans[span][number] = self._lies(said, unit, place)
+        return body, found[0], [[row[i] for i in range(len(row))] for _, row in sorted(spans.items())]
+
+    def tallies(self, *, model: str, dataset: str, name: str) -> dict[str, np.ndarray]:
+        """Figures that were kept of an intermediate, by what they are of."""
+        of, head, _ = self._newest(model, dataset, name)
+        found = {}
+        for _, kind, body, attachment in self._records:
+            if (
+                kind == "tally"
+                and (body["of"], body["capture"]) == (of, _named(head))
+                and body["tally"]["name"] == name
+            ):
+                figures = np.frombuffer(zstandard.decompress(attachment), "<f8")
+                found[body["tally"]["what"]] = figures.reshape(body["tally"]["shape"])
+        return found
+
+    def _newest(
+        self, model: str, dataset: str, name: str
+    ) -> tuple[list[Any], Order, tuple[Order, dict[str, Any], bytes]]:
+        """The newest capture of a model and its order; order, body and attachment of what says it is stored."""
         of, head, found = None, None, None
         for order, kind, body, attachment in self._records:
             if kind == "capture" and (body["version"]["model"], body["dataset"]) == (model, dataset):
@@ -44,13 +84,15 @@ class StoreReader:
                     of, head = [model, body["version"]["run_id"], body["version"]["epoch"], dataset], order
             elif of is None or head is None or body.get("of") != of or body.get("name") != name:
                 continue
-            elif kind == "intermediate" or (kind == "stored" and body["capture"] == [head[0], head[1].decode()]):
+            elif kind == "intermediate" or (kind == "stored" and body["capture"] == _named(head)):
                 if kind == "intermediate" or not self._is_void(order, set(body["uses"])):
-                    found = body, attachment
+                    found = order, body, attachment
             elif kind == "drop":
                 found = None
+        assert of is not None
+        assert head is not None
         assert found is not None
-        return found[0], self._values(json.loads(found[1]))
+        return of, head, found
 
     def _values(self, references: dict[str, Any]) -> np.ndarray:
         said = references["segments"]
@@ -59,18 +101,19 @@ class StoreReader:
             for lies in references["dictionaries"]
         }
         chunks: dict[int, dict[int, np.ndarray]] = defaultdict(dict)
-        for run in references["runs"]:
-            for i in range(run["n_blocks"]):
-                for j in range(run["n_groups"]):
-                    unit = run["unit"] + i * run["block_step"] + j * run["group_step"]
-                    group, segment = run["group"] + j, said[run["segment"]]
-                    cells = self._column(segment, unit, run["place"] + j * run["place_step"])
-                    chunks[run["block"] + i][group] = dictionaries[group][cells] if group in dictionaries else cells
+        for block, group, segment, unit, place in _places_in(references):
+            cells = self._column(segment, unit, place)
+            chunks[block][group] = dictionaries[group][cells] if group in dictionaries else cells
         blocks = [[row[group] for group in sorted(row)] for _, row in sorted(chunks.items())]
         return np.concatenate([np.concatenate(_alike(row)) for row in blocks], axis=1)
 
     def _column(self, said: dict[str, Any], unit: int, place: int) -> np.ndarray:
-        """The cells of a chunk, (n_columns, n_rows), from where it lies now."""
+        """The cells of a chunk, (n_columns, n_rows)."""
+        segment, unit, place = self._lies(said, unit, place)
+        return segment.chunk(unit, place)
+
+    def _lies(self, said: dict[str, Any], unit: int, place: int) -> Lies:
+        """Where a chunk lies now: segment, unit, place."""
         while True:
             for move in self._moves[said["id"]]:
                 chunk = int(move.first_chunk[unit]) + place
@@ -82,9 +125,9 @@ class StoreReader:
                 break
         if said["id"] not in self._segments:
             self._segments[said["id"]] = Segment(self._uri, said)
-        return self._segments[said["id"]].chunk(unit, place)
+        return self._segments[said["id"]], unit, place
 
-    def _is_void(self, order: tuple[int, bytes], uses: set[str]) -> bool:
+    def _is_void(self, order: Order, uses: set[str]) -> bool:
         counter, writer = order
         return any(uses & {*body["names"]} and body["seen"].get(writer.decode(), 0) < counter for body in self._removed)
 
@@ -98,6 +141,20 @@ class _Move:
         self.first_chunk = np.concatenate([[0], np.cumsum(words[:n_units])])
         self.targets, units, self.places = words[n_units:].reshape(3, n_chunks)
         self.units = np.cumsum(units)
+
+
+def _places_in(references: dict[str, Any]) -> Iterator[tuple[int, int, dict[str, Any], int, int]]:
+    """Of each chunk: block, group, what is said of its segment, unit, place."""
+    for run in references["runs"]:
+        for i in range(run["n_blocks"]):
+            for j in range(run["n_groups"]):
+                unit = run["unit"] + i * run["block_step"] + j * run["group_step"]
+                place = run["place"] + j * run["place_step"]
+                yield run["block"] + i, run["group"] + j, references["segments"][run["segment"]], unit, place
+
+
+def _named(order: Order) -> list[Any]:
+    return [order[0], order[1].decode()]
 
 
 def _alike(chunks: list[np.ndarray]) -> list[np.ndarray]:
@@ -162,11 +219,15 @@ class Segment:
         self.shapes = table[3 * n : 5 * n].reshape(n, 2)
         self.digests = table[5 * n :].view(np.uint64).reshape(n, 2)
 
-    def chunk(self, unit: int, place: int) -> np.ndarray:
-        """A chunk, (n_columns, n_rows): of a layer all of a unit, of a table one column."""
+    def payload(self, unit: int) -> tuple[dict[str, Any], bytes]:
+        """The kind of a unit, and what its codec made of it."""
         payload = self.content[self.offsets[unit] : self.offsets[unit] + self.n_bytes[unit]]
         assert digest(payload, _NO_KEY) == tuple(self.digests[unit].tolist())
-        kind = self.kinds[self.kind[unit]]
+        return self.kinds[self.kind[unit]], payload
+
+    def chunk(self, unit: int, place: int) -> np.ndarray:
+        """A chunk, (n_columns, n_rows): of a layer all of a unit, of a table one column."""
+        kind, payload = self.payload(unit)
         n_columns, n_rows = self.shapes[unit].tolist()
         cells = cells_in(payload, (n_columns, n_rows), json.loads(kind["codec"]), np.dtype(kind["cell"]))
         return cells[place : place + 1] if kind["is_table"] else cells
