@@ -49,11 +49,11 @@ def _run(report: harness.Report, module: str, before: list[str], after: list[str
 
 
 def faults(work: str, report: harness.Report, scratch: harness.Scratch) -> None:
-    """Each storage operation of a kind of work fails: undone, done, with all that follow; and every third look."""
+    """Each storage operation of a kind of work fails: undone, done, with all that follow; and every tenth look."""
     if work == "keras" and importlib.util.find_spec("keras") is None:
         report.notes.append("there is no Keras")
         return
-    step, look_step = (200, 900) if report.is_quick else (1, 3)
+    step, look_step = (200, 900) if report.is_quick else (1, 10)
     if report.is_quick:  # two of the four ways to fail, in this process, as most of a short one would be imports
         kinds = list(faulted.KINDS)[list(faulted.WORK).index(work) % 2 :: 2]
         found = faulted.every(work, scratch.path("faults").parent, step=step, look_step=look_step, kinds=kinds)
