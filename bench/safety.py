@@ -23,7 +23,7 @@ from tests.integration.starts import WAYS
 from tests.integration.system_calls import FAULTS, is_traceable
 from tests.storage import faulted
 
-_N_DAMAGES, _N_KILLS, _N_STARTS = 2_000, 200, 50
+_N_DAMAGES, _N_KILLS, _N_STARTS, _N_ORDERS = 2_000, 200, 50, 50
 _BY: list[str] = []
 _SECONDS = 3_600
 # Of several hundred calls, these are often of one kind in a row.
@@ -84,6 +84,14 @@ def kills(kind: str, report: harness.Report, scratch: harness.Scratch) -> None:
     report.facts["kills"] = n_portions * size
 
 
+def orders(report: harness.Report, scratch: harness.Scratch) -> None:
+    """Compactions, collections, repairs and drops in one order after the other, beside a reader."""
+    n = 4 if report.is_quick else _N_ORDERS
+    bad = not _portion(report, "tests.storage.maintenance", [], ["orders", str(n)])
+    report.add("orders of maintenance in which a key read otherwise than it was sent", int(bad), bar=0)
+    report.facts["orders"] = n
+
+
 def calls(call: str, report: harness.Report, scratch: harness.Scratch) -> None:
     """Each system call of a captured fit that compacts the log, or every so many, fails: strace, if there is one."""
     if not is_traceable():
@@ -106,6 +114,7 @@ def starts(way: str, report: harness.Report, scratch: harness.Scratch) -> None:
 _PARTS = {
     **{f"faults-{work}": partial(faults, work) for work in faulted.WORK},
     "damages": damages,
+    "orders": orders,
     **{f"kills-{kind}": partial(kills, kind) for kind in SHARES},
     **{f"calls-{call}": partial(calls, call) for call in FAULTS},
     **{f"starts-{way.replace(' ', '-')}": partial(starts, way) for way in WAYS},

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mistique import kernels
@@ -23,6 +24,15 @@ digest.digest_content(content, np.zeros(2, np.uint64), digest.expand_key(bytes(r
 print(digest.__file__, *out)
 """
 
+# Fewer of them, that eight processes may compile.
+FEW = """
+import numpy as np
+from mistique.kernels import neighbours
+codes, counts = np.arange(600, dtype=np.uint8).reshape(6, 100), np.zeros(neighbours.N_SUMS, np.int64)
+neighbours.count_sums(codes, 2, 1, 1, counts)
+print(*counts)
+"""
+
 pytestmark = pytest.mark.slow
 
 
@@ -35,10 +45,10 @@ def installed(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def started(folder: Path, **environment: str) -> subprocess.Popen[str]:
+def started(folder: Path, script: str = SCRIPT, **environment: str) -> subprocess.Popen[str]:
     known = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     return subprocess.Popen(
-        [sys.executable, "-B", "-c", SCRIPT],
+        [sys.executable, "-B", "-c", script],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -59,8 +69,11 @@ def test_kernels_work_where_no_cache_can_be_written(installed: Path) -> None:
 
 def test_processes_that_fill_one_cache_at_once_are_all_right(installed: Path, tmp_path: Path) -> None:
     # numba 4908, 5566, 4032: two that compile at once, and one that crashes later.
-    for n_processes in (4, 1):
-        processes = [started(installed, NUMBA_CACHE_DIR=str(tmp_path / "cache")) for _ in range(n_processes)]
-        said = [process.communicate(timeout=300)[0].split()[1:] for process in processes]
-        assert said == [[*map(str, digest(CONTENT, KEY))]] * n_processes
-        assert any((tmp_path / "cache").rglob("*.nbc"))
+    rows = np.arange(600, dtype=np.uint8).reshape(6, 100).astype(int)
+    sums = [rows[column - 1] + rows[column - (2 if column >= 2 else 1)] for column in range(1, 6)]
+    right = np.bincount(np.concatenate([np.zeros(100, int), *sums]), minlength=511).tolist()
+    for n_processes in (8, 1):
+        processes = [started(installed, FEW, NUMBA_CACHE_DIR=str(tmp_path / "cache")) for _ in range(n_processes)]
+        said = [process.communicate(timeout=300)[0].split() for process in processes]
+        assert said == [[*map(str, right)]] * n_processes
+        assert any((tmp_path / "cache").rglob("neighbours*.nbc"))

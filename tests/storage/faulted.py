@@ -241,7 +241,8 @@ def trials(work: str, kind: str, folder: Path, *, first: int = 1, step: int = 1)
     assert_left(work, folder / "counted", said)
     shutil.rmtree(folder / "counted")
     for at in range(1 + (first - 1) % max(min(n, step), 1), n + 1, step):
-        path = copied(f"at-{at}")
+        # A name of its own: what a store that is not closed still writes can keep a folder from being removed.
+        path = copied(f"{kind.replace(' ', '-')}-{at}")
         complaint = ""
         try:
             _, said = run(work, path, kind, at=at)
