@@ -163,7 +163,7 @@ def of_policy(policy: str) -> Callable[[], keras.Model]:
 _INNER = ["wide", "narrow"]
 _PLAIN = ["hidden", "drop", "norm", "prediction"]
 CASES = {
-    "sequential": Case(sequential, _PLAIN),
+    "sequential": Case(sequential, _PLAIN, compiled={"optimizer": "adam"}),
     "nested to three levels": Case(nested, ["c/b/a/x", "c/b/a/y", "c/b/z", "c/q", "prediction"]),
     "subclassed, nested to three levels": Case(
         Outer,
@@ -186,6 +186,7 @@ CASES = {
             *("mean", "prediction"),
         ],
         IDS,
+        compiled={"optimizer": "adam"},
     ),
     "mixed_bfloat16": Case(of_policy("mixed_bfloat16"), ["hidden", "norm", "prediction"], tolerance=0.05),
     "mixed_float16": Case(of_policy("mixed_float16"), ["hidden", "norm", "prediction"], tolerance=0.05),
