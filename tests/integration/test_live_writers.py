@@ -97,7 +97,7 @@ def test_gc_and_compact_leave_what_a_live_writer_has_not_committed(tmp_path: Pat
 
 @pytest.mark.slow
 def test_eight_writers_and_two_readers_see_everything_once_and_whole(tmp_path: Path) -> None:
-    uri, n_each = str(tmp_path / "s.mistique"), 5
+    uri, n_each = str(tmp_path / "s.mistique"), 3
     mistique.open(uri).close()
     # Two of each model, so that they count versions together.
     writers = [start_writer(uri, f"lab/{i % 4}", str(n_each)) for i in range(8)]

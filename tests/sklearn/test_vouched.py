@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,9 @@ def as_array(value: Any) -> np.ndarray:
     return np.asarray(value.toarray() if hasattr(value, "toarray") else value)
 
 
+@functools.cache
 def fitted_estimators() -> list[Any]:
+    """Fitted once, as whoever fits one again does it to the same data."""
     fitted = []
     for name, kind in all_estimators():
         if name in SLOW or not (hasattr(kind, "transform") or hasattr(kind, "predict")):

@@ -37,7 +37,7 @@ def damaged(whole: Path, tmp_path: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["segments", "artifacts", "catalog", "usage", "digests"])
 def test_a_flipped_bit_gives_the_right_answer_or_an_error_of_ours(damaged: Path, part: str) -> None:
-    command = [sys.executable, "-m", "tests.storage.flip_bytes", str(damaged), part, part, "30"]
+    command = [sys.executable, "-m", "tests.storage.flip_bytes", str(damaged), part, part, "15"]
     run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
 
@@ -89,7 +89,7 @@ def test_a_capture_beside_a_damaged_segment_stores_its_chunks_again(store: Store
 
 @pytest.mark.slow
 def test_a_store_damaged_at_random_gives_the_right_answer_or_an_error_of_ours(tmp_path: Path) -> None:
-    command = [sys.executable, "-X", "faulthandler", "-m", "tests.storage.hostile", str(tmp_path), "seed", "40"]
+    command = [sys.executable, "-X", "faulthandler", "-m", "tests.storage.hostile", str(tmp_path), "seed", "24"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
 
