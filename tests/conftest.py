@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +27,29 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("KERAS_HOME", tempfile.mkdtemp(prefix="mistique-keras-home-"))
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+# Stores lie in memory where there is room: TileDB has each file that it writes put on the disk, and of a test that
+# compacts and repairs a store two thirds were spent waiting for that. Processes that tests start follow.
+_MEMORY = Path("/dev/shm")
+if (
+    "PYTEST_DEBUG_TEMPROOT" not in os.environ
+    and os.access(_MEMORY, os.W_OK)
+    and shutil.disk_usage(_MEMORY).free > 4 * 2**30
+):
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = tempfile.mkdtemp(prefix="mistique-tests-", dir=_MEMORY)
+
+    @atexit.register
+    def _memory_is_free_again() -> None:
+        if _ENDED == [pytest.ExitCode.OK]:
+            shutil.rmtree(os.environ["PYTEST_DEBUG_TEMPROOT"], ignore_errors=True)
+
+
+_ENDED: list[int] = []
+
+
+def pytest_sessionfinish(exitstatus: int) -> None:
+    """What failing tests left stays there to be looked at."""
+    _ENDED.append(exitstatus)
 
 
 # No test asserts a time: a kernel that is compiled, or a busy machine, is no failure.
