@@ -1,8 +1,9 @@
-"""Files held in memory while questions are timed: the code that is mapped, and what a store has written.
+"""Memory that is kept while questions are timed: the code that is mapped, what a store has written, and what was freed.
 
 Some machines, virtual ones above all, drop file pages that nobody touched for a minute (Linux: DAMON's ``pageout``), so
-that code and chunks are read from a disk again in the middle of a question. How long a road was not taken then decides
-what it takes.
+that code and chunks are read from a disk again in the middle of a question. They hand pages that were freed back to
+their host, too (free page reporting), so that a process waits for its host, several microseconds a page, whenever it
+grows. How long a road was not taken, and which one needed most memory before, then decides what it takes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,25 @@ from pathlib import Path
 import numpy as np
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
+_LIBC.malloc.restype, _LIBC.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+# Of malloc.h.
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
+_NEVER = 2**31 - 1
+
+
+def hold_freed(nbytes: int) -> int:
+    """Let this process grow by so much now, and keep what it frees; bytes, 0 where malloc is another than glibc's."""
+    if not hasattr(_LIBC, "gnu_get_libc_version"):
+        return 0
+    for option, value in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _NEVER), (_ARENA_MAX, 1)):
+        if not _LIBC.mallopt(option, value):
+            return 0
+    address = _LIBC.malloc(ctypes.c_size_t(nbytes))
+    if not address:
+        return 0
+    ctypes.memset(address, 0, nbytes)
+    _LIBC.free(address)
+    return nbytes
 
 
 def hold_code() -> int:
