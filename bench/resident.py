@@ -20,7 +20,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.malloc.restype, _LIBC.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
 # Of malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
-_NEVER = 2**31 - 1
+_NEVER = -1
 
 
 def hold_freed(nbytes: int) -> int:
