@@ -21,7 +21,7 @@ import numpy as np
 import mistique
 from bench.harness import Report, Scratch, run
 from bench.models import cifar
-from bench.resident import held_files, hold_code, hold_freed
+from bench.resident import FreedMemory, held_files, hold_code
 from bench.speedups import measure_paper
 from bench.summaries import measure_summaries
 from mistique.planner.calibration import Calibration
@@ -108,13 +108,14 @@ def _random_questions(report: Report, store: Store) -> None:
     n = 16 if report.is_quick else N_QUESTIONS + N_WARM_UP
     n_warm_up = 6 if report.is_quick else N_WARM_UP
     asked: list[Asked] = []
-    freed_nbytes = hold_freed(_FREED_NBYTES)
+    freed = FreedMemory(_FREED_NBYTES)
     started = perf_counter()
     with held_files(Path(store.uri)) as stored_nbytes:
         while len(asked) < n and (len(asked) <= n_warm_up or perf_counter() - started < LIMIT_SECONDS):
             if len(asked) in (0, n_warm_up):  # what is only imported for some questions, too
                 code_nbytes = hold_code()
             gc.collect()
+            freed.hold()
             asked.append(_asked(store, rng))
     counted = asked[n_warm_up:]
     regrets, misses = [one.regret for one in counted], [one.miss for one in counted]
@@ -144,7 +145,7 @@ def _random_questions(report: Report, store: Store) -> None:
         "garbage is collected between questions.",
         f"held in memory: the {stored_nbytes / 1e6:.0f} MB of the store and {code_nbytes / 1e6:.0f} MB of code, which"
         " the kernel of a shared machine drops when nobody used them for a minute.",
-        f"{freed_nbytes / 1e6:.0f} MB are allocated and freed before, and stay with the process, as a page that it"
+        f"{freed.nbytes / 1e6:.0f} MB are allocated and freed before, and stay with the process, as a page that it"
         " grows by is waited for on a virtual machine.",
         "nothing is kept in memory by mistique, which would answer the second time that a road is run.",
     ]

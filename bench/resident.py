@@ -23,19 +23,35 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 _NEVER = -1
 
 
-def hold_freed(nbytes: int) -> int:
-    """Let this process grow by so much now, and keep what it frees; bytes, 0 where malloc is another than glibc's."""
-    if not hasattr(_LIBC, "gnu_get_libc_version"):
-        return 0
-    for option, value in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _NEVER), (_ARENA_MAX, 1)):
-        if not _LIBC.mallopt(option, value):
-            return 0
-    address = _LIBC.malloc(ctypes.c_size_t(nbytes))
-    if not address:
-        return 0
-    ctypes.memset(address, 0, nbytes)
-    _LIBC.free(address)
-    return nbytes
+class FreedMemory:
+    """Memory by which this process has grown, and which stays with it when it is freed.
+
+    Parameters
+    ----------
+    nbytes : int
+
+    Attributes
+    ----------
+    nbytes : int
+        0 where malloc is another than glibc's.
+    """
+
+    def __init__(self, nbytes: int) -> None:
+        is_known = hasattr(_LIBC, "gnu_get_libc_version") and Path("/proc/self/statm").exists()
+        options = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _NEVER), (_ARENA_MAX, 1))
+        self.nbytes = nbytes if is_known and all(_LIBC.mallopt(*option) for option in options) else 0
+        self._resident_nbytes = 0
+        self.hold()
+
+    def hold(self) -> None:
+        """Grow again where it was given back: protobuf asks malloc for that when it lets go of a graph."""
+        if not self.nbytes or 0 < self._resident_nbytes < _resident_nbytes() + self.nbytes // 8:
+            return
+        if address := _LIBC.malloc(ctypes.c_size_t(self.nbytes)):
+            pages = np.ctypeslib.as_array((ctypes.c_uint8 * self.nbytes).from_address(address))[:: mmap.PAGESIZE]
+            pages[:] = 0
+            _LIBC.free(address)
+        self._resident_nbytes = _resident_nbytes()
 
 
 def hold_code() -> int:
@@ -63,6 +79,10 @@ def held_files(folder: Path) -> Iterator[int]:
                 # Only its address is kept: a map that lends its buffer could not be closed.
                 held += _locked(np.frombuffer(mapped, np.uint8).ctypes.data, len(mapped))
         yield held
+
+
+def _resident_nbytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
 
 
 def _locked(address: int, nbytes: int) -> int:
