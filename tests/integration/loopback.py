@@ -91,6 +91,10 @@ class Proxy:
         """Pass connections on again."""
         self._tell("up")
 
+    def delay(self, seconds: float) -> None:
+        """Hold each request back for so long from now on."""
+        self._tell(f"delay {seconds}")
+
     def requests(self) -> dict[str, int]:
         """How many there were of each method since this was asked before."""
         found: dict[str, int] = json.loads(self._tell("requests"))
@@ -135,6 +139,10 @@ class _Relay:
             if command == "requests":
                 found, self._requests = self._requests, Counter()
                 self._say(json.dumps(found))
+                continue
+            if command.startswith("delay "):
+                self._delay_seconds = float(command.removeprefix("delay "))
+                self._say(command)
                 continue
             self._is_down = command == "down"
             for connection in list(self._open) if self._is_down else []:

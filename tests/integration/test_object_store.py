@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import pickle
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import tiledb
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -40,6 +42,20 @@ with mistique.open(sys.argv[1], config=json.loads(sys.argv[2])) as store:
 """
 
 
+# Writes much of a capture and is killed before any of it is committed.
+HALF_WRITER = """
+import sys, json, time
+import numpy as np
+import mistique
+store = mistique.open(sys.argv[1], config=json.loads(sys.argv[2]), max_buffer_nbytes=100_000)
+with store.capture(model="lab/half", dataset="train", framework="none", codec="raw") as capture:
+    for start in range(0, 4096, 1024):
+        capture.append("layer", np.random.default_rng(start).normal(size=(1024, 200)))
+    print("written", flush=True)
+    time.sleep(600)
+"""
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     with s3_server() as address:
@@ -51,11 +67,14 @@ def config(server: str) -> dict[str, str]:
     return config_for(server)
 
 
-def start_writer(uri: str, config: dict[str, str], model: str, n: int) -> subprocess.Popen[str]:
-    import json
-
-    command = [sys.executable, "-c", WRITER, uri, json.dumps(config), model, str(n)]
+def start(script: str, uri: str, config: dict[str, str], *rest: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", script, uri, json.dumps(config), *rest]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def n_bytes_at(uri: str, config: dict[str, str]) -> int:
+    vfs = tiledb.VFS(ctx=StorageOptions(config).context())
+    return sum(vfs.file_size(name) for name in vfs.ls_recursive(uri) if vfs.is_file(name))
 
 
 def expected(lines: list[str]) -> dict[str, np.ndarray]:
@@ -83,6 +102,23 @@ def test_a_network_that_goes_away_costs_what_was_captured_meanwhile_and_one_warn
         assert store.check(repair=True).is_whole
         store.gc(grace_seconds=0)
         assert_answers(store, {key: values})
+
+
+def test_a_network_that_delays_is_waited_for_as_long_as_is_allowed(server: str) -> None:
+    values, uri = np.arange(4000.0), f"s3://{BUCKET}/slow.mistique"
+    config = config_for(server) | {"vfs.s3.request_timeout_ms": "500", "vfs.s3.connect_max_tries": "1"}
+    with Proxy(server) as proxy:
+        config["vfs.s3.endpoint_override"] = proxy.address
+        with mistique.open(uri, config=config) as store:
+            proxy.delay(0.05)
+            key = put(store, values)
+            proxy.delay(1.5)
+            with pytest.warns(CaptureWarning) as caught, capturing(store, model="lab/lost", on_error="warn") as capture:
+                capture.add("first", values + 1)
+            assert (len(caught), capture.committed) == (1, None)
+            proxy.delay(0.05)
+            assert_answers(store, {key: values, put(store, values + 2): values + 2})
+            assert [c.version.model for c in store.catalog.captures()] == ["lab/model", "lab/model"]
 
 
 def test_a_fit_goes_on_whose_network_goes_away_in_the_middle_and_comes_back(server: str) -> None:
@@ -113,7 +149,7 @@ def test_writers_killed_in_an_object_store_lose_nothing_that_they_reported(confi
     uri, reported = f"s3://{BUCKET}/killed.mistique", []
     mistique.open(uri, config=config).close()
     for round_ in range(2):
-        writers = [start_writer(uri, config, f"lab/{round_}-{n}", 1000) for n in range(2)]
+        writers = [start(WRITER, uri, config, f"lab/{round_}-{n}", "1000") for n in range(2)]
         for writer in writers:
             assert writer.stdout is not None
             reported.append(writer.stdout.readline())
@@ -129,11 +165,39 @@ def test_writers_killed_in_an_object_store_lose_nothing_that_they_reported(confi
         assert store.check().is_whole
 
 
+def test_two_writers_of_one_model_at_once_in_an_object_store_lose_nothing(config: dict[str, str]) -> None:
+    uri = f"s3://{BUCKET}/both.mistique"
+    mistique.open(uri, config=config).close()
+    writers = [start(WRITER, uri, config, "lab/both", "4") for _ in range(2)]
+    reported = [line for writer in writers for line in writer.communicate(timeout=120)[0].splitlines()]
+    assert [writer.returncode for writer in writers] == [0, 0]
+    with mistique.open(uri, mode="r", config=config) as store:
+        assert len(store.catalog.captures()) == len(expected(reported)) == 8
+        assert_answers(store, expected(reported))
+
+
+def test_gc_takes_from_an_object_store_what_a_killed_writer_left(config: dict[str, str]) -> None:
+    uri, values = f"s3://{BUCKET}/left.mistique", np.arange(3000.0)
+    with mistique.open(uri, config=config) as store:
+        key = put(store, values)
+        before = n_bytes_at(uri, config)
+        writer = start(HALF_WRITER, uri, config)
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "written\n"
+        store.gc()
+        left = n_bytes_at(uri, config)
+        assert left > before + 3_000_000  # of a writer that may live nothing is touched
+        writer.kill()
+        writer.communicate()
+        assert store.gc(grace_seconds=0).n_segments_removed > 0
+        assert n_bytes_at(uri, config) < before + 100_000
+        assert_answers(store, {key: values})
+        assert store.check().is_whole
+
+
 def test_a_store_that_is_copied_with_its_history_into_an_object_store_answers_the_same(
     config: dict[str, str], tmp_path: object
 ) -> None:
-    import tiledb
-
     with mistique.open(f"{tmp_path}/s.mistique") as store:
         for i in range(3):
             put(store, np.arange(3000.0) + i)
@@ -155,8 +219,6 @@ def test_a_store_that_is_copied_with_its_history_into_an_object_store_answers_th
 def test_credentials_are_in_no_store_error_log_or_pickle(
     server: str, config: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    import tiledb
-
     secret = "another-secret-of-tests"
     given = {**config, "vfs.s3.aws_access_key_id": "an-id", "vfs.s3.aws_secret_access_key": secret}
     uri, said = f"s3://{BUCKET}/secret.mistique", []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -219,3 +220,29 @@ def test_a_store_of_1000_intermediates_is_listed_without_opening_a_segment(store
         assert sum(capture.n_intermediates for capture in listing(reader).captures) == 1000
         assert "lab/model@10" in repr(reader)
         assert not reader.segments._open
+
+
+@pytest.mark.parametrize("writer", ["0" * 16, "f" * 16])
+def test_a_number_that_was_told_stays_whoever_was_writing_meanwhile(
+    tmp_path: Path, writer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    with mistique.open(tmp_path / "s.mistique") as first, mistique.open(tmp_path / "s.mistique") as second:
+        put(first, np.zeros(3))
+        put(second, np.zeros(4))
+        write_records = records.write_records
+
+        def slow(*args: Any) -> Any:
+            # The second has chosen where its record goes; before it lies there, the first commits a run, and tells.
+            if not told:
+                told.append("")
+                told[0] = put(first, np.full(3, 1.0))
+            return write_records(*args)
+
+        monkeypatch.setattr(records, "write_records", slow)
+        monkeypatch.setattr(second.catalog._log, "_writer", writer)
+        told.append(put(second, np.full(3, 2.0)))
+        assert len(set(told)) == 2
+        for opened in (first, second, mistique.open(tmp_path / "s.mistique", mode="r")):
+            assert [mistique.get(opened, key).values[0] for key in told] == [1.0, 2.0]
+        assert put(first, np.full(3, 3.0)) == "lab/model@5/train/stage"

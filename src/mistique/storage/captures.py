@@ -166,8 +166,40 @@ class Capture:
         return [i for i in chain if any("/" not in name for name in (i.name, *i.aliases))]
 
 
+def claims_of(
+    facts: Mapping[CaptureId, Sequence[tuple[Order, Fact]]], saying: Saying
+) -> dict[RunId, tuple[Order, int]]:
+    """When each run was first captured, and the number that it claims; 0: none, as runs of older stores."""
+    found: dict[RunId, tuple[Order, int]] = {}
+    for of, said in facts.items():
+        for order, fact in said:
+            if fact.version and (of[:2] not in found or order < found[of[:2]][0]):
+                found[of[:2]] = order, fact.number
+    return {run: (order, saying.number_of(run, captured)) for run, (order, captured) in found.items()}
+
+
+def numbers_of(
+    claims: Mapping[RunId, tuple[Order, int]], saying: Saying, known: Mapping[RunId, int]
+) -> dict[RunId, int]:
+    """The number of each run among those of its model, those that are deleted or void included.
+
+    The one that it claims; of two that claim one, until either claims another (`Catalog.commit`), the one's that is
+    known to have it, else the first one's. Those that claim none are counted.
+    """
+    numbers: dict[RunId, int] = {}
+    taken: dict[str, set[int]] = defaultdict(lambda: {0})
+    last: dict[str, int] = defaultdict(int)
+    for run, (_, number) in sorted(claims.items(), key=lambda item: (known.get(item[0]) != item[1][1], item[1])):
+        name = saying.name_of(run)
+        numbers[run] = last[name] + 1 if number in taken[name] else number
+        taken[name].add(numbers[run])
+        last[name] = max(numbers[run], last[name])
+    return numbers
+
+
 def captures_of(
     facts: Mapping[CaptureId, Sequence[tuple[Order, Fact]]],
+    numbers: Mapping[RunId, int],
     saying: Saying,
     is_void: Callable[[Order, Fact], bool],
     behind: Behind,
@@ -179,22 +211,18 @@ def captures_of(
     ----------
     facts : mapping of CaptureId to sequence of (Order, Fact)
         Of each capture oldest first, without what lies behind others.
+    numbers : mapping of RunId to int
+        As of `numbers_of`.
     saying : Saying
         What was said of versions.
     is_void : callable
-        Whether a capture counts for nothing. The numbers of others do not change with it.
+        Whether a capture counts for nothing.
     behind : callable
         Reads what lies behind the record of a capture.
     known : mapping of CaptureId to Capture, optional
         What the facts of some captures added up to before, if nothing has changed of these since.
     """
     known = known or {}
-    numbers: dict[RunId, int] = {}
-    n_runs: dict[str, int] = defaultdict(int)
-    for _, run_id in sorted((order, of[:2]) for of, said in facts.items() for order, fact in said if fact.version):
-        if run_id not in numbers:
-            name = saying.name_of(run_id)
-            n_runs[name] = numbers[run_id] = n_runs[name] + 1
     found = []
     for of, said in facts.items():
         if of[:2] not in numbers:  # its first record is not there

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from time import sleep
+from time import monotonic, sleep
 
 from mistique.errors import CaptureLostError, StoreError
 from mistique.schema import Index, Intermediate, Tally, Version
@@ -36,10 +36,13 @@ from mistique.storage.record_bodies import (
 from mistique.storage.record_cells import Order, Record
 from mistique.storage.record_fields import to_json
 from mistique.storage.references import references_body
+from mistique.storage.version_records import NUMBER, RunId, said_record
 from mistique.storage.written_references import RECORD_SEAL
 
 # How often a capture looks again whether what it uses was removed, 0.01 s apart, then twice as long each time: 10 s.
 _TRIES = 10
+# How long a capture waits, at least, for another writer that claimed its number to claim another; how often it looks.
+_PATIENCE_SECONDS, _MAX_LOOKS = 0.2, 200
 
 
 class Catalog(CatalogReader):
@@ -68,11 +71,21 @@ class Catalog(CatalogReader):
         self._moves.check(uses)
         found = {node.name: node for node in intermediates}
         body = outline_body(outline(found, [node.name for node in intermediates if node.is_stored]))
-        head = {"version": asdict(version), "dataset": dataset, "uses": sorted(used), "outline": body}
+        head: dict[str, object] = {
+            "version": asdict(version),
+            "dataset": dataset,
+            "uses": sorted(used),
+            "outline": body,
+        }
         capture_id = capture_id_of(version, dataset)
+        is_new = capture_id[:2] not in self._numbers
+        if is_new:
+            head[NUMBER] = self._next_number(capture_id[:2])
         records = [_record(INTERMEDIATE, {"of": capture_id}, node) for node in intermediates]
         try:
+            started = monotonic()
             order, *orders = self._log.append([Record(CAPTURE, to_json(head))], behind=records)
+            append_seconds = monotonic() - started
             # What was just written need not be read back when the next capture refers to it.
             for of_node, node in zip(orders, intermediates, strict=True):
                 if node.references is not None:
@@ -80,6 +93,8 @@ class Catalog(CatalogReader):
             self._is_loaded = False
             self.refresh()
             self._confirm(order, frozenset(uses), capture_id)
+            if is_new:
+                self._settle(capture_id, max(_PATIENCE_SECONDS, 8 * append_seconds))
         except CaptureLostError:
             raise
         except StoreError as error:
@@ -178,6 +193,33 @@ class Catalog(CatalogReader):
     def compact(self) -> None:
         """Merge what the log consists of."""
         self._log.compact()
+
+    def _next_number(self, run: RunId) -> int:
+        """The first number above those that runs of the same model claim, or have."""
+        name = self._saying.name_of(run)
+        others = (other for other in self._claims if self._saying.name_of(other) == name)
+        return max((self._claims[other][1] or self._numbers[other] for other in others), default=0) + 1
+
+    def _settle(self, of: CaptureId, patience_seconds: float) -> None:
+        """See that a new run alone claims its number, before anybody is told of it.
+
+        Of two writers that claimed one number at once, at least one sees the other after its own record is written. Who
+        has not got the number claims another. Who has it waits for that, and claims another if it does not come: the
+        other did not see it, and was told. So what was told stays.
+        """
+        run, since = of[:2], monotonic()
+        for _ in range(_MAX_LOOKS):
+            number, name = self._claims[run][1], self._saying.name_of(run)
+            rivals = [other for other, (_, claimed) in self._claims.items() if claimed == number and other != run]
+            has_it = self._numbers[run] == number
+            if has_it and name not in map(self._saying.name_of, rivals):
+                return
+            if has_it and monotonic() - since < patience_seconds:
+                sleep(patience_seconds / 20)
+                self.refresh()
+            else:
+                self.say(said_record(of[:3], NUMBER, value=str(self._next_number(run))))
+                since = monotonic()
 
     def _confirm(self, order: Order, uses: frozenset[str], capture_id: CaptureId) -> None:
         """Nobody removed what a record uses while it was written."""

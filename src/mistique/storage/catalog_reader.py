@@ -12,7 +12,7 @@ import numpy as np
 
 from mistique.errors import IntermediateNotFoundError, StoreError
 from mistique.schema import LATEST, Index, Intermediate, Key, References, Tally
-from mistique.storage.captures import Capture, captures_of
+from mistique.storage.captures import Capture, captures_of, claims_of, numbers_of
 from mistique.storage.facts import CaptureId, Fact, fact_of, record_errors
 from mistique.storage.facts_behind import FactsBehind
 from mistique.storage.move_records import MOVED, REMOVED, REMOVING
@@ -40,6 +40,8 @@ class CatalogReader:
         self._touched: set[CaptureId] = set()
         self._said: list[tuple[Order, Said]] = []
         self._saying = Saying([])
+        self._claims: dict[RunId, tuple[Order, int]] = {}
+        self._numbers: dict[RunId, int] = {}
         self._of_lineage: dict[str, list[CaptureId]] | None = None
         self._behind = FactsBehind(log)
         self._written = WrittenReferences(log)
@@ -78,10 +80,14 @@ class CatalogReader:
         for of in self._touched:
             self._of_capture[of].sort(key=lambda item: item[0])
         self._saying = Saying(sorted(self._said, key=lambda item: item[0]))
+        self._claims = claims_of(self._of_capture, self._saying)
+        self._numbers = numbers_of(self._claims, self._saying, self._numbers)
         # What a compaction removed may make any capture void.
         is_same = self._moves.n_records == self._n_moves
         known = {of: found for of, found in self._captures.items() if of not in self._touched} if is_same else {}
-        self._captures = captures_of(self._of_capture, self._saying, self._is_void, self._behind.of, known)
+        self._captures = captures_of(
+            self._of_capture, self._numbers, self._saying, self._is_void, self._behind.of, known
+        )
         self._n_moves = self._moves.n_records
         self._touched.clear()
         self._of_lineage = None
@@ -219,6 +225,7 @@ class CatalogReader:
         pending = self._moves.pending
         unsettled = captures_of(
             self._of_capture,
+            self._numbers,
             self._saying,
             lambda order, fact: self._is_void(order, fact) or bool(pending & fact.uses),
             self._behind.of,

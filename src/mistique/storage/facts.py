@@ -14,7 +14,7 @@ from mistique.storage.outlines import Outline, outline_of
 from mistique.storage.record_bodies import ADDED_TO, USES, index_of, intermediate_of, tally_of
 from mistique.storage.record_cells import Order, Record
 from mistique.storage.record_fields import BODY_ERRORS, expect, names_of, order_of
-from mistique.storage.version_records import RENAMED, SAID, Said, said_of
+from mistique.storage.version_records import NUMBER, RENAMED, SAID, Said, said_of
 
 CaptureId = tuple[str, str, int | None, str]  # model, run, epoch, dataset
 # A capture, one of its intermediates, one that was stored after its capture, and that one is to stay stored.
@@ -34,6 +34,8 @@ class Fact:
 
     of: CaptureId
     version: Version | None = None
+    # That its run takes, if it is the first capture of it; 0: none, of records that are older than such numbers.
+    number: int = 0
     outline: Outline | None = None
     intermediate: Intermediate | None = None
     is_stored: bool = False
@@ -84,7 +86,12 @@ def fact_of(record: Record) -> Fact:
         expect(str, *((version.artifact,) if version.artifact is not None else ()))
         expect(int, version.artifact_nbytes, version.batch_rows, 0 if version.epoch is None else version.epoch)
         uses = names_of(body.get(USES, [])) | ({version.artifact} if version.artifact else set())
-        return Fact(capture_id_of(version, body["dataset"]), version, outline_of(body.get("outline")), uses=uses)
+        number = body.get(NUMBER, 0)
+        expect(int, number)
+        if number < 0:
+            raise ValueError(f"number {number}")
+        of = capture_id_of(version, body["dataset"])
+        return Fact(of, version, number, outline_of(body.get("outline")), uses=uses)
     model, run_id, epoch, dataset = body["of"]
     expect(str, model, run_id, dataset)
     expect(int, 0 if epoch is None else epoch)

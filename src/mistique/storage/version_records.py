@@ -14,6 +14,8 @@ from mistique.storage.record_cells import Order, Record
 from mistique.storage.record_fields import expect, to_json
 
 SAID, RENAMED = "said", "renamed"
+# The action by which a run takes another number than the one it was captured with.
+NUMBER = "number"
 VersionId = tuple[str, str, int | None]  # model as captured, run, epoch
 RunId = tuple[str, str]
 
@@ -47,11 +49,11 @@ class Said:
     ----------
     of : tuple of (str, str, int or None), optional
         The version. None: it is a rename.
-    action : {"tag", "untag", "note", "link", "delete", "rename"}
+    action : {"tag", "untag", "note", "link", "delete", "rename", "number"}
     name : str
         The tag, the other tool, the dataset that alone is deleted ("": all of them), or the new name.
     value : str
-        The note, or what the other tool calls it.
+        The note, what the other tool calls it, or the number that its run takes.
     runs : tuple of (str, str)
         Those that are renamed.
     """
@@ -82,6 +84,8 @@ def said_of(record: Record) -> Said:
     model, run, epoch = body["of"]
     expect(str, model, run, body["action"], body["name"], body["value"])
     expect(int, 0 if epoch is None else epoch)
+    if body["action"] == NUMBER and not (body["value"].isascii() and body["value"].isdigit()):
+        raise ValueError(f"number {body['value']!r}")
     return Said((model, run, epoch), body["action"], body["name"], body["value"])
 
 
@@ -98,17 +102,24 @@ class Saying:
         self._names: dict[RunId, str] = {}
         self._about: dict[VersionId, About] = {}
         self._deleted: dict[tuple[VersionId, str], Order] = {}
+        self._numbers: dict[RunId, int] = {}
         for order, one in said:
             if one.of is None:
                 self._names |= dict.fromkeys(one.runs, one.name)
             elif one.action == "delete":
                 self._deleted[one.of, one.name] = order
+            elif one.action == NUMBER:
+                self._numbers[one.of[:2]] = int(one.value)
             else:
                 self._about[one.of] = _with(self.about(one.of), one)
 
     def name_of(self, run: RunId) -> str:
         """What the model of a run is called now."""
         return self._names.get(run, run[0])
+
+    def number_of(self, run: RunId, captured: int) -> int:
+        """The number that a run takes, of which it was captured with another; 0: none."""
+        return self._numbers.get(run, captured)
 
     def about(self, version: VersionId) -> About:
         """What was said of a version."""
