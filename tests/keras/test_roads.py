@@ -155,7 +155,8 @@ def test_dropout_in_training_mode_is_never_recomputed(store: Store, images: np.n
 
 
 def test_auto_stores_the_layers_that_take_long_for_their_bytes(store: Store, images: np.ndarray) -> None:
-    layers = [keras.layers.Dense(64, name="wide"), keras.layers.Dense(2, name="narrow"), Slow(name="slow")]
+    # Wide enough that on a busy machine, too, it takes little for its bytes.
+    layers = [keras.layers.Dense(4096, name="wide"), keras.layers.Dense(2, name="narrow"), Slow(name="slow")]
     net = keras.Sequential([keras.Input((36,)), *layers, keras.layers.Dense(1, name="score")])
     rows = images.reshape(N_ROWS, 36)
     with mistique.open(store.uri, gamma_min=20_000.0) as strict:
