@@ -9,14 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import mistique
 from mistique.errors import ChunkCorruptError, IntermediateNotFoundError
 from mistique.queries.listing import listing
 from mistique.storage import records
+from mistique.storage.captures import numbers_of
 from mistique.storage.options import StorageOptions
-from mistique.storage.record_cells import Record
+from mistique.storage.record_cells import Order, Record
 from mistique.storage.records import RecordLog, create_records
+from mistique.storage.version_records import Saying
 from mistique.store import Store
 from tests.capturing import capturing, put
 
@@ -246,3 +250,31 @@ def test_a_number_that_was_told_stays_whoever_was_writing_meanwhile(
         for opened in (first, second, mistique.open(tmp_path / "s.mistique", mode="r")):
             assert [mistique.get(opened, key).values[0] for key in told] == [1.0, 2.0]
         assert put(first, np.full(3, 3.0)) == "lab/model@5/train/stage"
+
+
+def claims(*numbers: int) -> dict[tuple[str, str], tuple[Order, int]]:
+    """Of runs in this order."""
+    return {("lab/model", f"run {i}"): (Order(i + 1, "0" * 16), number) for i, number in enumerate(numbers)}
+
+
+@given(st.lists(st.integers(0, 6), max_size=8), st.integers(0, 8))
+def test_runs_have_a_number_each_which_is_theirs_if_they_alone_claim_it(numbers: list[int], n_known: int) -> None:
+    known = numbers_of(claims(*numbers[:n_known]), Saying([]), {})
+    for before in ({}, known):
+        found = list(numbers_of(claims(*numbers), Saying([]), before).values())
+        assert len(set(found)) == len(numbers)
+        alone = [i for i, number in enumerate(numbers) if number and numbers.count(number) == 1]
+        assert [found[i] for i in alone] == [numbers[i] for i in alone]
+        assert {number for number in numbers if number} <= set(found)
+    # Known ones keep a number that they claim, whoever claims it later.
+    later = numbers_of(claims(*numbers), Saying([]), known)
+    assert all(later[run] == n for (run, n), claimed in zip(known.items(), numbers, strict=False) if n == claimed)
+
+
+@pytest.mark.parametrize(
+    ("claimed", "expected"), [((0, 0, 3), [1, 2, 3]), ((1, 1, 3), [1, 2, 3]), ((1, 1, 2), [1, 3, 2])]
+)
+def test_who_claims_no_number_of_its_own_is_counted_in_order(claimed: tuple[int, ...], expected: list[int]) -> None:
+    first = numbers_of(claims(*claimed), Saying([]), {})
+    assert list(first.values()) == expected
+    assert numbers_of(claims(*claimed), Saying([]), first) == first

@@ -14,6 +14,7 @@ from mistique.errors import FormatVersionError, StoreKeyError
 from mistique.schema import FORMAT_VERSION
 from mistique.storage.layout import open_layout
 from mistique.storage.options import StorageOptions
+from tests.capturing import put
 from tests.storage.golden_stores import FOLDER, KEY, SEALED_COLUMNS, layers, main, table
 
 EXACT = {"raw", "half"}
@@ -64,6 +65,17 @@ def test_a_golden_store_is_read_bit_for_bit(golden: Path) -> None:
         later = mistique.get(store, "golden/later@1/train/table").to_frame()
         pd.testing.assert_frame_equal(later.reset_index(drop=True), table().iloc[::-1].reset_index(drop=True))
         assert store.catalog.find("golden/later@1/train/dropped")[0].stored == {"table"}
+
+
+def test_versions_of_a_golden_store_keep_their_numbers_beside_new_ones(golden: Path) -> None:
+    with mistique.open(golden) as store:
+        before = {c.id: c.number for c in store.catalog.captures()}
+        for number in ("2", "3"):
+            told = put(store, np.arange(3.0), model="golden/later")
+            assert told == f"golden/later@{number}/train/stage"
+            for opened in (store, mistique.open(golden, mode="r")):
+                now = {c.id: c.number for c in opened.catalog.captures()}
+                assert before.items() <= now.items()
 
 
 def test_what_lossy_codecs_said_of_a_golden_store_they_say_still(golden: Path) -> None:

@@ -184,16 +184,22 @@ def numbers_of(
     """The number of each run among those of its model, those that are deleted or void included.
 
     The one that it claims; of two that claim one, until either claims another (`Catalog.commit`), the one's that is
-    known to have it, else the first one's. Those that claim none are counted.
+    known to have it, else the first one's. All others are counted, in order: the first number above those of the runs
+    before that nobody claims.
     """
+    in_order = sorted(claims, key=lambda run: claims[run][0])
+    holders: dict[tuple[str, int], RunId] = {}
+    for run in sorted(in_order, key=lambda run: known.get(run) != claims[run][1]):
+        holders.setdefault((saying.name_of(run), claims[run][1]), run)
     numbers: dict[RunId, int] = {}
-    taken: dict[str, set[int]] = defaultdict(lambda: {0})
     last: dict[str, int] = defaultdict(int)
-    for run, (_, number) in sorted(claims.items(), key=lambda item: (known.get(item[0]) != item[1][1], item[1])):
-        name = saying.name_of(run)
-        numbers[run] = last[name] + 1 if number in taken[name] else number
-        taken[name].add(numbers[run])
-        last[name] = max(numbers[run], last[name])
+    for run in in_order:
+        name, number = saying.name_of(run), claims[run][1]
+        if not number or holders[name, number] != run:
+            number = last[name] + 1
+            while (name, number) in holders:
+                number += 1
+        numbers[run], last[name] = number, max(number, last[name])
     return numbers
 
 

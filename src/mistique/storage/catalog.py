@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from time import monotonic, sleep
 
@@ -80,7 +80,7 @@ class Catalog(CatalogReader):
         capture_id = capture_id_of(version, dataset)
         is_new = capture_id[:2] not in self._numbers
         if is_new:
-            head[NUMBER] = self._next_number(capture_id[:2])
+            head[NUMBER] = self._next_number(capture_id[:2], self._numbers.items())
         records = [_record(INTERMEDIATE, {"of": capture_id}, node) for node in intermediates]
         try:
             started = monotonic()
@@ -194,18 +194,17 @@ class Catalog(CatalogReader):
         """Merge what the log consists of."""
         self._log.compact()
 
-    def _next_number(self, run: RunId) -> int:
-        """The first number above those that runs of the same model claim, or have."""
+    def _next_number(self, run: RunId, numbers: Iterable[tuple[RunId, int]]) -> int:
+        """The first number above those of runs of the same model."""
         name = self._saying.name_of(run)
-        others = (other for other in self._claims if self._saying.name_of(other) == name)
-        return max((self._claims[other][1] or self._numbers[other] for other in others), default=0) + 1
+        return max((number for other, number in numbers if self._saying.name_of(other) == name), default=0) + 1
 
     def _settle(self, of: CaptureId, patience_seconds: float) -> None:
         """See that a new run alone claims its number, before anybody is told of it.
 
         Of two writers that claimed one number at once, at least one sees the other after its own record is written. Who
-        has not got the number claims another. Who has it waits for that, and claims another if it does not come: the
-        other did not see it, and was told. So what was told stays.
+        has not got the number claims the one that it is counted as. Who has it waits for that, and if it does not come
+        claims the next: the other did not see it, and was told. So what was told stays.
         """
         run, since = of[:2], monotonic()
         for _ in range(_MAX_LOOKS):
@@ -217,9 +216,11 @@ class Catalog(CatalogReader):
             if has_it and monotonic() - since < patience_seconds:
                 sleep(patience_seconds / 20)
                 self.refresh()
-            else:
-                self.say(said_record(of[:3], NUMBER, value=str(self._next_number(run))))
-                since = monotonic()
+                continue
+            claims = ((other, claimed) for other, (_, claimed) in self._claims.items())
+            another = self._next_number(run, claims) if has_it else self._numbers[run]
+            self.say(said_record(of[:3], NUMBER, value=str(another)))
+            since = monotonic()
 
     def _confirm(self, order: Order, uses: frozenset[str], capture_id: CaptureId) -> None:
         """Nobody removed what a record uses while it was written."""
