@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier, Event
 from typing import Any
 
 import numpy as np
@@ -250,6 +252,40 @@ def test_a_number_that_was_told_stays_whoever_was_writing_meanwhile(
         for opened in (first, second, mistique.open(tmp_path / "s.mistique", mode="r")):
             assert [mistique.get(opened, key).values[0] for key in told] == [1.0, 2.0]
         assert put(first, np.full(3, 3.0)) == "lab/model@5/train/stage"
+
+
+def test_two_that_gave_way_to_each_other_leave_no_number_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    early, late = "0" * 16, "f" * 16
+    together, gave_way = Barrier(2, timeout=60), Event()
+    n_written = dict.fromkeys((early, late), 0)
+    write_records = records.write_records
+
+    def slow(uri: str, ctx: Any, heads: Any, behind: Any) -> Any:
+        writer = heads[0][0].writer
+        if writer not in n_written:  # of another log
+            return write_records(uri, ctx, heads, behind)
+        n_written[writer] += 1
+        if n_written[writer] == 1:  # each chose its place without the other, and looks when both are written
+            together.wait()
+            written = write_records(uri, ctx, heads, behind)
+            together.wait()
+            return written
+        if writer == late and n_written[late] == 2:  # it claims another number when the other waits no longer
+            assert gave_way.wait(60)
+        written = write_records(uri, ctx, heads, behind)
+        if writer == early and n_written[early] == 2:
+            gave_way.set()
+        return written
+
+    with mistique.open(tmp_path / "s.mistique") as first, mistique.open(tmp_path / "s.mistique") as second:
+        put(first, np.zeros(3))
+        for opened, name in ((first, early), (second, late)):
+            monkeypatch.setattr(opened.catalog._log, "_writer", name)
+        monkeypatch.setattr(records, "write_records", slow)
+        with ThreadPoolExecutor() as pool:
+            told = list(pool.map(put, (first, second), (np.full(3, 1.0), np.full(3, 2.0))))
+        assert sorted(told) == ["lab/model@2/train/stage", "lab/model@3/train/stage"]
+        assert [mistique.get(first, key).values[0] for key in told] == [1.0, 2.0]
 
 
 def claims(*numbers: int) -> dict[tuple[str, str], tuple[Order, int]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import count
 from time import monotonic, sleep
 
 from mistique.errors import CaptureLostError, StoreError
@@ -80,7 +81,7 @@ class Catalog(CatalogReader):
         capture_id = capture_id_of(version, dataset)
         is_new = capture_id[:2] not in self._numbers
         if is_new:
-            head[NUMBER] = self._next_number(capture_id[:2], self._numbers.items())
+            head[NUMBER] = max((self._numbers[other] for other, _ in self._others(capture_id[:2])), default=0) + 1
         records = [_record(INTERMEDIATE, {"of": capture_id}, node) for node in intermediates]
         try:
             started = monotonic()
@@ -194,31 +195,32 @@ class Catalog(CatalogReader):
         """Merge what the log consists of."""
         self._log.compact()
 
-    def _next_number(self, run: RunId, numbers: Iterable[tuple[RunId, int]]) -> int:
-        """The first number above those of runs of the same model."""
+    def _others(self, run: RunId) -> list[tuple[RunId, int]]:
+        """The other runs of the same model, and the number that each claims."""
         name = self._saying.name_of(run)
-        return max((number for other, number in numbers if self._saying.name_of(other) == name), default=0) + 1
+        claims = ((other, claimed) for other, (_, claimed) in self._claims.items())
+        return [(other, claimed) for other, claimed in claims if other != run and self._saying.name_of(other) == name]
 
     def _settle(self, of: CaptureId, patience_seconds: float) -> None:
         """See that a new run alone claims its number, before anybody is told of it.
 
         Of two writers that claimed one number at once, at least one sees the other after its own record is written. Who
-        has not got the number claims the one that it is counted as. Who has it waits for that, and if it does not come
-        claims the next: the other did not see it, and was told. So what was told stays.
+        has not got the number claims the first one, from that of its record on, that nobody claims. Who has it waits
+        for that, and if it does not come does so itself: the other did not see it, and was told. What was told stays.
         """
         run, since = of[:2], monotonic()
+        first = self._claims[run][1]
         for _ in range(_MAX_LOOKS):
-            number, name = self._claims[run][1], self._saying.name_of(run)
-            rivals = [other for other, (_, claimed) in self._claims.items() if claimed == number and other != run]
-            has_it = self._numbers[run] == number
-            if has_it and name not in map(self._saying.name_of, rivals):
-                return
-            if has_it and monotonic() - since < patience_seconds:
-                sleep(patience_seconds / 20)
-                self.refresh()
-                continue
-            claims = ((other, claimed) for other, (_, claimed) in self._claims.items())
-            another = self._next_number(run, claims) if has_it else self._numbers[run]
+            taken = {claimed or self._numbers[other] for other, claimed in self._others(run)}
+            if self._numbers[run] == self._claims[run][1]:
+                if self._numbers[run] not in taken:
+                    return
+                if monotonic() - since < patience_seconds:
+                    sleep(patience_seconds / 20)
+                    self.refresh()
+                    continue
+                patience_seconds *= 2
+            another = next(number for number in count(first) if number not in taken)
             self.say(said_record(of[:3], NUMBER, value=str(another)))
             since = monotonic()
 
