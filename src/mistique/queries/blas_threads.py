@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from threading import Lock
 from typing import Any
 
@@ -19,20 +20,19 @@ _n_within = 0
 
 @contextmanager
 def one_thread_each() -> Iterator[int]:
-    """Within it BLAS takes one thread for each product, of the whole process; how many products to take at once.
+    """Within it NumPy's BLAS takes one thread for each product, of the whole process; how many to take at once.
 
     One, and BLAS as it is, where threadpoolctl is not installed: it comes with scikit-learn.
     """
     global _n_within
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
+    controller = _controller()
+    if controller is None:
         yield 1
         return
     with _lock:
         _n_within += 1
         if not _limited:
-            _limited.append(threadpool_limits(1, user_api="blas"))
+            _limited.append(controller.limit(limits=1, user_api="blas"))
     try:
         yield os.cpu_count() or 1
     finally:
@@ -41,3 +41,13 @@ def one_thread_each() -> Iterator[int]:
             _n_within -= 1
             if not _n_within:
                 _limited.pop().restore_original_limits()
+
+
+@cache
+def _controller() -> Any:
+    """Of the libraries that are loaded now, NumPy's among them: to look for them takes 10 ms."""
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
+        return None
+    return ThreadpoolController()

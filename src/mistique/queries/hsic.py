@@ -25,7 +25,7 @@ def hsic_between(layers: list[Portions], keys: list[str], n_rows: int, batch_row
     The products of one layer are taken on threads of their own, while the next one is read.
     """
     total, room = np.zeros((len(layers), len(layers))), np.empty(0)
-    is_near = [False] * len(layers)
+    near: list[Future[bool]] = []  # of each layer, by its first batch: an answer is the same whichever thread is first
     with one_thread_each() as n_threads, ThreadPoolExecutor(n_threads, "mistique-products") as workers:
         multiplied: list[Future[np.ndarray | float]] = []
         for bounds in _portions_of_batches(layers, n_rows, batch_rows):
@@ -42,10 +42,10 @@ def hsic_between(layers: list[Portions], keys: list[str], n_rows: int, batch_row
                 numbers = portions.take(int(bounds[0]), int(bounds[-1]))
                 # Those of the layer before: no more than two wait in memory, and the last finds all others done.
                 total += sum(future.result() for future in multiplied)
-                if not bounds[0]:  # by the first batch, so that an answer is the same whichever thread is first
-                    is_near[i] = _plain_gram(numbers, out=centred[0][i])
+                if not bounds[0]:
+                    near.append(workers.submit(_plain_gram, numbers, out=centred[0][i]))
                 multiplied = [
-                    workers.submit(_multiply, numbers, first, batch, i, is_near[i], key)
+                    workers.submit(_multiply, numbers, first, batch, i, near[i], key)
                     for batch, first in zip(centred, firsts, strict=True)
                 ]
         total += sum(future.result() for future in multiplied)
@@ -53,12 +53,12 @@ def hsic_between(layers: list[Portions], keys: list[str], n_rows: int, batch_row
 
 
 def _multiply(
-    numbers: np.ndarray, first: int, centred: np.ndarray, layer: int, is_near: bool, key: str
+    numbers: np.ndarray, first: int, centred: np.ndarray, layer: int, near: Future[bool], key: str
 ) -> np.ndarray | float:
     """The products of one layer into those of all; of the last, HSIC_1 between all times the number of rows."""
     n_layers, n, _ = centred.shape
     out = centred[layer]
-    is_done = is_near and _plain_gram(numbers, first=first, out=out)
+    is_done = near.result() and _plain_gram(numbers, first=first, out=out)
     if not is_done and not centred_gram(numbers, first=first, out=out):
         check_finite(numbers[first : first + n], key)
     if layer < n_layers - 1:
