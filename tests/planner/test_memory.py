@@ -10,6 +10,7 @@ from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures, Stand
 
 import mistique
 from mistique.planner.execute import execute
+from mistique.planner.memory import Recent
 from mistique.sklearn import Pipeline
 from mistique.storage.usage import Demand, Observation
 from mistique.store import Store
@@ -35,6 +36,16 @@ def asked(store: Store, homes: pd.DataFrame) -> tuple[Store, np.ndarray]:
     pipe = fitted(store, homes)
     opened = mistique.open(store.uri, gamma_min=float("inf"))
     return opened, pipe[:2].transform(homes[COLUMNS])
+
+
+def test_what_was_used_last_stays() -> None:
+    kept: Recent[str, int] = Recent(2)
+    assert [kept.keep(name, i) for i, name in enumerate("ab")] == [0, 1]
+    assert kept.get("a") == 0
+    kept.keep("c", 2)
+    assert [kept.get(name) for name in "abc"] == [0, None, 2]
+    assert "b" not in kept
+    assert "c" in kept
 
 
 def road(store: Store, **question: object) -> str:

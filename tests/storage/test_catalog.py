@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 import mistique
 from mistique.errors import ChunkCorruptError, IntermediateNotFoundError
+from mistique.planner.memory import Recent
 from mistique.queries.listing import listing
+from mistique.schema import Key
 from mistique.storage import records
 from mistique.storage.captures import numbers_of
 from mistique.storage.options import StorageOptions
@@ -226,6 +228,28 @@ def test_a_store_of_1000_intermediates_is_listed_without_opening_a_segment(store
         assert sum(capture.n_intermediates for capture in listing(reader).captures) == 1000
         assert "lab/model@10" in repr(reader)
         assert not reader.segments._open
+
+
+def test_of_versions_that_were_deleted_no_more_than_their_records_stays_in_memory(store: Store) -> None:
+    keys = [put(store, np.full((40, 3), float(i))) for i in range(6)]
+    held, log = store.catalog.find_capture(Key.parse(keys[0])), store.catalog._log
+    for key in keys:
+        mistique.get(store, key)
+    n_of_one = len(log.behind([held.order])[0])
+    for key in keys[:5]:
+        store.delete(key.partition("/train")[0])
+    store.graph(store.catalog.find_capture(Key.parse(keys[5])))
+    store._graphs = Recent(1)  # other captures are let go of when others are asked about
+    put(store, np.zeros(3), model="lab/other")
+    assert len(store.catalog._behind._known) <= 2  # that which is held, and which is there
+    assert len(log._found_behind) <= 3 * n_of_one
+    assert set(store.catalog._written._references) <= set(log._found_behind)
+    # Who has one in hand goes on with it.
+    assert held.stored == {"stage"}
+    assert store.catalog.references(held)["stage"].is_whole
+    del held
+    put(store, np.ones(3), model="lab/other")
+    assert [np.unique(mistique.get(store, keys[5]).values).tolist()] == [[5.0]]
 
 
 @pytest.mark.parametrize("writer", ["0" * 16, "f" * 16])

@@ -212,7 +212,7 @@ def row_labels(store: Store, capture: Capture) -> Any:
     if cached is None:
         values, _ = execute(store, capture, node)
         cached = pandas_index(values)
-        store.labels[capture.orders[ROW_LABEL]] = cached
+        store.labels.keep(capture.orders[ROW_LABEL], cached)
     return cached
 
 

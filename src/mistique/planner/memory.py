@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 from threading import Lock
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from mistique.storage.captures import Capture
 from mistique.storage.facts import CaptureId
 from mistique.storage.record_cells import Order
 
+K = TypeVar("K")
+V = TypeVar("V")
 _Name = tuple[CaptureId, Order, str]
 # A text is an object of Python.
 _TEXT_NBYTES = 64
@@ -47,6 +50,38 @@ class Kept:
             for part in chosen.parts
         ]
         return Values(node, columns, copies)
+
+
+class Recent(Generic[K, V]):
+    """What was used last, so many of a kind. Threads share it: what one lets go another makes again.
+
+    Parameters
+    ----------
+    n_kept : int
+    """
+
+    def __init__(self, n_kept: int) -> None:
+        self._n_kept, self._lock = n_kept, Lock()
+        self._kept: OrderedDict[K, V] = OrderedDict()
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._kept
+
+    def get(self, key: K) -> V | None:
+        """What is kept under that key; None: nothing."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def keep(self, key: K, value: V) -> V:
+        """Take one more, and let go of what was not used for longest."""
+        with self._lock:
+            self._kept[key] = value
+            self._kept.move_to_end(key)
+            if len(self._kept) > self._n_kept:
+                self._kept.popitem(last=False)
+        return value
 
 
 class Memory:

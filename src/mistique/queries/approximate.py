@@ -55,9 +55,9 @@ def row_graph(store: Store, portions: Portions, distance: str) -> RowGraph:
     if distance not in _METRICS:
         raise QueryError(f"approximate neighbours: expected one of {', '.join(_METRICS)}, got {distance!r}")
     key = (*portions.identity, distance)
-    if key not in store.row_graphs:
-        store.row_graphs[key] = _build(portions, distance)
-    found: RowGraph = store.row_graphs[key]
+    found: RowGraph | None = store.row_graphs.get(key)
+    if found is None:
+        found = store.row_graphs.keep(key, _build(portions, distance))
     return found
 
 

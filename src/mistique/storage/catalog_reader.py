@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from threading import RLock
+from weakref import ReferenceType, ref
 
 import numpy as np
 
@@ -48,6 +49,7 @@ class CatalogReader:
         self._translated: dict[Order, References] = {}
         self._moves = Moves(lambda order: log.attachments([order])[0])
         self._n_moves = 0  # that `_captures` are by
+        self._leaving: list[tuple[ReferenceType[Capture], CaptureId, Order]] = []
         self._is_loaded = False
         self._lock = RLock()
 
@@ -85,16 +87,27 @@ class CatalogReader:
         # What a compaction removed may make any capture void.
         is_same = self._moves.n_records == self._n_moves
         known = {of: found for of, found in self._captures.items() if of not in self._touched} if is_same else {}
-        self._captures = captures_of(
-            self._of_capture, self._numbers, self._saying, self._is_void, self._behind.of, known
-        )
-        self._n_moves = self._moves.n_records
+        found = captures_of(self._of_capture, self._numbers, self._saying, self._is_void, self._behind.of, known)
+        self._leaving += [(ref(old), of, old.order) for of, old in self._captures.items() if found.get(of) is not old]
+        self._captures = found
+        self._n_moves, self._of_lineage = self._moves.n_records, None
         self._touched.clear()
-        self._of_lineage = None
         self._of_model = defaultdict(list)
         for capture in self._captures.values():
             self._of_model[capture.version.model].append(capture)
+        self._forget()
         self._is_loaded = True
+
+    def _forget(self) -> None:
+        """Of captures that were deleted or replaced, once nobody holds them, keep no more than their own records."""
+        found = self._captures
+        left = [(held(), of, at) for held, of, at in self._leaving if of not in found or found[of].order != at]
+        self._leaving = [(ref(capture), of, order) for capture, of, order in left if capture is not None]
+        for _, of, order in (gone for gone in left if gone[0] is None):
+            orders = [*self._behind.forget(order), *(later for later, _ in self._of_capture[of])]
+            self._written.forget(orders)
+            for one in orders:
+                self._translated.pop(one, None)
 
     def _is_void(self, order: Order, fact: Fact) -> bool:
         return self._moves.is_void(order, fact.uses)
@@ -177,17 +190,18 @@ class CatalogReader:
         Nobody reads or hashes what a lineage stands for, so only records that this user's key sealed are believed, and
         only moves that it sealed are followed.
         """
-        self.refresh()
-        for capture, name in self._with_lineage(lineage):
-            if name in capture.stored and is_wanted(capture.intermediates[name]):
-                written = self._written.of(capture)[name]
-                if not self._written.were_sealed(capture.orders[name]):
-                    continue
-                references = self._moves.translate(written, by_own=True)
-                is_gone = any(self._moves.is_gone(segment.id) for segment in references.segments)
-                if references.is_whole and not is_gone:
-                    return replace(capture.intermediates[name], references=references)
-        return None
+        with self._lock:
+            self.refresh()
+            for capture, name in self._with_lineage(lineage):
+                if name in capture.stored and is_wanted(capture.intermediates[name]):
+                    written = self._written.of(capture)[name]
+                    if not self._written.were_sealed(capture.orders[name]):
+                        continue
+                    references = self._moves.translate(written, by_own=True)
+                    is_gone = any(self._moves.is_gone(segment.id) for segment in references.segments)
+                    if references.is_whole and not is_gone:
+                        return replace(capture.intermediates[name], references=references)
+            return None
 
     def derived(self, lineage: str) -> Intermediate | None:
         """An intermediate of that lineage that was not stored as it follows from another; None: there is none.
@@ -223,13 +237,11 @@ class CatalogReader:
         """
         self.refresh()
         pending = self._moves.pending
-        unsettled = captures_of(
-            self._of_capture,
-            self._numbers,
-            self._saying,
-            lambda order, fact: self._is_void(order, fact) or bool(pending & fact.uses),
-            self._behind.of,
-        )
+
+        def may_be_void(order: Order, fact: Fact) -> bool:
+            return self._is_void(order, fact) or bool(pending & fact.uses)
+
+        unsettled = captures_of(self._of_capture, self._numbers, self._saying, may_be_void, self._behind.of)
         captures = [*self._captures.values(), *unsettled.values()]
         self.read(captures)
         found: dict[Order, References] = {}

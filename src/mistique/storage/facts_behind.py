@@ -29,12 +29,20 @@ class FactsBehind:
         ChunkCorruptError
             One cannot be read, or is no intermediate.
         """
-        self.read([order])
-        return self._known[order]
+        known = self._known.get(order)
+        return self._read([order])[order] if known is None else known
 
     def read(self, orders: Iterable[Order]) -> None:
         """Read what lies behind some, at once."""
-        missing = [order for order in orders if order not in self._known]
+        self._read([order for order in orders if order not in self._known])
+
+    def forget(self, order: Order) -> list[Order]:
+        """Keep what lies behind the record of a capture no longer; of what was known, the orders."""
+        self._log.forget(order)
+        return [order for order, _ in self._known.pop(order, ())]
+
+    def _read(self, missing: Sequence[Order]) -> dict[Order, list[tuple[Order, Fact]]]:
+        read: dict[Order, list[tuple[Order, Fact]]] = {}
         for head, records in zip(missing, self._log.behind(missing) if missing else (), strict=True):
             found: list[tuple[Order, Fact]] = []
             for order, record in records:
@@ -42,4 +50,5 @@ class FactsBehind:
                     if record.kind != INTERMEDIATE:
                         raise ValueError(f"a {record.kind} among intermediates")
                     found.append((order, fact_of(record)))
-            self._known[head] = found
+            self._known[head] = read[head] = found
+        return read

@@ -111,6 +111,9 @@ class InspectedLog:
         """What can be read of the records behind some."""
         return [[(one, self._records[one]) for one in self._behind[order]] for order in orders]
 
+    def forget(self, order: Order) -> None:
+        """Nothing is forgotten: it was read once."""
+
     def attachments(self, orders: Sequence[Order]) -> list[bytes]:
         """The attachments of some records.
 

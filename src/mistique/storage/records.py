@@ -118,7 +118,8 @@ class RecordLog:
         ChunkCorruptError
         """
         with self._lock:
-            missing = [self._one(order) for order in orders if order not in self._behind]
+            known = {order: self._behind[order] for order in orders if order in self._behind}
+            missing = [self._one(order) for order in orders if order not in known]
 
         def read() -> dict[Order, tuple[Found, ...]]:
             cells = self._cells(BEHIND, [head.behind for head in missing if head.behind.n_bytes])
@@ -127,9 +128,15 @@ class RecordLog:
         read_now = self._retry(read) if missing else {}
         with self._lock:
             for order, found in read_now.items():
-                self._behind[order] = found
+                self._behind[order] = known[order] = found
                 self._found_behind |= {one.order: one for one in found}
-            return [[(one.order, one.record) for one in self._behind[order]] for order in orders]
+        return [[(one.order, one.record) for one in known[order]] for order in orders]
+
+    def forget(self, order: Order) -> None:
+        """Keep what lies behind a record no longer; it is read again when it is asked for."""
+        with self._lock:
+            for one in self._behind.pop(order, ()):
+                self._found_behind.pop(one.order, None)
 
     def attachments(self, orders: Sequence[Order]) -> list[bytes]:
         """The attachments of some records, in one read."""

@@ -34,18 +34,24 @@ class WrittenReferences:
         ------
         ChunkCorruptError
         """
-        names = list(capture.stored if names is None else names)
-        missing = [name for name in names if capture.orders[name] not in self._references]
-        contents = self._log.attachments([capture.orders[name] for name in missing]) if missing else []
+        orders = {name: capture.orders[name] for name in (capture.stored if names is None else names)}
+        found = {name: self._references[order] for name, order in orders.items() if order in self._references}
+        missing = [name for name in orders if name not in found]
+        contents = self._log.attachments([orders[name] for name in missing]) if missing else []
         for name, content in zip(missing, contents, strict=True):
-            order = capture.orders[name]
-            self._references[order] = references_in(content, f"references of {capture.prefix}/{name}")
-            self._sealed[order] = self.is_own(order, content)
-        return {name: self._references[capture.orders[name]] for name in names}
+            found[name] = references_in(content, f"references of {capture.prefix}/{name}")
+            self.remember(orders[name], found[name], is_own=self.is_own(orders[name], content))
+        return found
 
     def remember(self, order: Order, references: References, *, is_own: bool) -> None:
         """Keep references that were just written."""
         self._references[order], self._sealed[order] = references, is_own
+
+    def forget(self, orders: Iterable[Order]) -> None:
+        """Keep those of some records no longer."""
+        for order in orders:
+            self._references.pop(order, None)
+            self._sealed.pop(order, None)
 
     def of_index(self, capture: Capture, name: str) -> References:
         """The references of an index.

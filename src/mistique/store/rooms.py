@@ -18,7 +18,7 @@ from mistique.errors import StoreClosedError, StoreReadOnlyError
 from mistique.planner.calibration import Calibration
 from mistique.planner.claims import check_stored
 from mistique.planner.index_byproduct import DEFAULT_INDEX_SHARE, ColumnReads
-from mistique.planner.memory import Memory
+from mistique.planner.memory import Memory, Recent
 from mistique.planner.models import Models
 from mistique.planner.question import StageGraph
 from mistique.planner.recomputer import Trust
@@ -40,6 +40,8 @@ from mistique.storage.usage import Observation, UsageLog
 
 # Of what was recomputed and stays in memory.
 DEFAULT_MEMORY_NBYTES = 256 * 1024 * 1024
+# Captures whose stages, and whose row labels, stay at hand; graphs of the rows of a layer, each as large as the layer.
+_KEPT_GRAPHS, _KEPT_LABELS, _KEPT_ROW_GRAPHS = 256, 64, 8
 
 
 class Rooms:
@@ -101,11 +103,11 @@ class Rooms:
         self._known: tuple[Calibration, Worth] | None = None
         self._models = Models(self._artifacts, trust=self.trust)
         self._warm: set[str] = set()
-        self._graphs: dict[CaptureId, StageGraph] = {}
-        self.labels: dict[Order, Any] = {}
+        self._graphs: Recent[CaptureId, StageGraph] = Recent(_KEPT_GRAPHS)
+        self.labels: Recent[Order, Any] = Recent(_KEPT_LABELS)
         self.memory = Memory(self.memory_nbytes)
         self.column_reads = ColumnReads()
-        self.row_graphs: dict[tuple[Any, ...], Any] = {}
+        self.row_graphs: Recent[tuple[Any, ...], Any] = Recent(_KEPT_ROW_GRAPHS)
 
     @property
     def catalog(self) -> Catalog:
@@ -163,9 +165,8 @@ class Rooms:
                 if node.is_stored:
                     check_stored(node)
             indexes = self._catalog.sound_indexes(capture)
-            known = self._graphs[capture.id] = StageGraph(
-                capture, self._catalog.moves.n_records, nodes, indexes=indexes
-            )
+            graph = StageGraph(capture, self._catalog.moves.n_records, nodes, indexes=indexes)
+            known = self._graphs.keep(capture.id, graph)
         return known
 
     def observe(self, observation: Observation) -> None:
