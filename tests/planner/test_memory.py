@@ -44,8 +44,8 @@ def test_what_was_used_last_stays() -> None:
     assert kept.get("a") == 0
     kept.keep("c", 2)
     assert [kept.get(name) for name in "abc"] == [0, None, 2]
-    assert "b" not in kept
-    assert "c" in kept
+    kept.drop("a")
+    assert ["b" in kept, "c" in kept, "a" in kept] == [False, True, False]
 
 
 def road(store: Store, **question: object) -> str:
@@ -60,6 +60,15 @@ def test_all_rows_once_recomputed_answer_whatever_is_asked_of_them_after(asked: 
     assert (answer.plan.chosen.road, answer.plan.took is not None) == ("memory", True)
     assert np.array_equal(answer.values, expected[np.ix_(rows, columns)])
     assert np.array_equal(mistique.get(store, KEY, exact=True).values, expected)
+
+
+def test_of_a_version_that_was_deleted_nothing_stays_in_memory(asked: tuple[Store, np.ndarray]) -> None:
+    store, _ = asked
+    mistique.get(store, KEY)
+    assert store.memory._nbytes
+    store.delete("homes/poly@1")
+    assert not store.memory._nbytes
+    assert not store.memory._kept
 
 
 def test_one_answer_from_memory_that_took_long_does_not_turn_it_away(asked: tuple[Store, np.ndarray]) -> None:

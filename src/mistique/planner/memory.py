@@ -83,6 +83,11 @@ class Recent(Generic[K, V]):
                 self._kept.popitem(last=False)
         return value
 
+    def drop(self, key: K) -> None:
+        """Keep one no longer, if it is there."""
+        with self._lock:
+            self._kept.pop(key, None)
+
 
 class Memory:
     """Intermediates that were recomputed whole in this process, those that were used last.
@@ -125,6 +130,12 @@ class Memory:
             while self._nbytes > self._max_nbytes:
                 self._nbytes -= self._kept.popitem(last=False)[1][1]
         return kept
+
+    def drop(self, of: CaptureId) -> None:
+        """Keep nothing of a capture any longer."""
+        with self._lock:
+            for name in [name for name in self._kept if name[0] == of]:
+                self._nbytes -= self._kept.pop(name)[1]
 
 
 def _nbytes(values: Values) -> int:

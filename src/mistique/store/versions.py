@@ -109,6 +109,10 @@ class Versions(Rooms):
             known = [capture.dataset for capture in found]
             raise IntermediateNotFoundError(what=f"dataset of {version}:", name=dataset, known=known)
         self._say(version, "delete", name=dataset or "")
+        for capture in found:
+            if dataset in (None, capture.dataset):
+                self._graphs.drop(capture.id)
+                self.memory.drop(capture.id)
 
     def rename(self, model: str, *, to: str) -> None:
         """Give a model, all its versions, another name. What is captured under the old one later is another model.
