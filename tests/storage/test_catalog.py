@@ -6,7 +6,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier, Event
+from threading import Barrier, Event, Thread, current_thread
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import mistique
 from mistique.errors import ChunkCorruptError, IntermediateNotFoundError
 from mistique.queries.listing import listing
 from mistique.schema import Key
-from mistique.storage import records
+from mistique.storage import catalog_reader, records
 from mistique.storage.captures import numbers_of
 from mistique.storage.options import StorageOptions
 from mistique.storage.record_cells import Order, Record
@@ -241,12 +242,43 @@ def test_of_versions_that_were_deleted_no_more_than_their_records_stays_in_memor
     assert len(store.catalog._behind._known) <= 2  # that which is held, and which is there
     assert len(log._found_behind) <= 3 * n_of_one
     assert set(store.catalog._written._references) <= set(log._found_behind)
-    # Who has one in hand goes on with it.
+    # Who has one in hand goes on with it, whatever happened since.
+    store.compact(grace_seconds=0)
     assert held.stored == {"stage"}
     assert store.catalog.references(held)["stage"].is_whole
     del held
     put(store, np.ones(3), model="lab/other")
     assert [np.unique(mistique.get(store, keys[5]).values).tolist()] == [[5.0]]
+
+
+def test_a_capture_that_is_written_while_another_thread_reads_is_reported(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, is_reading, is_written = store.catalog._log, Event(), Event()
+    reader, add_up, append = Thread(target=store.catalog.refresh), catalog_reader.captures_of, log.append
+
+    def slow(*args: Any) -> Any:
+        if current_thread() is reader:
+            is_reading.set()
+            assert is_written.wait(60)
+            sleep(0.1)  # it ends after the writer has gone on
+        return add_up(*args)
+
+    def append_meanwhile(*args: Any, **options: Any) -> Any:
+        if reader.ident is None:
+            with mistique.open(store.uri) as other:  # there is something to read
+                put(other, np.zeros(3), model="lab/other")
+            reader.start()
+            assert is_reading.wait(60)
+        orders = append(*args, **options)
+        is_written.set()
+        return orders
+
+    monkeypatch.setattr(catalog_reader, "captures_of", slow)
+    monkeypatch.setattr(log, "append", append_meanwhile)
+    key = put(store, np.ones(3))
+    reader.join()
+    assert np.array_equal(mistique.get(store, key).values, np.ones(3))
 
 
 @pytest.mark.parametrize("writer", ["0" * 16, "f" * 16])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import random
+from concurrent.futures import ThreadPoolExecutor, wait
+from threading import Event
 
 import numpy as np
 
 import mistique
+from mistique.errors import IntermediateNotFoundError
+from mistique.schema import Key
 from mistique.store import Store
 from tests.capturing import put
 
@@ -23,3 +27,41 @@ def test_captures_of_eight_threads_are_all_there_and_right(store: Store) -> None
         float(mistique.get(store, f"{capture.prefix}/stage").values[0]) for capture in store.catalog.captures()
     )
     assert found == [float(number) for number in range(24)]
+
+
+def test_threads_that_capture_and_delete_do_not_get_in_the_way_of_those_that_ask(store: Store) -> None:
+    sent, deleted, is_over = {put(store, np.full((60, 2), -1.0)): -1.0}, set(), Event()
+
+    def write(number: int) -> None:
+        mine: list[str] = []
+        for i in range(15):
+            value = 100.0 * number + i
+            mine.append(put(store, np.full((60, 2), value), model=f"lab/{number}"))
+            sent[mine[-1]] = value
+            if i % 3 == 2:
+                deleted.add(mine[0])
+                store.delete(mine.pop(0).partition("/train/")[0])
+
+    def ask(number: int) -> None:
+        chosen = random.Random(number)
+        while not is_over.is_set():
+            key = chosen.choice(list(sent))
+            try:
+                held = store.catalog.find_capture(Key.parse(key))
+                assert set(mistique.get(store, key).values.flat) == {sent[key]}
+            except IntermediateNotFoundError:
+                assert key in deleted
+            else:
+                store.catalog.refresh()  # deleted now or not, who has it in hand goes on with it
+                assert store.catalog.references(held)["stage"].is_whole
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask, number) for number in range(2)]
+        writing = [pool.submit(write, number) for number in range(2)]
+        wait(writing)
+        is_over.set()
+        for future in (*writing, *asking):
+            future.result()
+    for key, value in sent.items():
+        if key not in deleted:
+            assert set(mistique.get(store, key).values.flat) == {value}

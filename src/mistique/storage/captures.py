@@ -207,7 +207,7 @@ def captures_of(
     facts: Mapping[CaptureId, Sequence[tuple[Order, Fact]]],
     numbers: Mapping[RunId, int],
     saying: Saying,
-    is_void: Callable[[Order, Fact], bool],
+    is_void: Callable[[Order, frozenset[str]], bool],
     behind: Behind,
     known: Mapping[CaptureId, Capture] | None = None,
 ) -> dict[CaptureId, Capture]:
@@ -222,7 +222,7 @@ def captures_of(
     saying : Saying
         What was said of versions.
     is_void : callable
-        Whether a capture counts for nothing.
+        Whether a capture that uses such segments and artifacts counts for nothing.
     behind : callable
         Reads what lies behind the record of a capture.
     known : mapping of CaptureId to Capture, optional
@@ -249,10 +249,10 @@ def captures_of(
 
 
 def _contents_of(
-    facts: Sequence[tuple[Order, Fact]], is_void: Callable[[Order, Fact], bool], behind: Behind
+    facts: Sequence[tuple[Order, Fact]], is_void: Callable[[Order, frozenset[str]], bool], behind: Behind
 ) -> Contents | None:
     """What the facts of one capture add up to; None: to nothing."""
-    heads = [(order, fact) for order, fact in facts if fact.version is not None and not is_void(order, fact)]
+    heads = [(order, fact) for order, fact in facts if fact.version is not None and not is_void(order, fact.uses)]
     if not heads:
         return None
     # What came before the newest capture belongs to one that it replaced; so does what another writer says of it.
@@ -260,7 +260,7 @@ def _contents_of(
     later = [
         (order, fact)
         for order, fact in facts
-        if order > newest and (fact.added_to is None or (fact.added_to == newest and not is_void(order, fact)))
+        if order > newest and (fact.added_to is None or (fact.added_to == newest and not is_void(order, fact.uses)))
     ]
     return Contents(newest, head, [(order, fact) for order, fact in later if fact.is_later], behind)
 

@@ -91,7 +91,6 @@ class Catalog(CatalogReader):
             for of_node, node in zip(orders, intermediates, strict=True):
                 if node.references is not None:
                     self._written.remember(of_node, node.references, is_own=bool(node.lineage))
-            self._is_loaded = False
             self.refresh()
             self._confirm(order, frozenset(uses), capture_id)
             if is_new:
@@ -118,7 +117,6 @@ class Catalog(CatalogReader):
         self._moves.check(uses)
         head = {"of": capture.id, ADDED_TO: (capture.order.counter, capture.order.writer), USES: sorted(uses)}
         order = self._log.append([_record(STORED, head, found)])[0]
-        self._is_loaded = False
         self.refresh()
         self._confirm(order, uses, capture.id)
 
@@ -150,7 +148,6 @@ class Catalog(CatalogReader):
             "name": "",
         }
         order = self._log.append([Record(INDEX, to_json(body), to_json(references_body(references)))])[0]
-        self._is_loaded = False
         self.refresh()
         self._confirm(order, uses, capture.id)
 
@@ -171,13 +168,11 @@ class Catalog(CatalogReader):
     def say(self, *records: Record) -> None:
         """Write something about what was captured before."""
         self._log.append(records)
-        self._is_loaded = False
         self.refresh()
 
     def announce(self, names: frozenset[str]) -> Order:
         """Write that these are to be removed, and see what others wrote before they could know."""
         order = self._log.append([removing_record(names)])[0]
-        self._is_loaded = False
         self.refresh()
         return order
 
@@ -188,7 +183,6 @@ class Catalog(CatalogReader):
             if uses & names:
                 seen[order.writer] = max(order.counter, seen.get(order.writer, 0))
         self._log.append([removed_record(announced, names, seen)])
-        self._is_loaded = False
         self.refresh()
 
     def compact(self) -> None:

@@ -50,7 +50,7 @@ class CatalogReader:
         self._moves = Moves(lambda order: log.attachments([order])[0])
         self._n_moves = 0  # that `_captures` are by
         self._leaving: list[tuple[ReferenceType[Capture], CaptureId, Order]] = []
-        self._is_loaded = False
+        self._n_changes = -1  # of the log, which `_captures` are by
         self._lock = RLock()
 
     @property
@@ -64,9 +64,10 @@ class CatalogReader:
             self._refresh()
 
     def _refresh(self) -> None:
-        if not self._log.refresh() and self._is_loaded:
+        self._log.refresh()
+        n_changes = self._log.n_changes
+        if n_changes == self._n_changes:
             return
-        self._is_loaded = False  # until all of it was understood
         for order, record in self._log.records(beside=self._facts):
             with record_errors(order, record):
                 fact = fact_of(record)
@@ -87,7 +88,7 @@ class CatalogReader:
         # What a compaction removed may make any capture void.
         is_same = self._moves.n_records == self._n_moves
         known = {of: found for of, found in self._captures.items() if of not in self._touched} if is_same else {}
-        found = captures_of(self._of_capture, self._numbers, self._saying, self._is_void, self._behind.of, known)
+        found = captures_of(self._of_capture, self._numbers, self._saying, self._moves.is_void, self._behind.of, known)
         self._leaving += [(ref(old), of, old.order) for of, old in self._captures.items() if found.get(of) is not old]
         self._captures = found
         self._n_moves, self._of_lineage = self._moves.n_records, None
@@ -96,21 +97,20 @@ class CatalogReader:
         for capture in self._captures.values():
             self._of_model[capture.version.model].append(capture)
         self._forget()
-        self._is_loaded = True
+        self._n_changes = n_changes  # all of them were understood
 
     def _forget(self) -> None:
         """Of captures that were deleted or replaced, once nobody holds them, keep no more than their own records."""
-        found = self._captures
-        left = [(held(), of, at) for held, of, at in self._leaving if of not in found or found[of].order != at]
-        self._leaving = [(ref(capture), of, order) for capture, of, order in left if capture is not None]
-        for _, of, order in (gone for gone in left if gone[0] is None):
+        left = [(held(), (of, order)) for held, of, order in self._leaving]
+        self._leaving = [(ref(capture), *which) for capture, which in left if capture is not None]
+        present = {which for capture, which in left if capture is not None}
+        for of, order in {which for capture, which in left if capture is None} - present:
+            if of in self._captures and self._captures[of].order == order:
+                continue
             orders = [*self._behind.forget(order), *(later for later, _ in self._of_capture[of])]
             self._written.forget(orders)
             for one in orders:
                 self._translated.pop(one, None)
-
-    def _is_void(self, order: Order, fact: Fact) -> bool:
-        return self._moves.is_void(order, fact.uses)
 
     def captures(self) -> list[Capture]:
         """Every capture, oldest run first."""
@@ -238,8 +238,8 @@ class CatalogReader:
         self.refresh()
         pending = self._moves.pending
 
-        def may_be_void(order: Order, fact: Fact) -> bool:
-            return self._is_void(order, fact) or bool(pending & fact.uses)
+        def may_be_void(order: Order, uses: frozenset[str]) -> bool:
+            return self._moves.is_void(order, uses) or bool(pending & uses)
 
         unsettled = captures_of(self._of_capture, self._numbers, self._saying, may_be_void, self._behind.of)
         captures = [*self._captures.values(), *unsettled.values()]

@@ -72,6 +72,7 @@ class InspectedLog:
         self._lost_attachments: set[Order] = set()
         self._left: dict[str, list[Order]] = {}  # of each damaged fragment
         self._schema: bytes | None = None
+        self.n_changes = 0
         self.is_missing = tiledb.object_type(uri, ctx=ctx) != "array"
         if self.is_missing:
             self._say(uri, "there is no such array")
@@ -95,9 +96,8 @@ class InspectedLog:
         """Of the array."""
         return self._uri
 
-    def refresh(self) -> bool:
+    def refresh(self) -> None:
         """Nothing is new: it was read once."""
-        return False
 
     def records(self, *, beside: Container[Order] = ()) -> list[tuple[Order, Record]]:
         """Those that can be read but some and those that lie behind others, oldest first."""

@@ -71,22 +71,23 @@ class RecordLog:
         self._found_behind: dict[Order, Found] = {}
         self._fragments: frozenset[str] = frozenset()
         self._own_stamps: set[tuple[int, int]] = set()
+        self.n_changes = 0
 
     def use(self, ctx: tiledb.Ctx) -> None:
         """Read and write in another context from now on."""
         with self._lock:
             self._ctx, self._vfs = ctx, tiledb.VFS(ctx=ctx)
 
-    def refresh(self) -> bool:
-        """Read what is new; true if there was anything."""
+    def refresh(self) -> None:
+        """Read what is new."""
         with self._lock:
-            return self._refresh()
+            self._refresh()
 
-    def _refresh(self) -> bool:
+    def _refresh(self) -> None:
         present = self._commits()
         new = present - self._fragments
         if not new:
-            return False
+            return
         if not self._fragments:
             refuse_unsound(self._uri)
         # What this log wrote itself it knows: TileDB would look through the larger fragments for it, too. Another may
@@ -97,7 +98,7 @@ class RecordLog:
         for found in self._retry(lambda: self._read_new(unknown)) if unknown else ():
             self._found[found.order] = found
         self._fragments, self._own_stamps = present, self._own_stamps - stamps.keys()
-        return True
+        self.n_changes += 1
 
     def records(self, *, beside: Container[Order] = ()) -> list[tuple[Order, Record]]:
         """All records known but some and those that lie behind others, oldest first."""
@@ -193,6 +194,7 @@ class RecordLog:
         self._own_stamps.add((stamp, stamp))
         by_order = {found.order: found for found in written}
         self._found |= {order: by_order[order] for order in heads}
+        self.n_changes += 1
         self._found_behind |= {order: by_order[order] for order in rest}
         self._behind |= {head: tuple(by_order[order] for order, _ in kept) for head, kept in kept_back.items()}
         # They are written: that they cannot be read back now is the trouble of whoever reads next.
