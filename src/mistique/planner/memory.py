@@ -67,6 +67,9 @@ class Recent(Generic[K, V]):
     def __contains__(self, key: K) -> bool:
         return key in self._kept
 
+    def __len__(self) -> int:
+        return len(self._kept)
+
     def get(self, key: K) -> V | None:
         """What is kept under that key; None: nothing."""
         with self._lock:
