@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from concurrent.futures import ThreadPoolExecutor, wait
 from threading import Event
+from typing import Any
 
 import numpy as np
+import pytest
 
 import mistique
 from mistique.errors import IntermediateNotFoundError
@@ -65,3 +67,26 @@ def test_threads_that_capture_and_delete_do_not_get_in_the_way_of_those_that_ask
     for key, value in sent.items():
         if key not in deleted:
             assert set(mistique.get(store, key).values.flat) == {value}
+
+
+def test_a_survey_is_of_one_moment_though_another_compacts_meanwhile(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [put(store, np.full((60, 2), float(i))) for i in range(3)]
+    store.compact()
+    moves = store.catalog.moves
+    part, n_before = moves._part, moves.n_records
+
+    def compacted_meanwhile(*args: Any) -> Any:
+        if moves.n_records == n_before:  # what was moved once is moved again while it is followed
+            with mistique.open(store.uri) as other:
+                keys.append(put(other, np.full((60, 2), 3.0)))
+                other.compact()
+            store.catalog.refresh()
+            assert moves.n_records > n_before
+        return part(*args)
+
+    monkeypatch.setattr(moves, "_part", compacted_meanwhile)
+    store.compact()
+    assert [mistique.get(store, key).values[0, 0] for key in keys] == [0.0, 1.0, 2.0, 3.0]
+    assert store.check().is_whole

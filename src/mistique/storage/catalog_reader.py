@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from operator import itemgetter
 from threading import RLock
 from weakref import ReferenceType, ref
 
@@ -65,8 +66,7 @@ class CatalogReader:
 
     def _refresh(self) -> None:
         self._log.refresh()
-        n_changes = self._log.n_changes
-        if n_changes == self._n_changes:
+        if (n_changes := self._log.n_changes) == self._n_changes:
             return
         for order, record in self._log.records(beside=self._facts):
             with record_errors(order, record):
@@ -81,8 +81,8 @@ class CatalogReader:
                     self._touched.add(fact.of)
             self._facts[order] = fact
         for of in self._touched:
-            self._of_capture[of].sort(key=lambda item: item[0])
-        self._saying = Saying(sorted(self._said, key=lambda item: item[0]))
+            self._of_capture[of] = sorted(self._of_capture[of], key=itemgetter(0))
+        self._saying = Saying(sorted(self._said, key=itemgetter(0)))
         self._claims = claims_of(self._of_capture, self._saying)
         self._numbers = numbers_of(self._claims, self._saying, self._numbers)
         # What a compaction removed may make any capture void.
@@ -148,8 +148,7 @@ class CatalogReader:
         found = {}
         for name in capture.indexes:
             with suppress(StoreError):
-                index = self.index(capture, name)
-                if index is not None:
+                if (index := self.index(capture, name)) is not None:
                     found[name] = index
         return found
 
@@ -241,7 +240,7 @@ class CatalogReader:
         def may_be_void(order: Order, uses: frozenset[str]) -> bool:
             return self._moves.is_void(order, uses) or bool(pending & uses)
 
-        unsettled = captures_of(self._of_capture, self._numbers, self._saying, may_be_void, self._behind.of)
+        unsettled = captures_of(dict(self._of_capture), self._numbers, self._saying, may_be_void, self._behind.of)
         captures = [*self._captures.values(), *unsettled.values()]
         self.read(captures)
         found: dict[Order, References] = {}
@@ -254,7 +253,7 @@ class CatalogReader:
 
     def mentioned(self) -> frozenset[str]:
         """Every segment and artifact that some record names or named."""
-        return self._moves.mentioned.union(*(fact.uses for fact in self._facts.values()))
+        return self._moves.mentioned.union(*(fact.uses for fact in list(self._facts.values())))
 
     def find_versions(self, text: str) -> list[Capture]:
         """The captures of the version that a text names, ``homes/ridge@2``; of ``latest``, of the newest alone.
@@ -269,7 +268,7 @@ class CatalogReader:
     def runs_of(self, model: str) -> list[RunId]:
         """Every run that was captured as a model of that name, those that are deleted included."""
         self.refresh()
-        heads = ((order, of[:2]) for of, facts in self._of_capture.items() for order, fact in facts if fact.version)
+        heads = ((at, of[:2]) for of, facts in list(self._of_capture.items()) for at, fact in facts if fact.version)
         runs = dict.fromkeys(run for _, run in sorted(heads))
         return [run for run in runs if self._saying.name_of(run) == model]
 
@@ -289,10 +288,11 @@ class CatalogReader:
     def _with_lineage(self, lineage: str) -> Iterator[tuple[Capture, str]]:
         """The intermediates of that lineage, newest first."""
         if self._of_lineage is None:
-            self._of_lineage = {}
+            of_lineage: dict[str, list[CaptureId]] = defaultdict(list)
             for capture in self._captures.values():
                 for beginning in capture.contents.lineages:
-                    self._of_lineage.setdefault(beginning, []).append(capture.id)
+                    of_lineage[beginning].append(capture.id)
+            self._of_lineage = of_lineage
         for of in reversed(self._of_lineage.get(lineage[:LINEAGE_DIGITS], [])):
             capture = self._captures[of]
             for name, intermediate in reversed([*capture.intermediates.items()]):

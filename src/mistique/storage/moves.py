@@ -12,7 +12,9 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from operator import attrgetter
+from threading import RLock
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -34,6 +36,22 @@ from mistique.storage.options import damage_as_error
 from mistique.storage.record_cells import Order, Record
 from mistique.storage.record_fields import expect, names_of, order_of
 from mistique.storage.references import pack_references, unpack_references
+
+T = TypeVar("T")
+
+
+class _AddedUp(Generic[T]):
+    """What follows from all records, kept until one more comes, and never after that."""
+
+    def __init__(self, add_up: Callable[[Moves], T]) -> None:
+        self._add_up, self.__doc__ = add_up, add_up.__doc__
+
+    def __get__(self, moves: Moves, owner: type[Moves]) -> T:
+        with moves.lock:
+            if self not in moves.added_up:
+                moves.added_up[self] = self._add_up(moves)
+            found: T = moves.added_up[self]
+            return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,30 +77,29 @@ class Moves:
         self._removals: list[_Removal] = []
         self._parts: dict[Order, MovedParts] = {}
         self._is_own: dict[Order, bool] = {}
-        self.n_records = 0
+        self.n_records, self.lock, self.added_up = 0, RLock(), dict[Any, Any]()
 
     def add(self, order: Order, record: Record) -> None:
         """Take a record; they come in any order."""
-        if record.kind == MOVED:
-            self._moves.append(move_from(order, record))
-            self._moves.sort(key=lambda move: move.order)
-        elif record.kind == REMOVING:
-            self._announced[order] = names_of(json.loads(record.body)["names"])
-        else:
-            body = json.loads(record.body)
-            expect(int, *body["seen"].values())
-            self._removals.append(_Removal(names_of(body["names"]), dict(body["seen"])))
-            self._settled.add(order_of(body["of"]))
-        self.n_records += 1
-        for name in ("removed", "pending", "valid", "retired", "_by_source"):
-            self.__dict__.pop(name, None)
+        with self.lock:
+            if record.kind == MOVED:
+                self._moves = sorted([*self._moves, move_from(order, record)], key=attrgetter("order"))
+            elif record.kind == REMOVING:
+                self._announced[order] = names_of(json.loads(record.body)["names"])
+            else:
+                body = json.loads(record.body)
+                expect(int, *body["seen"].values())
+                self._removals.append(_Removal(names_of(body["names"]), dict(body["seen"])))
+                self._settled.add(order_of(body["of"]))
+            self.n_records += 1
+            self.added_up.clear()
 
-    @cached_property
+    @_AddedUp
     def removed(self) -> frozenset[str]:
         """Segments and artifacts that are gone, or as good as gone."""
         return frozenset[str]().union(*(removal.names for removal in self._removals))
 
-    @cached_property
+    @_AddedUp
     def pending(self) -> frozenset[str]:
         """Those that somebody announced to remove, and nobody knows yet whether he did."""
         return frozenset[str]().union(
@@ -94,12 +111,12 @@ class Moves:
         """Segments and artifacts that nothing new may use."""
         return self.removed | self.pending
 
-    @cached_property
+    @_AddedUp
     def valid(self) -> list[Move]:
         """The moves that count, oldest first."""
         return [move for move in self._moves if not self.is_void(move.order, move.uses)]
 
-    @cached_property
+    @_AddedUp
     def retired(self) -> dict[str, float]:
         """What was moved or forgotten, with the time when that was last said."""
         found: dict[str, float] = {}
@@ -194,8 +211,9 @@ class Moves:
         All ways are followed, not only the first, and a move to what somebody announced to remove is one more end, not
         a way on: until he has said so, that move may yet turn out void.
         """
-        pending = self.pending
-        known = {segment.id: segment for move in self.valid for segment in move.targets}
+        with self.lock:  # as of one moment
+            pending, valid, by_source = self.pending, self.valid, self._by_source
+        known = {segment.id: segment for move in valid for segment in move.targets}
         seen: dict[str, np.ndarray] = {}
         ends: dict[str, list[np.ndarray]] = defaultdict(list)
         waiting = [(name, distinct(packed)) for name, packed in chunks.items()]
@@ -207,7 +225,7 @@ class Moves:
             seen[name] = np.union1d(seen[name], fresh) if name in seen else fresh
             units, places = unpack_chunks(fresh)
             is_end = np.ones(len(fresh), bool)
-            for move in self._by_source.get(name, ()):
+            for move in by_source.get(name, ()):
                 to, to_units, to_places = self._part(move, name).images(units, places)
                 for number in distinct(to[to >= 0]).tolist():
                     went = to == number
@@ -234,7 +252,7 @@ class Moves:
                 "compact() a longer grace_seconds than captures take"
             )
 
-    @cached_property
+    @_AddedUp
     def _by_source(self) -> dict[str, list[Move]]:
         by_source: dict[str, list[Move]] = defaultdict(list)
         for move in self.valid:
@@ -245,12 +263,12 @@ class Moves:
     def _follow(self, listed: list[Segment], points: np.ndarray, *, by_own: bool = False) -> list[Segment]:
         """Change points (number in `listed`, unit, place) to where they lie now; `listed` grows."""
         numbers = {segment.id: number for number, segment in enumerate(listed)}
-        waiting = set(range(len(listed)))
+        waiting, by_source = set(range(len(listed))), self._by_source
         # A move leads to a later generation or a larger segment, so no chunk comes twice to one place.
         for _ in range(len(self._moves) + 1):
             coming: set[int] = set()
             for number in waiting:
-                for move in self._by_source.get(listed[number].id, ()):
+                for move in by_source.get(listed[number].id, ()):
                     if by_own and not self._is_made_by_user(move):
                         continue
                     here = np.flatnonzero(points[:, 0] == number)
