@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import mistique
 from mistique.errors import IntermediateNotFoundError
 from mistique.schema import Key
+from mistique.storage.segment_writer import SegmentWriter
 from mistique.store import Store
 from tests.capturing import put
 
@@ -89,4 +91,24 @@ def test_a_survey_is_of_one_moment_though_another_compacts_meanwhile(
     monkeypatch.setattr(moves, "_part", compacted_meanwhile)
     store.compact()
     assert [mistique.get(store, key).values[0, 0] for key in keys] == [0.0, 1.0, 2.0, 3.0]
+    assert store.check().is_whole
+
+
+def test_a_compaction_begins_anew_when_another_without_grace_removes_what_it_writes(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [put(store, np.full((60, 2), float(i))) for i in range(3)]
+    create, made = SegmentWriter._create, []
+
+    def removed_meanwhile(writer: SegmentWriter, n_bytes: int) -> None:
+        create(writer, n_bytes)
+        made.append(writer.id)
+        if len(made) == 1:
+            with mistique.open(store.uri) as other:
+                other.compact(grace_seconds=0)
+
+    monkeypatch.setattr(SegmentWriter, "_create", removed_meanwhile)
+    store.compact(grace_seconds=0)
+    assert made[0] not in (segment.name for segment in (Path(store.uri) / "segments").iterdir())
+    assert [mistique.get(store, key).values[0, 0] for key in keys] == [0.0, 1.0, 2.0]
     assert store.check().is_whole

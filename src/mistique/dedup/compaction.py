@@ -63,6 +63,10 @@ class Compaction:
         return f"compaction of {self.uri}: {self.line()}"
 
 
+# How often a compaction begins anew whose segments others remove while they are written.
+_TRIES = 5
+
+
 @dataclass(frozen=True, slots=True)
 class _Moved:
     n_rewritten: int = 0
@@ -159,6 +163,7 @@ class Compactor:
 
     def _move(self) -> _Moved:
         """Write what is worth it again, and say where it is and what nobody uses."""
+        tries = _TRIES
         while True:
             found = self._survey()
             found.choose()
@@ -179,21 +184,28 @@ class Compactor:
                 self._passed_over.add(error.segment_id)
                 continue
             except StoreError:
+                tries -= 1
+                is_taken = tries and self._is_taken(rewriter.begun)
                 rewriter.discard()
-                raise
+                if not is_taken:
+                    raise
+                continue
             forgotten = self._unused(found)
             if parts or forgotten:
                 generation = 1 + max((held.generation for held in found.rewritten), default=0)
                 record = move_record(
-                    parts,
-                    targets,
-                    made=made,
-                    generation=generation,
-                    forgotten=forgotten,
-                    unix_seconds=time.time(),
+                    parts, targets, made=made, generation=generation, forgotten=forgotten, unix_seconds=time.time()
                 )
                 self._catalog.say(record)
             return _Moved(len(parts), len(made), rewriter.n_twins)
+
+    def _is_taken(self, begun: frozenset[str]) -> bool:
+        """Whether a compaction without grace, elsewhere, removes what was being written."""
+        for attempt in range(_TRIES):
+            if begun - self._remains.names():
+                return True
+            time.sleep(0.02 * 2**attempt)  # it takes one file away after the other
+        return False
 
     def _unused(self, found: Survey) -> frozenset[str]:
         """What lies there, was used, is not, and of which nobody has said so."""

@@ -135,6 +135,11 @@ class Rewriter:
         ]
         return moves, targets, frozenset(made)
 
+    @property
+    def begun(self) -> frozenset[str]:
+        """The segments that something was written to."""
+        return frozenset(t.id for t in self._targets if isinstance(t, SegmentWriter) and t.is_begun)
+
     def discard(self) -> None:
         """Take away what was begun."""
         for target in self._targets:

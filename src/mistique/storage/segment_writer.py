@@ -48,6 +48,11 @@ class SegmentWriter:
         """Units taken so far."""
         return len(self._units)
 
+    @property
+    def is_begun(self) -> bool:
+        """Something was written, or should have been."""
+        return self._tile_nbytes > 0
+
     def append(self, unit: Unit) -> int:
         """Take a unit; its number. It is written by the next `flush`."""
         self._units.append(LaidUnit.of(unit, self._end))
@@ -78,7 +83,7 @@ class SegmentWriter:
 
     def discard(self) -> None:
         """Take it away again, as far as that can be done: what stays is garbage that no record refers to."""
-        if self._tile_nbytes:
+        if self.is_begun:
             with suppress(tiledb.TileDBError):
                 tiledb.Array.delete_array(self._uri, ctx=self._ctx)
 
@@ -100,7 +105,7 @@ class SegmentWriter:
             cells[position : position + payload.nbytes] = payload
             position += payload.nbytes + -payload.nbytes % ALIGNMENT
         with translated(self._uri, "write segment"):
-            if not self._tile_nbytes:
+            if not self.is_begun:
                 self._create(len(cells))
             with tiledb.open(self._uri, "w", ctx=self._ctx) as array:
                 first = (self._end - len(cells)) // _CELL.itemsize
