@@ -14,7 +14,7 @@ from mistique.errors import NoPlanError
 from mistique.planner.calibration import Calibration
 from mistique.planner.choose import choose
 from mistique.planner.plan import Plan
-from mistique.planner.predict import ancestors_that_run, run_amounts, run_cost, run_subject
+from mistique.planner.predict import ancestors_that_run, around_amounts, run_amounts, run_cost, run_subject
 from mistique.planner.question import Question, running_rows
 from mistique.schema import ColumnType, Intermediate, Part, References, Run, Segment, Version
 from mistique.storage.usage import Observation
@@ -210,7 +210,7 @@ def test_what_was_never_measured_is_said_to_be_guessed_and_what_was_is_not() -> 
     for kind, subject in [*seen, ("derive", "average_pool"), ("read", "raw table"), ("read", "raw layer")]:
         for _ in range(2):
             calibration.add(
-                Observation(kind, subject, (1.0, *[1.0] * (7 * (kind == "read") + (kind == "derive"))), 0.0, 1.0)
+                Observation(kind, subject, (1.0, *[1.0] * (9 * (kind == "read") + (kind == "derive"))), 0.0, 1.0)
             )
     (deriving, running) = choose(asked, calibration).candidates[1:3]
     assert "guess" not in deriving.reason
@@ -258,8 +258,10 @@ def test_more_columns_of_a_layer_take_longer_to_run_and_of_a_table_do_not(contai
     seen: list[Observation] = []
     calibration = Calibration([], seen.append)
     for columns in (np.arange(4), np.arange(1)) * 8:
-        amounts = run_amounts(replace(asked, columns=columns), N_ROWS)
-        calibration.add(Observation("run", run_subject(asked, ("input",)), amounts, 0.0, 1e-3 * (1 + len(columns))))
+        one, seconds = replace(asked, columns=columns), 1e-3 * (1 + len(columns))
+        run, around = run_amounts(one, N_ROWS), around_amounts(one, ("input",), N_ROWS)
+        calibration.add(Observation("run", run_subject(asked, ("input",)), run, 0.0, seconds))
+        calibration.add(Observation("around", asked.version.framework, around, 0.0, seconds))
     every, one = (
         run_cost(asked, ("input",), calibration).cost.seconds(run_amounts(replace(asked, columns=columns), N_ROWS))
         for columns in (np.arange(4), np.arange(1))

@@ -44,7 +44,8 @@ def calibrated(observations: list[Observation]) -> Calibration:
 def test_work_costs_each_of_its_kinds() -> None:
     cost = Cost((0.5, 0.25, 0.0), 1)
     assert cost.seconds((1, 3, 8)) == 1.25
-    assert ReadWork(2, 5, 10, 100, 3, 7, 6).amounts == (1.0, 2.0, 5.0, 10.0, 100.0, 3.0, 7.0, 6.0)
+    counted = ReadWork(2, 5, 10, 100, 3, 7, 6, 8, 9)
+    assert counted.amounts == (1.0, 2.0, 5.0, 10.0, 100.0, 3.0, 7.0, 6.0, 8.0, 9.0)
 
 
 def test_gamma_is_what_a_stored_gigabyte_saves() -> None:

@@ -108,7 +108,7 @@ class Calibration:
             return Cost(assumed, 0)
         work = np.array([observation.work for observation in seen])
         seconds = np.array([observation.seconds for observation in seen])
-        each = fitted(work, seconds, np.maximum(assumed, 1e-12), is_measured=kind == "stage")
+        each = fitted(work, seconds, np.maximum(assumed, 1e-12), is_measured=kind in ("stage", "run"))
         cost = Cost(tuple(each.tolist()), len(seen))
         self._fits[key] = _Fit(cost, assumed)
         return cost

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Of a machine like ours, a local disk; a few reads replace them.
-READ_START = (4e-4, 1e-4, 3e-5, 3e-9, 5e-10, 3e-3, 5e-10, 1e-9)
+READ_START = (4e-4, 5e-5, 3e-5, 3e-9, 5e-10, 3e-3, 5e-10, 1e-9, 6e-4, 3e-5)
 DERIVE_START = (3e-4, 7e-9)
 # Of what is in memory: to give it, a value of it.
 MEMORY_START = (5e-5, 2e-9)
@@ -17,8 +17,9 @@ SUMMARY_START = (3e-3, 1e-8)
 WRITE_START = (3e-2, 1.5e-8)
 # Of a network that runs as a graph: to trace one, and a layer of it.
 TRACE_START = (4e-2, 1e-2)
-# Around a run: once, a column of a table (pandas), a value in, a value out, a text, a value of a layer that is given.
-AROUND_START = (3e-4, 3e-5, 1e-9, 1e-9, 2e-8, 2e-9)
+# Around a run: once, a column that pandas hands over by itself, a value in, a value out, a text, a value of a layer
+# that is given, a batch that is not whole.
+AROUND_START = (1e-3, 1e-4, 1e-9, 1e-9, 2e-8, 2e-9, 1e-2)
 # A step of a pipeline checks what it is given; a layer is dispatched.
 CALL_START = 1e-4
 IMPORT_START = 3.0
@@ -37,7 +38,7 @@ class ReadWork:
     encoded_nbytes : int
         Bytes on disk, after every codec: reading, verifying, decoding.
     n_cells : int
-        Values that are decoded.
+        Values that are decoded, of four bytes each: wider ones count twice, texts sixty times.
     n_opened : int
         Segments that no one has opened yet in this process.
     n_given : int
@@ -45,6 +46,10 @@ class ReadWork:
     n_turned : int
         Those of them that are laid out by rows, as a layer's are unless its columns may lie together as they are
         stored: what a rule derives from them takes them so.
+    n_segments : int
+        Those that chunks are fetched from: each is a query.
+    n_columns : int
+        Of a table, and masks of its nullable columns: each is put together by itself.
     """
 
     n_ranges: int
@@ -54,12 +59,15 @@ class ReadWork:
     n_opened: int = 0
     n_given: int = 0
     n_turned: int = 0
+    n_segments: int = 1
+    n_columns: int = 0
 
     @property
     def amounts(self) -> tuple[float, ...]:
         """In the order of `READ_START`: the read itself is one more."""
         of_chunks = self.n_ranges, self.n_units, self.encoded_nbytes, self.n_cells, self.n_opened
-        return 1.0, *map(float, (*of_chunks, self.n_given, self.n_turned))
+        of_answer = self.n_given, self.n_turned, self.n_segments, self.n_columns
+        return 1.0, *map(float, (*of_chunks, *of_answer))
 
     def share(self, part: float) -> tuple[float, ...]:
         """The amounts of a part of it, in one read."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mistique.planner.calibration import Calibration
+from mistique.planner.column_values import is_plain
 from mistique.planner.cost import AROUND_START, CALL_START, IMPORT_START, LABELS_START, TRACE_START, Cost, ReadWork
 from mistique.planner.question import Question, read_subject
 from mistique.planner.read_work import read_work
@@ -42,9 +43,11 @@ def run_cost(question: Question, sources: Sequence[str], calibration: Calibratio
     # A run is more than its stages: what they are given is made of what was read, and what they give is taken apart.
     converting = calibration.cost("around", question.version.framework, AROUND_START)
     call = converting.seconds(around_amounts(question, sources, 0))
-    given = converting.seconds_each[-1]
-    row = converting.seconds(around_amounts(question, sources, 1)) - call - given * given_values(question, 1)
-    start = fixed + call, slope + row, given
+    *_, given, partial = converting.seconds_each
+    of_batch = question.version.batch_rows or 1
+    of_rows = converting.seconds(around_amounts(question, sources, of_batch)) - call
+    row = of_rows / of_batch - given * given_values(question, 1)
+    start = fixed + call, slope + row, given, partial
     cost = calibration.cost("run", run_subject(question, sources), start)
     if cost.n_observations:
         basis = f"{cost.n_observations} such runs measured"
@@ -77,9 +80,15 @@ def stage_amounts(question: Question, n_rows: int) -> tuple[float, float]:
     return (-(-n_rows // batch) if batch else 1), n_rows
 
 
-def run_amounts(question: Question, n_rows: int) -> tuple[float, float, float]:
-    """The work of a run: calls, rows, and values of a layer that are given."""
-    return *stage_amounts(question, n_rows), given_values(question, n_rows)
+def run_amounts(question: Question, n_rows: int) -> tuple[float, float, float, float]:
+    """The work of a run: calls, rows, values of a layer that are given, and batches that are not whole."""
+    return *stage_amounts(question, n_rows), given_values(question, n_rows), n_partial_batches(question, n_rows)
+
+
+def n_partial_batches(question: Question, n_rows: int) -> float:
+    """The last, where it is no whole batch of the capture: its layers run one by one."""
+    batch = question.version.batch_rows
+    return float(n_rows % batch > 0) if batch else 0.0
 
 
 def given_values(question: Question, n_rows: int) -> float:
@@ -88,13 +97,20 @@ def given_values(question: Question, n_rows: int) -> float:
 
 
 def around_amounts(question: Question, sources: Sequence[str], n_rows: int) -> tuple[float, ...]:
-    """The work around a run: once, columns of tables, values that go in, that come out, texts, and values given."""
+    """The work around a run, of the kinds that `AROUND_START` lists."""
     given, target = [question.graph[name] for name in sources], question.target
-    n_columns = sum(node.n_columns for node in (*given, target) if node.is_table)
+    n_columns = sum(_n_single_columns(node) for node in (*given, target))
     n_texts = sum(_n_text_columns(node) for node in (*given, target))
     n_given = sum(node.n_columns for node in given)
     values = n_rows * n_given, n_rows * target.n_columns, n_rows * n_texts, given_values(question, n_rows)
-    return 1.0, float(n_columns), *map(float, values)
+    return 1.0, float(n_columns), *map(float, values), n_partial_batches(question, n_rows)
+
+
+def _n_single_columns(node: Intermediate) -> int:
+    """Columns that pandas hands over one by one: those of a table whose columns are not all numbers of one type."""
+    first = node.types[0]
+    is_matrix = is_plain(first) and all(kind.dtype == first.dtype for kind in node.types)
+    return node.n_columns if node.is_table and not is_matrix else 0
 
 
 def _n_text_columns(node: Intermediate) -> int:
@@ -173,9 +189,14 @@ def read_seconds_if_stored(question: Question, calibration: Calibration) -> floa
     nbytes = target.raw_nbytes * _ENCODED_SHARE
     n_units = -(-n_rows // target.block_rows) * -(-n_columns // (16 if target.is_table else target.group_columns))
     n_cells = n_rows * n_columns
-    n_turned = 0 if target.is_table else n_cells
     work = ReadWork(
-        1 if target.is_table else n_units, n_units, int(nbytes * share), n_cells, n_given=n_cells, n_turned=n_turned
+        1 if target.is_table else n_units,
+        n_units,
+        int(nbytes * share),
+        n_cells,
+        n_given=n_cells,
+        n_turned=0 if target.is_table else n_cells,
+        n_columns=n_columns if target.is_table else 0,
     )
     return calibration.read_cost(read_subject(target)).seconds(work.amounts)
 

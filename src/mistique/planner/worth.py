@@ -96,7 +96,7 @@ class Worth:
         nbytes = row_nbytes * share_of(node)
         # Of many rows: what a read costs once is spread over them.
         n_cells = float(node.n_columns)
-        amounts = 0.0, 0.0, 0.0, nbytes, n_cells, 0.0, n_cells, 0.0 if node.is_table else n_cells
+        amounts = 0.0, 0.0, 0.0, nbytes, n_cells, 0.0, n_cells, 0.0 if node.is_table else n_cells, 0.0, 0.0
         reading = self._calibration.read_cost(read_subject(node)).seconds(amounts)
         return gamma(row_seconds - reading, nbytes)
 
