@@ -42,11 +42,11 @@ def run_cost(question: Question, sources: Sequence[str], calibration: Calibratio
     fixed, slope = sum(c.seconds_each[0] for c in each), sum(c.seconds_each[1] for c in each)
     # A run is more than its stages: what they are given is made of what was read, and what they give is taken apart.
     converting = calibration.cost("around", question.version.framework, AROUND_START)
-    call = converting.seconds(around_amounts(question, sources, 0))
     *_, given, partial = converting.seconds_each
     of_batch = question.version.batch_rows or 1
-    of_rows = converting.seconds(around_amounts(question, sources, of_batch)) - call
-    row = of_rows / of_batch - given * given_values(question, 1)
+    around = around_amounts(question, sources, of_batch)
+    call = converting.seconds((*around[:2], *[0.0] * len(around[2:])))
+    row = (converting.seconds(around) - call) / of_batch - given * given_values(question, 1)
     start = fixed + call, slope + row, given, partial
     cost = calibration.cost("run", run_subject(question, sources), start)
     if cost.n_observations:
