@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mistique
+from mistique.planner import predict
+from mistique.planner.cost import ReadWork
+from mistique.planner.execute import question_of
 from mistique.planner.question import steps_of
 from mistique.planner.read_work import read_work
 from mistique.planner.reading import read
@@ -83,6 +88,48 @@ def test_a_segment_that_is_not_open_counts_as_its_mean_and_as_one_to_open(shared
     assert opened.n_opened == 0
     assert closed.n_units == opened.n_units
     assert opened.encoded_nbytes <= closed.encoded_nbytes < 2 * opened.encoded_nbytes
+
+
+def test_a_read_of_everything_is_counted_again_once_its_segment_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_opened: list[int] = []
+
+    def counted(*asked: Any, **how: Any) -> ReadWork:
+        n_opened.append(read_work(*asked, **how).n_opened)
+        return read_work(*asked, **how)
+
+    monkeypatch.setattr(predict, "read_work", counted)
+    with mistique.open(tmp_path / "s.mistique") as store:
+        key = put(store, np.arange(12.0).reshape(6, 2), model="lab/table")
+    with mistique.open(tmp_path / "s.mistique") as store:
+        capture, found = store.catalog.find(key)
+        asked = question_of(store, capture, found)
+        for _ in range(3):
+            predict.read_seconds(asked, asked.target, asked.rows, asked.columns, store.calibration)
+        assert n_opened == [1]
+        read(store.segments, asked.target, asked.rows, asked.columns)
+        for _ in range(3):
+            predict.read_seconds(asked, asked.target, asked.rows, asked.columns, store.calibration)
+        assert n_opened == [1, 0]
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_values_count_by_their_width_and_columns_of_a_table_one_by_one(tmp_path: Path, is_open: bool) -> None:
+    rng = np.random.default_rng(0)
+    texts = np.array([f"{i:x}" for i in rng.integers(0, 2**60, 40)], object)
+    table = {"double": rng.normal(size=40), "single": rng.normal(size=40).astype(np.float32), "text": texts}
+    table["byte"] = rng.integers(0, 255, 40).astype(np.uint8)
+    with mistique.open(tmp_path / "s.mistique") as store:
+        capture, found = store.catalog.find(put(store, pd.DataFrame(table), model="lab/mixed"))
+        node = store.graph(capture).nodes[found.name]
+        if is_open:
+            read(store.segments, node, np.arange(40), np.arange(4))
+        table_of = store.segments.open_table if is_open else lambda _: None
+        works = [read_work(node, np.arange(40), np.array([i]), table_of=table_of) for i in range(4)]
+        assert [work.n_cells for work in works] == [80, 40, 2400, 20]
+        assert [work.n_columns for work in works] == [1, 1, 1, 1]
+        assert read_work(node, np.arange(40), np.arange(4), table_of=table_of).n_columns == 4
 
 
 @given(st.sets(st.integers(0, 200)), st.integers(1, 20))

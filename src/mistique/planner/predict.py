@@ -170,14 +170,21 @@ def read_seconds(
 def _work(
     question: Question, node: Intermediate, rows: np.ndarray, columns: np.ndarray | None, *, by_column: bool
 ) -> ReadWork:
-    """What a read is made of; that of all of an intermediate is counted once, when its segments are open."""
+    """What a read is made of; that of all of an intermediate is counted once, until segments are opened or closed."""
     work = question.counted.get(node.name)
     is_whole = len(rows) == node.n_rows and (columns is None or len(columns) == node.n_columns)
-    if work is None or not is_whole:
+    if work is None or not is_whole or work.n_opened != _n_closed(question, node):
         work = read_work(node, rows, columns, table_of=question.table_of)
-        if is_whole and not work.n_opened:
+        if is_whole:
             question.counted[node.name] = work
     return replace(work, n_turned=0) if by_column else work
+
+
+def _n_closed(question: Question, node: Intermediate) -> int:
+    """Segments of an intermediate that must be opened to be read."""
+    if question.table_of is None or node.references is None:
+        return 0
+    return sum(question.table_of(segment.id) is None for segment in node.references.segments)
 
 
 def read_seconds_if_stored(question: Question, calibration: Calibration) -> float:
