@@ -17,7 +17,7 @@ from mistique.planner import predict
 from mistique.planner.cost import ReadWork
 from mistique.planner.execute import question_of
 from mistique.planner.question import steps_of
-from mistique.planner.read_work import read_work
+from mistique.planner.read_work import decoded_values, read_work
 from mistique.planner.reading import read
 from mistique.schema import Intermediate, Segment
 from mistique.store import Store
@@ -128,6 +128,8 @@ def test_values_count_by_their_width_and_columns_of_a_table_one_by_one(tmp_path:
         table_of = store.segments.open_table if is_open else lambda _: None
         works = [read_work(node, np.arange(40), np.array([i]), table_of=table_of) for i in range(4)]
         assert [work.n_cells for work in works] == [80, 40, 2400, 20]
+        assert [decoded_values(node, 40, np.array([i])) for i in range(4)] == [80, 40, 2400, 20]
+        assert decoded_values(node, 40) == 2540
         assert [work.n_columns for work in works] == [1, 1, 1, 1]
         assert read_work(node, np.arange(40), np.arange(4), table_of=table_of).n_columns == 4
 

@@ -64,7 +64,7 @@ def replay_graph(
     else:
         (found,) = graph.traced(in_order)
     total = perf_counter() - started
-    if is_new:  # TensorFlow optimizes a graph when it is called for the first time: 10 to 20 ms
+    if is_new:  # TensorFlow optimizes a graph when it is called for the first time
         n_rows = len(next(iter(values.values())))
         usual = min(total, graph.seconds_per_row * n_rows) or total
         seconds[SETUP] += total - usual

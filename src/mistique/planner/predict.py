@@ -11,7 +11,7 @@ from mistique.planner.calibration import Calibration
 from mistique.planner.column_values import is_plain
 from mistique.planner.cost import AROUND_START, CALL_START, IMPORT_START, LABELS_START, TRACE_START, Cost, ReadWork
 from mistique.planner.question import Question, read_subject
-from mistique.planner.read_work import read_work
+from mistique.planner.read_work import decoded_values, read_work
 from mistique.schema import Intermediate
 
 _STAGES = ("stage", "prediction")
@@ -200,7 +200,7 @@ def read_seconds_if_stored(question: Question, calibration: Calibration) -> floa
         1 if target.is_table else n_units,
         n_units,
         int(nbytes * share),
-        n_cells,
+        round(decoded_values(target, n_rows, question.columns)),
         n_given=n_cells,
         n_turned=0 if target.is_table else n_cells,
         n_columns=n_columns if target.is_table else 0,

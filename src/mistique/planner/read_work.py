@@ -18,7 +18,7 @@ from mistique.storage.units import UnitTable
 # A text takes as long as so many numbers: 300 ns against 5 to be decoded, with all of its chunk, and 200 against 10 to
 # be given as an object of Python.
 _DECODED_TEXT, _GIVEN_TEXT = 60, 20
-# Of numbers, by their bytes: 12 ns, 6 or 3 each.
+# Of numbers, by their bytes, against one of 4 or 2.
 _DECODED_NUMBER = {1: 0.5, 8: 2.0}
 # Fewer are added up one by one in half the time.
 _FEW = 64
@@ -50,19 +50,13 @@ def read_work(
         columns = np.arange(node.n_columns)
     n_columns = node.n_columns if columns is None else len(columns)
     blocks, groups = chunks_of(node, rows, columns)
-    stored, held = stored_columns(node, columns if node.is_table and columns is not None else np.empty(0, np.int64))
+    # Of a layer all columns are of one type: one stands for them.
+    stored, held = stored_columns(node, columns if node.is_table and columns is not None else np.zeros(1, np.int64))
     n_ranges = n_units = n_opened = 0
     nbytes = n_cells = 0.0
     units_of = _units_of(references, blocks, groups)
-    n_texts, per_chunk = 0, min(stored.block_rows, stored.n_rows) * stored.group_columns * 1.0
-    if stored.is_table:
-        numbered = {values.group for values in references.dictionaries}
-        cells = [stored.type_of(column).cell for column in held.tolist()]
-        n_texts = cells.count("<U0")
-        decoded = [
-            _decoded("|u1" if column in numbered else cell) for column, cell in zip(held.tolist(), cells, strict=True)
-        ]
-        per_chunk *= sum(decoded) / max(len(decoded), 1)
+    per_chunk = decoded_values(stored, min(stored.block_rows, stored.n_rows), held) / max(len(held), 1)
+    per_chunk *= stored.group_columns
     for number, units in units_of.items():
         segment = references.segments[number]
         table = table_of(segment.id) if table_of is not None else None
@@ -79,6 +73,7 @@ def read_work(
         gaps = starts[order[1:]] - (starts + sizes)[order[:-1]]
         n_ranges += 1 + int((gaps > GAP_NBYTES).sum())
         nbytes += float(sizes.sum())
+    n_texts = sum(stored.type_of(column).cell == "<U0" for column in held.tolist()) if stored.is_table else 0
     n_given = len(rows) * (n_columns + (_GIVEN_TEXT - 1) * n_texts)
     n_turned = 0 if node.is_table or by_column else n_given
     return ReadWork(
@@ -110,13 +105,23 @@ def whole_work(question: Question, node: Intermediate) -> ReadWork:
             n_segments,
             round(n_units),
             round(nbytes),
-            n_cells,
+            round(decoded_values(node, node.n_rows)),
             n_given=n_cells,
             n_turned=0 if node.is_table else n_cells,
             n_segments=n_segments,
             n_columns=node.n_columns if node.is_table else 0,
         )
     return question.works[node.name]
+
+
+def decoded_values(node: Intermediate, n_rows: int, columns: np.ndarray | None = None) -> float:
+    """Values of some rows and columns (None: all) as `ReadWork` counts those that are decoded, by their types."""
+    n_columns = node.n_columns if columns is None else len(columns)
+    if len(node.types) == 1 and node.types[0].cell != "<U0":
+        return n_rows * n_columns * _decoded(node.types[0].cell)
+    numbered = {values.group for values in node.references.dictionaries} if node.references else set()
+    chosen = range(n_columns) if columns is None else columns.tolist()
+    return n_rows * sum(_decoded("|u1" if one in numbered else node.type_of(one).cell) for one in chosen)
 
 
 def _weights(table: UnitTable, units: np.ndarray) -> np.ndarray:

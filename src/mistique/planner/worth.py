@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mistique.planner.cost import gamma
 from mistique.planner.predict import read_seconds_if_stored
 from mistique.planner.question import read_subject
+from mistique.planner.read_work import decoded_values
 from mistique.schema import Intermediate
 from mistique.storage.captures import Capture
 from mistique.storage.usage import Asked, Demand
@@ -96,7 +97,8 @@ class Worth:
         nbytes = row_nbytes * share_of(node)
         # Of many rows: what a read costs once is spread over them.
         n_cells = float(node.n_columns)
-        amounts = 0.0, 0.0, 0.0, nbytes, n_cells, 0.0, n_cells, 0.0 if node.is_table else n_cells, 0.0, 0.0
+        n_turned = 0.0 if node.is_table else n_cells
+        amounts = 0.0, 0.0, 0.0, nbytes, decoded_values(node, 1), 0.0, n_cells, n_turned, 0.0, 0.0
         reading = self._calibration.read_cost(read_subject(node)).seconds(amounts)
         return gamma(row_seconds - reading, nbytes)
 
