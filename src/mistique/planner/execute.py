@@ -91,6 +91,7 @@ def execute(
     runs: bool = True,
     of_largest: bool = False,
     by_column: bool = False,
+    like: Plan | None = None,
 ) -> tuple[Values, Plan]:
     """The values asked, by the cheapest road, and the plan with what it took.
 
@@ -99,13 +100,13 @@ def execute(
     compaction has moved in the middle of it is read from where it lies now. With ``of_largest`` the columns are those
     of whole units, and the largest of its positions may stand for each: shape (n_rows, n_units). With
     ``by_column`` the cells of each column of a layer may lie together in memory, which takes less time; the shape is
-    the same.
+    the same. A plan that this is `like`, of other rows of the same question, is followed again while it holds.
     """
     asked = {"rows": rows, "columns": columns, "exact": exact, "of_largest": of_largest, "by_column": by_column}
     while True:
         n_moves = store.catalog.moves.n_records
         try:
-            return _execute(store, capture, intermediate, asked, runs=runs)
+            return _execute(store, capture, intermediate, asked, runs=runs, like=like)
         except StoreError:
             store.catalog.refresh()
             if store.catalog.moves.n_records == n_moves:
@@ -119,12 +120,16 @@ def _execute(
     asked: dict[str, Any],
     *,
     runs: bool,
+    like: Plan | None = None,
 ) -> tuple[Values, Plan]:
     """As `execute`, once; `asked` is what `question_of` takes."""
     question = question_of(store, capture, intermediate, **asked)
-    if is_choice(question):
-        calibrate(store, capture, question)
-    plan = choose(question, store.calibration, runs=runs)
+    if like is not None and _holds(like, question):
+        plan = like
+    else:
+        if is_choice(question):
+            calibrate(store, capture, question)
+        plan = choose(question, store.calibration, runs=runs)
     stop_if_planned(capture, intermediate.name, lambda: plan)
     try:
         values, done = follow(store, capture, question, plan)
@@ -146,6 +151,15 @@ def _execute(
     if columns is not None and not np.array_equal(columns, question.columns) and not done.chosen.is_index_of_largest:
         values = values.reorder(columns)
     return values, done
+
+
+def _holds(plan: Plan, question: Question) -> bool:
+    """Whether a read of as many rows took less than any other road would: then one more is not worth planning anew."""
+    is_same = (plan.n_rows, plan.n_columns) == (len(question.rows), len(question.columns))
+    if not is_same or plan.chosen.road != "read" or question.target.references is None or question.kept is not None:
+        return False
+    others = [c.predicted_seconds for c in plan.candidates if c.is_possible and c is not plan.chosen]
+    return (plan.seconds or 0.0) <= min(others, default=float("inf"))
 
 
 def follow(store: Store, capture: Capture, question: Question, plan: Plan) -> tuple[Values, Plan]:

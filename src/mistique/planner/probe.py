@@ -49,9 +49,12 @@ def calibrate(store: Store, capture: Capture, question: Question) -> None:
             _probe_reads(store, node, calibration, deadline)
     if question.index is not None and question.index.form != BOUNDS:
         _probe_index(store, question)
-    is_unknown = not (calibration.n_runs(question.model) or calibration.is_known("captured", question.model))
+    model = question.model
+    is_unknown = not (calibration.n_runs(model) or calibration.is_known("captured", model))
     if is_unknown and store.runnable.can_run(question.version) and not why_not_recomputed(question):
-        _probe_run(store, capture, question, deadline)
+        # Once in a process: what is predicted to take too long would be predicted before each question.
+        if store.is_cold(f"trying {model}"):
+            _probe_run(store, capture, question, deadline)
 
 
 def _probe_reads(store: Store, node: Intermediate, calibration: Calibration, deadline: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from math import prod
 
 import numpy as np
@@ -22,13 +23,16 @@ _NEAR = 4.0
 def hsic_between(layers: list[Portions], keys: list[str], n_rows: int, batch_rows: int) -> np.ndarray:
     """The mean over batches of HSIC_1 between all layers, weighted by their rows.
 
-    The products of one layer are taken on threads of their own, while the next one is read.
+    The products of one layer are taken on threads of their own, while the next ones are read: three portions lie in
+    memory, the one that is multiplied, the one that waits for it, and the one that is read.
     """
     total, room = np.zeros((len(layers), len(layers))), np.empty(0)
+    all_bounds = list(_portions_of_batches(layers, n_rows, batch_rows))
+    taken = _taken_ahead(layers, all_bounds)
     near: list[Future[bool]] = []  # of each layer, by its first batch: an answer is the same whichever thread is first
     with one_thread_each() as n_threads, ThreadPoolExecutor(n_threads, "mistique-products") as workers:
         multiplied: list[Future[np.ndarray | float]] = []
-        for bounds in _portions_of_batches(layers, n_rows, batch_rows):
+        for bounds in all_bounds:
             sizes = np.diff(bounds)
             ends = np.cumsum(len(layers) * sizes**2)
             if room.size < ends[-1]:  # of all portions: pages that were never touched take longer than the products
@@ -38,9 +42,9 @@ def hsic_between(layers: list[Portions], keys: list[str], n_rows: int, batch_row
                 for part, n in zip(np.split(room[: ends[-1]], ends[:-1]), sizes.tolist(), strict=True)
             ]
             firsts = (bounds[:-1] - bounds[0]).tolist()
-            for i, (portions, key) in enumerate(zip(layers, keys, strict=True)):
-                numbers = portions.take(int(bounds[0]), int(bounds[-1]))
-                # Those of the layer before: no more than two wait in memory, and the last finds all others done.
+            for i, key in enumerate(keys):
+                numbers = next(taken)
+                # Those of the layer before: the last of a portion finds all others done.
                 total += sum(future.result() for future in multiplied)
                 if not bounds[0]:
                     near.append(workers.submit(_plain_gram, numbers, out=centred[0][i]))
@@ -50,6 +54,21 @@ def hsic_between(layers: list[Portions], keys: list[str], n_rows: int, batch_row
                 ]
         total += sum(future.result() for future in multiplied)
     return total / n_rows
+
+
+def _taken_ahead(layers: list[Portions], all_bounds: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Rows between bounds, layer by layer, each read while the one before is worked on."""
+    context = copy_context()  # what is said of this question holds on the other thread too
+    with ThreadPoolExecutor(1, "mistique-portions") as reader:
+        ahead: list[Future[np.ndarray]] = []
+        for bounds in all_bounds:
+            for portions in layers:
+                ahead.append(reader.submit(context.run, portions.take, int(bounds[0]), int(bounds[-1])))
+                if len(ahead) > 1:
+                    yield ahead.pop(0).result()
+        for portions in layers:
+            reader.submit(context.run, portions.plan)  # it is asked for in the end, and takes as long as a product
+        yield ahead.pop().result()
 
 
 def _multiply(

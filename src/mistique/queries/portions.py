@@ -71,6 +71,7 @@ class Portions:
         self.n_rows = intermediate.n_rows if rows is None else len(rows)
         self.n_columns = intermediate.n_columns if columns is None else len(columns)
         self._plans: list[Plan] = []
+        self._whole: Plan | None = None
         self._ahead: dict[int, np.ndarray] = {}
 
     @property
@@ -101,6 +102,7 @@ class Portions:
             exact=self._exact,
             of_largest=self._of_largest,
             by_column=self._by_column,
+            like=self._plans[-1] if self._plans else None,
         )
         self.places = values.places
         self._plans.append(plan)
@@ -143,16 +145,13 @@ class Portions:
         """One plan for all that was taken, with what it took; before anything was taken, for all that will be."""
         if len(self._plans) == 1:
             return self._plans[0]
-        question = question_of(
-            self._store,
-            self._capture,
-            self.intermediate,
-            rows=self._rows,
-            columns=self._columns,
-            exact=self._exact,
-            of_largest=self._of_largest,
-        )
-        whole = choose(question, self._store.calibration)
+        if self._whole is None:
+            asked = {"rows": self._rows, "columns": self._columns, "exact": self._exact}
+            question = question_of(
+                self._store, self._capture, self.intermediate, **asked, of_largest=self._of_largest
+            )
+            self._whole = choose(question, self._store.calibration)
+        whole = self._whole
         if not self._plans:
             return whole
         roads = Counter(plan.chosen.road for plan in self._plans)
