@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from mistique.codecs import zstd
-from mistique.errors import ChunkCorruptError
 from mistique.kernels import power_chunks as kernels
 from mistique.kernels import tans_head
 from mistique.kernels.power_chunks import START, TANS
@@ -55,22 +54,12 @@ class PowerChunks:
         return float(ranges[:, 0].min(initial=0.0)), float(ranges[:, 1].max(initial=0.0))
 
     def _planes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Where the frequencies of each chunk begin, and those of all; a chunk that has none is none."""
-        firsts, found, n_found = np.zeros(len(self._heads), np.int64), [np.empty(0, np.uint8)], 0
-        numbers = self._heads[:, : TANS + tans_head.THRESHOLDS].tolist()
-        for i, (head, begin) in enumerate(zip(numbers, self._places[:, 0].tolist(), strict=True)):
-            if not head[START]:
-                continue
-            of_tans, start = head[TANS:], begin + head[START]
-            frame = self._content[start + of_tans[tans_head.FRAME] : start + of_tans[tans_head.BODY]]
-            try:
-                planes = zstd.decompress(
-                    frame, 2 * (of_tans[tans_head.N_THRESHOLDS] + 1) * of_tans[tans_head.N_SYMBOLS]
-                )
-            except ChunkCorruptError:  # by itself it is told what it is
-                self._heads[i, START] = 0
-                continue
-            firsts[i] = n_found
-            found.append(planes)
-            n_found += planes.size
-        return firsts, np.concatenate(found)
+        """Where the frequencies of each chunk begin, and those of all; damaged ones are zeros, which no tables have."""
+        usual = np.flatnonzero(self._heads[:, START])
+        heads = self._heads[usual]
+        of_tans, starts = heads[:, TANS:], self._places[usual, 0] + heads[:, START]
+        bounds = starts[:, None] + of_tans[:, [tans_head.FRAME, tans_head.BODY]]
+        n_bytes = 2 * (of_tans[:, tans_head.N_THRESHOLDS] + 1) * of_tans[:, tans_head.N_SYMBOLS]
+        firsts = np.zeros(len(self._heads), np.int64)
+        firsts[usual] = np.cumsum(n_bytes) - n_bytes
+        return firsts, zstd.decompress_each(self._content, bounds, n_bytes)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import zstandard
 
 from mistique.codecs.payload import damaged
 from mistique.codecs.threads import of_thread
+from mistique.errors import ChunkCorruptError
 
 
 def compress(content: np.ndarray | bytes, *, level: int = 3) -> bytes:
@@ -35,6 +38,38 @@ def _for_codes() -> zstandard.ZstdCompressor:
         strategy=zstandard.STRATEGY_FAST,
     )
     return zstandard.ZstdCompressor(compression_params=parameters)
+
+
+def decompress_each(content: np.ndarray, bounds: np.ndarray, n_bytes: np.ndarray) -> np.ndarray:
+    """The bytes of several frames one behind another, zeros for one that is damaged; in one call where none is.
+
+    Parameters
+    ----------
+    content : ndarray of uint8
+        Where all frames lie.
+    bounds : ndarray of shape (n_frames, 2), int64
+        Where each begins and ends in it.
+    n_bytes : ndarray of shape (n_frames,), int64
+        What each holds: so much is allocated.
+    """
+    if not len(bounds):
+        return np.empty(0, np.uint8)
+    places = np.stack([bounds[:, 0], bounds[:, 1] - bounds[:, 0]], axis=1).astype(np.uint64)
+    decompressor, sizes = of_thread("decompressor", zstandard.ZstdDecompressor), n_bytes.astype(np.uint64)
+    try:
+        frames = zstandard.BufferWithSegments(content.data, places.tobytes())
+        found = decompressor.multi_decompress_to_buffer(frames, decompressed_sizes=sizes.tobytes())
+        parts: list[Any] = [found[i] for i in range(len(found))]
+    except (zstandard.ZstdError, ValueError):
+        parts = [_or_zeros(content[a:b], n) for (a, b), n in zip(bounds.tolist(), n_bytes.tolist(), strict=True)]
+    return np.frombuffer(b"".join(parts), np.uint8)
+
+
+def _or_zeros(frame: np.ndarray, n_bytes: int) -> np.ndarray:
+    try:
+        return decompress(frame, n_bytes)
+    except ChunkCorruptError:
+        return np.zeros(n_bytes, np.uint8)
 
 
 def decompress(frame: np.ndarray, n_bytes: int) -> np.ndarray:

@@ -51,10 +51,10 @@ def calibrate(store: Store, capture: Capture, question: Question) -> None:
         _probe_index(store, question)
     model = question.model
     is_unknown = not (calibration.n_runs(model) or calibration.is_known("captured", model))
-    if is_unknown and store.runnable.can_run(question.version) and not why_not_recomputed(question):
-        # Once in a process: what is predicted to take too long would be predicted before each question.
-        if store.is_cold(f"trying {model}"):
-            _probe_run(store, capture, question, deadline)
+    can_run = store.runnable.can_run(question.version) and not why_not_recomputed(question)
+    # Once in a process: what is predicted to take too long would be predicted before each question.
+    if is_unknown and can_run and store.is_cold(f"trying {model}"):
+        _probe_run(store, capture, question, deadline)
 
 
 def _probe_reads(store: Store, node: Intermediate, calibration: Calibration, deadline: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -18,20 +19,22 @@ from mistique.schema import ROW_BLOCK_ROWS
 
 FEWEST_ROWS = 4  # of which it is defined
 _NEAR = 4.0
+# So many are one task: threads that take the GIL for each wait for one another.
+_BATCHES_OF_TASK = 4
 
 
 def hsic_between(layers: list[Portions], keys: list[str], n_rows: int, batch_rows: int) -> np.ndarray:
     """The mean over batches of HSIC_1 between all layers, weighted by their rows.
 
-    The products of one layer are taken on threads of their own, while the next ones are read: three portions lie in
+    The products of one layer are taken on the threads that decode, while the next ones are read: three portions lie in
     memory, the one that is multiplied, the one that waits for it, and the one that is read.
     """
     total, room = np.zeros((len(layers), len(layers))), np.empty(0)
     all_bounds = list(_portions_of_batches(layers, n_rows, batch_rows))
     taken = _taken_ahead(layers, all_bounds)
-    near: list[Future[bool]] = []  # of each layer, by its first batch: an answer is the same whichever thread is first
-    with one_thread_each() as n_threads, ThreadPoolExecutor(n_threads, "mistique-products") as workers:
-        multiplied: list[Future[np.ndarray | float]] = []
+    is_plain: dict[int, bool] = {}
+    with one_thread_each():
+        multiplied: list[Future[np.ndarray]] = []
         for bounds in all_bounds:
             sizes = np.diff(bounds)
             ends = np.cumsum(len(layers) * sizes**2)
@@ -41,19 +44,16 @@ def hsic_between(layers: list[Portions], keys: list[str], n_rows: int, batch_row
                 part.reshape(-1, n, n)
                 for part, n in zip(np.split(room[: ends[-1]], ends[:-1]), sizes.tolist(), strict=True)
             ]
-            firsts = (bounds[:-1] - bounds[0]).tolist()
             for i, key in enumerate(keys):
-                numbers = next(taken)
-                # Those of the layer before: the last of a portion finds all others done.
-                total += sum(future.result() for future in multiplied)
-                if not bounds[0]:
-                    near.append(workers.submit(_plain_gram, numbers, out=centred[0][i]))
-                multiplied = [
-                    workers.submit(_multiply, numbers, first, batch, i, near[i], key)
-                    for batch, first in zip(centred, firsts, strict=True)
-                ]
-        total += sum(future.result() for future in multiplied)
-    return total / n_rows
+                multiply = partial(_multiply, next(taken), layer=i, key=key, is_plain=is_plain)
+                total[i - 1] += sum(future.result() for future in multiplied)
+                batches = list(zip(centred, (bounds[:-1] - bounds[0]).tolist(), strict=True))
+                if i not in is_plain:  # by the first batch: an answer is the same whichever thread is first
+                    total[i] += multiply(batches[:1])
+                    batches = batches[1:]
+                multiplied = layers[i].spread(multiply, batches, size=_BATCHES_OF_TASK)
+        total[-1] += sum(future.result() for future in multiplied)
+    return (total + np.tril(total, -1).T) / n_rows
 
 
 def _taken_ahead(layers: list[Portions], all_bounds: list[np.ndarray]) -> Iterator[np.ndarray]:
@@ -72,19 +72,24 @@ def _taken_ahead(layers: list[Portions], all_bounds: list[np.ndarray]) -> Iterat
 
 
 def _multiply(
-    numbers: np.ndarray, first: int, centred: np.ndarray, layer: int, near: Future[bool], key: str
-) -> np.ndarray | float:
-    """The products of one layer into those of all; of the last, HSIC_1 between all times the number of rows."""
-    n_layers, n, _ = centred.shape
-    out = centred[layer]
-    is_done = near.result() and _plain_gram(numbers, first=first, out=out)
-    if not is_done and not centred_gram(numbers, first=first, out=out):
-        check_finite(numbers[first : first + n], key)
-    if layer < n_layers - 1:
-        return 0.0
-    flat = centred.reshape(n_layers, -1)
-    between: np.ndarray = (flat @ flat.T) / (n - 3)
-    return between
+    numbers: np.ndarray, batches: list[tuple[np.ndarray, int]], *, layer: int, key: str, is_plain: dict[int, bool]
+) -> np.ndarray:
+    """The products of one layer in some batches into those of all.
+
+    Returns
+    -------
+    ndarray of shape (n_layers,)
+        The sum of HSIC_1 between it and each layer up to it, times the number of rows; zeros for those behind it.
+    """
+    total = np.zeros(len(batches[0][0])) if batches else np.zeros(())
+    for centred, first in batches:
+        out, n = centred[layer], centred.shape[1]
+        is_done = is_plain.get(layer, True) and _plain_gram(numbers, first=first, out=out)
+        is_plain.setdefault(layer, is_done)
+        if not is_done and not centred_gram(numbers, first=first, out=out):
+            check_finite(numbers[first : first + n], key)
+        total[: layer + 1] += centred[: layer + 1].reshape(layer + 1, -1) @ out.reshape(-1) / (n - 3)
+    return total
 
 
 def _portions_of_batches(layers: list[Portions], n_rows: int, batch_rows: int) -> Iterator[np.ndarray]:

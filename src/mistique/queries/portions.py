@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from mistique.storage.captures import Capture
 
 if TYPE_CHECKING:
     from mistique.store import Store
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 # 32 MB of float32. What is read, turned and summed of a portion takes a few times that.
 CELLS_AT_ONCE = 8 * 1024 * 1024
@@ -141,14 +145,23 @@ class Portions:
         """Of any value taken so far."""
         return max((plan.max_abs_error or 0.0 for plan in self._plans), default=0.0)
 
+    def spread(self, function: Callable[[list[T]], R], work: list[T], *, size: int) -> list[Future[R]]:
+        """Run a function over `size` items of some work at a time, on the threads that decode."""
+        return self._store.segments.spread(function, work, size=size)
+
     def plan(self) -> Plan:
         """One plan for all that was taken, with what it took; before anything was taken, for all that will be."""
         if len(self._plans) == 1:
             return self._plans[0]
         if self._whole is None:
-            asked = {"rows": self._rows, "columns": self._columns, "exact": self._exact}
             question = question_of(
-                self._store, self._capture, self.intermediate, **asked, of_largest=self._of_largest
+                self._store,
+                self._capture,
+                self.intermediate,
+                rows=self._rows,
+                columns=self._columns,
+                exact=self._exact,
+                of_largest=self._of_largest,
             )
             self._whole = choose(question, self._store.calibration)
         whole = self._whole

@@ -136,10 +136,16 @@ class SegmentReader:
             chosen = chosen[np.argsort(table.offsets[chosen], kind="stable")]
             yield chosen, self._read(handle, chosen)
 
-    def spread(self, function: Callable[[list[T]], R], work: list[T], *, is_quick: bool = False) -> list[Future[R]]:
-        """Run a function over parts of some work on the threads that decode; a little, or what is quick, at once."""
-        n_parts = 1 if is_quick else min(os.cpu_count() or 1, len(work))
-        if n_parts < 2:
+    def spread(
+        self, function: Callable[[list[T]], R], work: list[T], *, size: int | None = None, is_quick: bool = False
+    ) -> list[Future[R]]:
+        """Run a function over parts of some work on the threads that decode; a little, or what is quick, at once.
+
+        Parts have `size` items, else each thread takes one.
+        """
+        n_threads = os.cpu_count() or 1
+        n_parts = min(n_threads, len(work)) if size is None else -(-len(work) // size)
+        if min(n_parts, n_threads) < 2 or is_quick:
             done: Future[R] = Future()
             done.set_result(function(work))
             return [done]
