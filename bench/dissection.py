@@ -48,13 +48,13 @@ def measure_netdissect(report: Report, scratch: Scratch) -> None:
         "bars: the known figures, at least so many trained and at most so many at random. Their recipe upsamples"
         " activations and takes the top 0.5% of each unit, so the bars are on the threshold of upsampled pixels; by the"
         " paper's algorithm 2 it is that of the cells of a unit, which is higher, as interpolation takes off the peaks."
-        " Neither gives the very figures, nor did these by a script: corners aligned, nearest cells, labels by majority or at full size, unlabelled as a"
-        " concept, pixels without a label left out, images without the concept left out of the union, the training"
-        " split alone, values before the ReLU (3 and 18), bicubic in place of bilinear (16 of block4, 21 of block5, by"
-        " the quantile of cells), images as RGB, other seeds and inputs of the random weights; images of 32 x 32,"
-        " 60 x 80, 96 x 128, 112 x 112 and 128 x 128, 224 x 224 (19 and 21), or scaled to 0 to 1 and to -1 to 1; the last, every"
-        " second and randomly chosen 256 units; the quantile taken strictly, or of what is over zero; scores averaged"
-        " over images.",
+        " Neither gives the very figures, nor did these by a script: corners aligned, nearest cells, labels by"
+        " majority or at full size, unlabelled as a concept, pixels without a label left out, images without the"
+        " concept left out of the union, the training split alone, values before the ReLU (3 and 18), bicubic in place"
+        " of bilinear (16 of block4, 21 of block5, by the quantile of cells), images as RGB, other seeds and inputs of"
+        " the random weights; images of 32 x 32, 60 x 80, 96 x 128, 112 x 112 and 128 x 128, 224 x 224 (19 and 21), or"
+        " scaled to 0 to 1 and to -1 to 1; the last, every second and randomly chosen 256 units; the quantile taken"
+        " strictly, or of what is over zero; scores averaged over images.",
         "arithmetic alone: thresholds, upsampling and counting on activations that lie in memory; by NumPy, images on"
         " which a unit stays below its threshold being left out, and by the kernel of mistique.",
         f"{n_rows} frames, labels of {concepts.shape[2]} x {concepts.shape[1]}.",

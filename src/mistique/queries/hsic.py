@@ -62,12 +62,13 @@ def _taken_ahead(layers: list[Portions], all_bounds: list[np.ndarray]) -> Iterat
     with ThreadPoolExecutor(1, "mistique-portions") as reader:
         ahead: list[Future[np.ndarray]] = []
         for bounds in all_bounds:
+            if bounds is all_bounds[-1]:
+                for portions in layers:
+                    reader.submit(context.run, portions.plan)  # asked for in the end; it takes as long as a product
             for portions in layers:
                 ahead.append(reader.submit(context.run, portions.take, int(bounds[0]), int(bounds[-1])))
                 if len(ahead) > 1:
                     yield ahead.pop(0).result()
-        for portions in layers:
-            reader.submit(context.run, portions.plan)  # it is asked for in the end, and takes as long as a product
         yield ahead.pop().result()
 
 
