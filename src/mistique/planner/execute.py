@@ -23,7 +23,7 @@ from mistique.planner.measured import Took, read_indexed, read_stored, remembere
 from mistique.planner.plan import Plan
 from mistique.planner.planning import stop_if_planned
 from mistique.planner.probe import calibrate
-from mistique.planner.question import Question, is_held
+from mistique.planner.question import Question, are_held, is_held
 from mistique.planner.recompute import portions, recompute
 from mistique.planner.values import Values, array_places, pandas_index
 from mistique.schema import ROW_LABEL, Intermediate, Key, Tally
@@ -156,7 +156,9 @@ def _execute(
 def _holds(plan: Plan, question: Question) -> bool:
     """Whether a read of as many rows took less than any other road would: then one more is not worth planning anew."""
     is_same = (plan.n_rows, plan.n_columns) == (len(question.rows), len(question.columns))
-    if not is_same or plan.chosen.road != "read" or question.target.references is None or question.kept is not None:
+    if not is_same or plan.chosen.road != "read" or question.kept is not None:
+        return False
+    if not are_held(question.target, question.rows):
         return False
     others = [c.predicted_seconds for c in plan.candidates if c.is_possible and c is not plan.chosen]
     return (plan.seconds or 0.0) <= min(others, default=float("inf"))

@@ -1,4 +1,4 @@
-"""Products taken on threads of our own, each by one thread of BLAS.
+"""Products taken on our own threads, each by one thread of BLAS.
 
 Threads of BLAS that wait for their next product spin, and take the cores from those that decode: beside them CKA took
 two and a half times the processor time.
@@ -6,7 +6,6 @@ two and a half times the processor time.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -19,22 +18,22 @@ _n_within = 0
 
 
 @contextmanager
-def one_thread_each() -> Iterator[int]:
-    """Within it NumPy's BLAS takes one thread for each product, of the whole process; how many to take at once.
+def one_thread_each() -> Iterator[None]:
+    """Within it NumPy's BLAS takes one thread for each product, of the whole process.
 
-    One, and BLAS as it is, where threadpoolctl is not installed: it comes with scikit-learn.
+    BLAS stays as it is where threadpoolctl is not installed: it comes with scikit-learn.
     """
     global _n_within
     controller = _controller()
     if controller is None:
-        yield 1
+        yield
         return
     with _lock:
         _n_within += 1
         if not _limited:
             _limited.append(controller.limit(limits=1, user_api="blas"))
     try:
-        yield os.cpu_count() or 1
+        yield
     finally:
         # Of several at once the last gives back what the first found.
         with _lock:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from contextvars import copy_context
 from functools import partial
 from math import prod
@@ -31,9 +32,8 @@ def hsic_between(layers: list[Portions], keys: list[str], n_rows: int, batch_row
     """
     total, room = np.zeros((len(layers), len(layers))), np.empty(0)
     all_bounds = list(_portions_of_batches(layers, n_rows, batch_rows))
-    taken = _taken_ahead(layers, all_bounds)
     is_plain: dict[int, bool] = {}
-    with one_thread_each():
+    with one_thread_each(), closing(_taken_ahead(layers, all_bounds)) as taken:
         multiplied: list[Future[np.ndarray]] = []
         for bounds in all_bounds:
             sizes = np.diff(bounds)
@@ -56,7 +56,7 @@ def hsic_between(layers: list[Portions], keys: list[str], n_rows: int, batch_row
     return (total + np.tril(total, -1).T) / n_rows
 
 
-def _taken_ahead(layers: list[Portions], all_bounds: list[np.ndarray]) -> Iterator[np.ndarray]:
+def _taken_ahead(layers: list[Portions], all_bounds: list[np.ndarray]) -> Generator[np.ndarray]:
     """Rows between bounds, layer by layer, each read while the one before is worked on."""
     context = copy_context()  # what is said of this question holds on the other thread too
     with ThreadPoolExecutor(1, "mistique-portions") as reader:
