@@ -111,6 +111,22 @@ def test_nothing_behind_a_link_is_read(damaged: Path, part: str) -> None:
     assert ask(damaged) == right
 
 
+@pytest.mark.parametrize("part", ["segments/*", "catalog", "digests"])
+@pytest.mark.parametrize("n_bytes", [0, 5, 33])
+def test_cells_of_an_array_whose_schema_ends_within_its_head_are_refused(
+    damaged: Path, part: str, n_bytes: int
+) -> None:
+    # Whichever of its folders is looked at first.
+    right = ask(damaged)
+    for schema in damaged.glob(f"{part}/__schema/*"):
+        if schema.is_file():
+            schema.write_bytes(schema.read_bytes()[:n_bytes])
+            with pytest.raises(ChunkCorruptError, match=f"tile of TileDB.*got {n_bytes} bytes"):
+                refuse_unsound(str(schema.parents[1] / "__fragments"))
+    with suppress(MistiqueError):
+        assert ask(damaged) == right
+
+
 @pytest.mark.parametrize("position", [2, 22, 26])  # numbers of chunks and of checksums
 def test_a_size_that_no_checksum_covers_makes_nobody_ask_for_that_much_memory(tmp_path: Path, position: int) -> None:
     path = make_store(tmp_path / "s.mistique")

@@ -235,7 +235,10 @@ def _is_encrypted(array: str) -> bool:
         for entry in entries:
             if entry.is_file():
                 with open(entry.path, "rb") as file:
-                    return bool(HEAD.unpack(file.read(HEAD.size))[5])
+                    head = file.read(HEAD.size)
+                if len(head) < HEAD.size:
+                    raise ChunkCorruptError(where=entry.path, expected="a tile of TileDB", got=why_no_tile(head))
+                return bool(HEAD.unpack(head)[5])
     return False
 
 
