@@ -38,7 +38,8 @@ def test_codes_come_back(shape: tuple[int, int], n_symbols: int, skew: float, se
 def test_its_bits_are_what_the_format_says(shape: tuple[int, int], n_symbols: int) -> None:
     codes = (np.random.default_rng(4).random(shape) ** 3 * n_symbols).astype(np.uint8)
     coded = encode_codes(codes)
-    lag, n_thresholds, n_used, n_table = np.frombuffer(coded, "<u2", 4, offset=1).tolist()
+    lag, n_thresholds, word, n_table = np.frombuffer(coded, "<u2", 4, offset=1).tolist()
+    table_bits, n_used = divmod(word, 4096)
     thresholds = np.frombuffer(coded, "<u2", n_thresholds, offset=9).tolist()
     start = 9 + 2 * n_thresholds
     part_rows = max(8192 // shape[0], 64)
@@ -46,11 +47,47 @@ def test_its_bits_are_what_the_format_says(shape: tuple[int, int], n_symbols: in
     start += 4 * len(ends)
     planes = np.frombuffer(zstandard.ZstdDecompressor().decompress(coded[start : start + n_table]), np.uint8)
     frequencies = (planes.reshape(2, -1).astype(int).T @ [1, 256]).reshape(-1, n_used).tolist()
+    assert {sum(of_context) for of_context in frequencies} == {2**table_bits}
     body = coded[start + n_table :]
     for part, (first_bit, n_bits) in enumerate(pairwise([0, *ends])):
         expected = codes[:, part * part_rows : (part + 1) * part_rows]
         where = {"lag": lag, "thresholds": thresholds, "frequencies": frequencies}
         assert (codes_of(body, first_bit, n_bits, expected.shape, **where) == expected).all()
+
+
+def _symbols_word(coded: bytes) -> tuple[int, int]:
+    table_bits, n_symbols = divmod(int.from_bytes(coded[5:7], "little"), 4096)
+    return table_bits, n_symbols
+
+
+def _small_codes(n_symbols: int, mean: float) -> np.ndarray:
+    codes = np.random.default_rng(6).exponential(mean, (64, 1024)).clip(0, n_symbols - 1).astype(np.uint8)
+    codes[0, 0] = n_symbols - 1
+    return codes
+
+
+@pytest.mark.parametrize(("n_symbols", "mean", "table_bits"), [(31, 9, 10), (90, 30, 11), (250, 90, 11), (250, 3, 12)])
+def test_tables_are_fine_where_few_symbols_are_met(n_symbols: int, mean: float, table_bits: int) -> None:
+    codes = _small_codes(n_symbols, mean)
+    coded = encode_codes(codes)
+    assert _symbols_word(coded) == (table_bits, n_symbols)
+    assert (decoded(coded, codes.shape) == codes).all()
+
+
+@pytest.mark.parametrize(("n_symbols", "mean"), [(31, 9), (90, 30), (250, 3)])
+def test_heads_that_do_not_say_how_fine_tables_are_go_by_the_number_of_symbols(n_symbols: int, mean: float) -> None:
+    codes = _small_codes(n_symbols, mean)
+    coded = encode_codes(codes)
+    assert (decoded(coded[:5] + n_symbols.to_bytes(2, "little") + coded[7:], codes.shape) == codes).all()
+
+
+@pytest.mark.parametrize("table_bits", [1, 9, 13, 15])
+def test_tables_of_another_size_are_refused(table_bits: int) -> None:
+    codes = np.random.default_rng(5).integers(0, 9, (4, 1024)).astype(np.uint8)
+    coded = encode_codes(codes)
+    forged = coded[:5] + (9 + 4096 * table_bits).to_bytes(2, "little") + coded[7:]
+    with pytest.raises(ChunkCorruptError, match=r"1,024 to 4,096 states"):
+        decoded(forged, codes.shape)
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0), (1, 1), (2, 3), (1, 70_000)])

@@ -93,10 +93,10 @@ def test_frequencies_of_another_number_are_left_alone() -> None:
     payloads, shapes = encoded(codec, n_units=4)
     content = payloads[0].tobytes()
     start = 3 + 4 * 4 + 1
-    lag, n_thresholds, n_symbols, n_frame = np.frombuffer(content[start : start + 8], "<u2").tolist()
+    lag, n_thresholds, symbols, n_frame = np.frombuffer(content[start : start + 8], "<u2").tolist()
     frame_at = start + 8 + 2 * n_thresholds + 4 * -(-N_ROWS // (8192 // GROUP_COLUMNS))
-    other = compress(bytes(2 * (n_thresholds + 1) * n_symbols - 2))
-    numbers = np.array([lag, n_thresholds, n_symbols, len(other)], "<u2").tobytes()
+    other = compress(bytes(2 * (n_thresholds + 1) * (symbols % 4096) - 2))
+    numbers = np.array([lag, n_thresholds, symbols, len(other)], "<u2").tobytes()
     body = content[frame_at + n_frame :]
     forged = np.frombuffer(content[:start] + numbers + content[start + 8 : frame_at] + other + body, np.uint8)
     assert decoded(codec, [forged, payloads[0]], [shapes[0]] * 2)[0].tolist() == [False, True]

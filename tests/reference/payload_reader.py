@@ -185,13 +185,16 @@ def _codes(found: Bytes, shape: tuple[int, int]) -> np.ndarray:
         return np.full(shape, *found.numbers("B"), np.uint8)
     if how == 1:
         return np.frombuffer(zstandard.decompress(found.rest()), np.uint8).reshape(shape)
-    lag, n_thresholds, n_symbols, n_table = found.numbers("4H")
+    lag, n_thresholds, word, n_table = found.numbers("4H")
+    table_bits, n_symbols = divmod(word, 4096)
     thresholds = list(found.numbers(f"{n_thresholds}H"))
     part_rows = max(8192 // shape[0], 64)
     ends = found.numbers(f"{-(-shape[1] // part_rows)}I")
     low, high = np.frombuffer(zstandard.decompress(found.take(n_table)), np.uint8).reshape(2, -1).astype(np.int64)
     frequencies = (low + 256 * high).reshape(n_thresholds + 1, n_symbols)
-    assert set(frequencies.sum(axis=1).tolist()) == {1024 if n_symbols <= 40 else 2048 if n_symbols <= 100 else 4096}
+    if not table_bits:
+        table_bits = 10 if n_symbols <= 40 else 11 if n_symbols <= 100 else 12
+    assert set(frequencies.sum(axis=1).tolist()) == {2**table_bits}
     body, parts = found.rest(), []
     for number, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
         part_shape = shape[0], min(part_rows, shape[1] - number * part_rows)

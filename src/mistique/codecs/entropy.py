@@ -17,14 +17,15 @@ from mistique.codecs.codec import ALL
 from mistique.codecs.payload import PayloadReader, damaged
 from mistique.codecs.threads import scratch
 from mistique.kernels import neighbours, tans, tans_head, tans_payload, tans_tables
+from mistique.kernels.tans import MAX_TABLE_BITS
 from mistique.kernels.tans_head import (
     BOUNDS,
     HEAD_SIZE,
     MAX_CONTEXTS,
     MAX_ROWS,
     THRESHOLDS,
-    bits_of_table,
     rows_of_part,
+    symbols_word,
 )
 
 _CONSTANT, _ZSTD, _TANS = 0, 1, 2
@@ -36,11 +37,13 @@ _EXPECTED = {
     tans_head.NO_CONTEXTS: "tables of up to 8 contexts",
     tans_head.NO_PARTS: "parts up to the last bit",
     tans_head.NOT_SORTED: "sorted thresholds",
+    tans_head.NO_TABLE: "tables of 1,024 to 4,096 states",
 }
 _SAMPLED_ROWS = 16
 # Of chunks that were decoded in part: 16 MB at most.
 _KEPT_TABLES = 128
 _LINE_WORDS = 16
+_FEW_SYMBOLS, _MOST_UNMET = 40, 1 / 20
 # Every third column tells how often codes come up: 0.2% more bytes than all of them, a fifth less time.
 _COUNT_STEP = 3
 # Widths of maps that are tried as the distance of the upper neighbour: all small ones, and the usual large ones.
@@ -108,9 +111,8 @@ def _encode_tans(codes: np.ndarray, n_symbols: int) -> bytes:
     counts = scratch("counts", 4 * n_contexts * 256, np.uint32).reshape(4, -1)
     counts[:] = 0
     neighbours.count_codes(codes, lag, _COUNT_STEP, contexts, counts)
-    frequencies = counts.sum(axis=0, dtype=np.int64).reshape(n_contexts, 256)
-    table_bits = bits_of_table(n_symbols)
-    frequencies = np.maximum(frequencies[:, :n_symbols], 1)
+    met = counts.sum(axis=0, dtype=np.int64).reshape(n_contexts, 256)[:, :n_symbols]
+    table_bits, frequencies = _table_bits(met), np.maximum(met, 1)
     tans_tables.normalize(frequencies, table_bits)
     steps = scratch("steps", n_contexts * 256, np.int64)
     states = scratch("states", n_contexts << table_bits, np.uint16)
@@ -121,7 +123,8 @@ def _encode_tans(codes: np.ndarray, n_symbols: int) -> bytes:
     tans.encode_tans(codes, part_rows, lag, contexts, table_bits, steps, states, out, ends)
     n_bits = int(ends[-1])
     table = zstd.compress(frequencies.astype("<u2").view(np.uint8).reshape(-1, 2).T.copy())
-    head = np.array([lag, len(thresholds), n_symbols, len(table), *thresholds], "<u2")
+    symbols = symbols_word(n_symbols, table_bits)
+    head = np.array([lag, len(thresholds), symbols, len(table), *thresholds], "<u2")
     body = out[: -(-n_bits // 32)].view(np.uint8)[: -(-n_bits // 8)]
     return b"".join([bytes([_TANS]), head.tobytes(), ends.astype("<u4").tobytes(), table, body.tobytes()])
 
@@ -185,6 +188,19 @@ def _tables_of_part(
     if not tans_tables.decoding_tables(planes, table_bits, tables):
         raise damaged("frequencies", f"others than add up to {1 << table_bits}")
     return tables.reshape(-1), _contexts(thresholds, 1 << table_bits)
+
+
+def _table_bits(met: np.ndarray) -> int:
+    """Frequencies of symbols, met so many times, (n_contexts, n_symbols), are multiples of this power of a half.
+
+    Few states are laid out in less time. More of them for many symbols, where those that were not met, which get the
+    least frequency each, would take too much from the others.
+    """
+    if met.shape[1] <= _FEW_SYMBOLS:
+        return 10
+    n_met = met.sum(axis=1)
+    n_unmet = n_met @ (met == 0).sum(axis=1) / n_met.sum()
+    return 11 if n_unmet <= _MOST_UNMET * 2**11 else MAX_TABLE_BITS
 
 
 def _thresholds(codes: np.ndarray, lag: int) -> list[int]:

@@ -14,8 +14,10 @@ _PART_CODES, _MIN_PART_ROWS = 8192, 64
 LAG, N_THRESHOLDS, N_SYMBOLS, FRAME, BODY, PART_ROWS, N_PARTS, TABLE_BITS, THRESHOLDS = range(9)
 BOUNDS = THRESHOLDS + MAX_CONTEXTS
 HEAD_SIZE = BOUNDS + MAX_ROWS // _MIN_PART_ROWS + 1
+# A word holds the number of symbols, and above so many bits how many a table has.
+_SYMBOLS_BITS, _MIN_TABLE_BITS = 12, 10
 # What is wrong with one.
-TOO_SHORT, NO_CONTEXTS, NO_PARTS, NOT_SORTED = range(1, 5)
+TOO_SHORT, NO_CONTEXTS, NO_PARTS, NOT_SORTED, NO_TABLE = range(1, 6)
 
 
 @kernel("int64(int64)", is_short=True)
@@ -24,10 +26,10 @@ def rows_of_part(n_columns: int) -> int:
     return max(_PART_CODES // n_columns, _MIN_PART_ROWS)
 
 
-@kernel("int64(int64)", is_short=True)
-def bits_of_table(n_symbols: int | np.int64) -> int:
-    """Frequencies are multiples of this power of a half: a table of many symbols is finer."""
-    return 10 if n_symbols <= 40 else 11 if n_symbols <= 100 else MAX_TABLE_BITS
+@kernel("int64(int64, int64)", is_short=True)
+def symbols_word(n_symbols: int, table_bits: int) -> int:
+    """What a head says of both."""
+    return n_symbols | table_bits << _SYMBOLS_BITS
 
 
 @kernel("int64(Array(uint8, 1, 'C', readonly=True), int64)")
@@ -51,11 +53,16 @@ def read_head(content: np.ndarray, n_columns: int, n_rows: int, head: np.ndarray
     """
     if content.size < 8:
         return TOO_SHORT
-    lag, n_thresholds, n_symbols = _word(content, 0), _word(content, 2), _word(content, 4)
+    lag, n_thresholds, symbols = _word(content, 0), _word(content, 2), _word(content, 4)
+    n_symbols, bits = symbols & ((1 << _SYMBOLS_BITS) - 1), symbols >> _SYMBOLS_BITS
+    if bits == 0:  # by the rule of before heads said it
+        bits = np.int64(10 if n_symbols <= 40 else 11 if n_symbols <= 100 else MAX_TABLE_BITS)
     if not (lag >= 1 and n_thresholds < MAX_CONTEXTS and 1 <= n_symbols <= 256 and n_rows <= MAX_ROWS):
         return NO_CONTEXTS
+    if not _MIN_TABLE_BITS <= bits <= MAX_TABLE_BITS:
+        return NO_TABLE
     part_rows = rows_of_part(n_columns)
-    n_parts, bits = (n_rows + part_rows - 1) // part_rows, bits_of_table(n_symbols)
+    n_parts = (n_rows + part_rows - 1) // part_rows
     frame = 8 + 2 * n_thresholds + 4 * n_parts
     body = frame + _word(content, 6)
     if body > content.size:
