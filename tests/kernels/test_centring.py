@@ -19,21 +19,20 @@ def test_rows_and_products_are_centred(dtype: type, shape: tuple[int, int]) -> N
     assert np.allclose(centred, exact - exact.mean(axis=0), atol=1e-6)
     assert not centred[:, 0].any()
     n = shape[0]
-    out = np.empty((n, n))
-    left = centring.centre_products(centred @ centred.T, np.empty(n), out)
+    out = np.empty(n * (n - 1) // 2)
+    above = np.where(np.tri(n, k=-1, dtype=bool), np.nan, centred @ centred.T)
+    left = centring.centre_products(above, np.empty(n), out)
     assert np.isclose(left, 1.0, atol=1e-5)
     products = (centred @ centred.T).astype(np.float64)
     np.fill_diagonal(products, 0)
     sums = products.sum(axis=1) / (n - 2)
     expected = products - sums[:, None] - sums + sums.sum() / (n - 1)
-    np.fill_diagonal(expected, 0)
-    assert np.allclose(out, expected)
-    assert not out.diagonal().any()
+    assert np.allclose(out, expected[np.triu_indices(n, 1)])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_products_tell_what_is_left_without_means(dtype: type) -> None:
-    n, out = 20, np.empty((20, 20))
+    n, out = 20, np.empty(190)
     for mean in (0.0, 0.5, 3.0):
         rows = (np.random.default_rng(0).normal(size=(n, 30)) + mean).astype(dtype)
         left = centring.centre_products(rows @ rows.T, np.empty(n), out)
@@ -42,6 +41,34 @@ def test_products_tell_what_is_left_without_means(dtype: type) -> None:
     with np.errstate(invalid="ignore"):
         assert np.isnan(centring.centre_products(rows @ rows.T, np.empty(n), out))
     assert centring.centre_products(np.zeros((n, n), dtype), np.empty(n), out) == 1.0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_hsic_is_that_of_its_definition(dtype: type) -> None:
+    n, rng = 37, np.random.default_rng(0)
+    layers = [rng.normal(size=(n, width)).astype(dtype) for width in (5, 40)]
+    centred, total = np.empty((2, n * (n - 1) // 2)), np.zeros((2, 2))
+    for i, rows in enumerate(layers):
+        assert centring.add_hsic(rows @ rows.T, centred, i, 0.0, total[i])
+    for i, j in ((0, 0), (1, 0), (1, 1)):
+        k, other = (layer.astype(np.float64) @ layer.astype(np.float64).T for layer in (layers[i], layers[j]))
+        np.fill_diagonal(k, 0)
+        np.fill_diagonal(other, 0)
+        # Song et al. 2012, equation 5.
+        of_sums = k.sum() * other.sum() / ((n - 1) * (n - 2))
+        found = (np.trace(k @ other) + of_sums - 2 / (n - 2) * (k @ other).sum()) / (n * (n - 3))
+        assert np.isclose(total[i, j], n * found, rtol=1e-5)
+    assert total[0, 1] == 0.0
+
+
+def test_products_far_from_zero_add_nothing() -> None:
+    rows = np.random.default_rng(0).normal(size=(20, 30)) + 3
+    centred, total = np.empty((1, 190)), np.zeros(1)
+    assert not centring.add_hsic(rows @ rows.T, centred, 0, 0.25, total)
+    assert not centring.add_hsic(np.full((20, 20), np.nan), centred, 0, 0.25, total)
+    assert total[0] == 0.0
+    assert centring.add_hsic(rows @ rows.T, centred, 0, 0.0, total)
+    assert total[0] > 0.0
 
 
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])

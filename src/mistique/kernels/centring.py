@@ -83,10 +83,7 @@ def centre_lines(columns: np.ndarray, first: int, means: np.ndarray, out: np.nda
 
 
 @kernel(
-    *(
-        f"float64(Array({cell}, 2, 'C', readonly=True), float64[::1], float64[:, ::1])"
-        for cell in ("float32", "float64")
-    )
+    *(f"float64(Array({cell}, 2, 'C', readonly=True), float64[::1], float64[::1])" for cell in ("float32", "float64"))
 )
 def centre_products(products: np.ndarray, sums: np.ndarray, out: np.ndarray) -> float:
     """Products of rows, U-centred: zero on the diagonal and in the sum of every row.
@@ -94,29 +91,94 @@ def centre_products(products: np.ndarray, sums: np.ndarray, out: np.ndarray) -> 
     Parameters
     ----------
     products : ndarray of shape (n_rows, n_rows), float32 or float64
+        What is below the diagonal is not looked at.
     sums : ndarray of shape (n_rows,), float64
         Room for the sums of rows.
-    out : ndarray of shape (n_rows, n_rows), float64
+    out : ndarray of shape (n_rows * (n_rows - 1) // 2,), float64
+        What is above the diagonal, row after row: the same lies below it.
 
     Returns
     -------
     float
         Which part of the squares of all values is not due to the means of columns; NaN where a product is not finite.
     """
-    n, total = products.shape[0], np.float64(0.0)
-    squares = of_means = np.float64(0.0)
+    n, squares, total = products.shape[0], np.float64(0.0), np.float64(0.0)
+    few = np.empty(_SUMS, np.float64)
+    sums[:] = 0.0
     for i in range(n):
-        row, found = products[i], np.float64(0.0)
-        for j in range(n):
-            found += np.float64(row[j])
-        squares += np.float64(row[i])
-        of_means += found / np.float64(n)
-        sums[i] = (found - np.float64(row[i])) / np.float64(n - 2)
+        row, behind = products[i, i + 1 :], sums[i + 1 :]
+        for j in range(row.size):
+            behind[j] += np.float64(row[j])
+        few[:] = 0.0
+        whole = row.size // _SUMS * _SUMS
+        for j in range(0, whole, _SUMS):
+            part = row[j:]
+            for k in range(_SUMS):
+                few[k] += np.float64(part[k])
+        for j in range(whole, row.size):
+            few[0] += np.float64(row[j])
+        for k in range(_SUMS):
+            sums[i] += few[k]
+        squares += np.float64(products[i, i])
+    for i in range(n):
         total += sums[i]
-    total /= np.float64(n - 1)
+        sums[i] /= np.float64(n - 2)
+    of_means, mean = (total + squares) / np.float64(n), total / np.float64(n - 2) / np.float64(n - 1)
+    place = 0
     for i in range(n):
-        row, line, less = products[i], out[i], total - sums[i]
-        for j in range(n):
-            line[j] = np.float64(row[j]) + (less - sums[j])
-        line[i] = 0.0
+        row, behind, less = products[i, i + 1 :], sums[i + 1 :], mean - sums[i]
+        line = out[place : place + row.size]
+        for j in range(row.size):
+            line[j] = np.float64(row[j]) + (less - behind[j])
+        place += row.size
     return 1.0 if squares == 0.0 else 1.0 - of_means / squares
+
+
+@kernel("float64(float64[::1], float64[::1])")
+def _inner_product(a: np.ndarray, b: np.ndarray) -> float:
+    few, whole = np.zeros(_SUMS, np.float64), a.size // _SUMS * _SUMS
+    for i in range(0, whole, _SUMS):
+        part, other = a[i:], b[i:]
+        for k in range(_SUMS):
+            few[k] += part[k] * other[k]
+    found = np.float64(0.0)
+    for k in range(_SUMS):
+        found += few[k]
+    for i in range(whole, a.size):
+        found += a[i] * b[i]
+    return found
+
+
+@kernel(
+    *(
+        f"boolean(Array({cell}, 2, 'C', readonly=True), float64[:, ::1], int64, float64, float64[::1])"
+        for cell in ("float32", "float64")
+    )
+)
+def add_hsic(products: np.ndarray, centred: np.ndarray, layer: int, least: float, total: np.ndarray) -> bool:
+    """HSIC_1 between a layer and each one up to it in a batch of rows, times their number.
+
+    Parameters
+    ----------
+    products : ndarray of shape (n_rows, n_rows), float32 or float64
+        Of the rows of the layer, as of `centre_products`.
+    centred : ndarray of shape (n_layers, n_rows * (n_rows - 1) // 2), float64
+        Of the layers before, as `centre_products` gives them; takes that of the layer.
+    layer : int
+    least : float
+        Which part of the squares of all values may be left without the means of columns; 0 and less: any.
+    total : ndarray of shape (at least layer + 1,), float64
+        To which is added.
+
+    Returns
+    -------
+    bool
+        Whether so much was left; else nothing was added.
+    """
+    n_rows = products.shape[0]
+    left = centre_products(products, np.empty(n_rows, np.float64), centred[layer])
+    if least > 0.0 and not left >= least:
+        return False
+    for other in range(layer + 1):
+        total[other] += 2.0 * _inner_product(centred[other], centred[layer]) / np.float64(n_rows - 3)
+    return True

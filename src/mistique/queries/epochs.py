@@ -12,7 +12,7 @@ from mistique.planner.plan import Plan
 from mistique.queries.answer import Plotted
 from mistique.queries.arguments import check_number
 from mistique.queries.directions import check_room, directions_of_rows
-from mistique.queries.hsic import centred_gram
+from mistique.queries.hsic import gram_of
 from mistique.queries.patterns import find_all
 from mistique.queries.plans import joined_plan
 from mistique.queries.portions import Portions, is_number
@@ -215,13 +215,6 @@ def _numbers(
     return numbers, portions.plan()
 
 
-def _products(numbers: np.ndarray) -> np.ndarray:
-    """The products of rows, U-centred."""
-    out = np.empty((len(numbers), len(numbers)))
-    centred_gram(numbers, out=out)
-    return out
-
-
 def _alignment(first: np.ndarray, second: np.ndarray) -> float:
     """CKA of two layers from their centred products: their cosine. NaN: one of them is constant."""
     lengths = float(np.linalg.norm(first) * np.linalg.norm(second))
@@ -247,7 +240,7 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 # What is made of the rows of a layer, and how two such are compared.
-_MEASURES = {"cka": (_products, _alignment), "svcca": (_directions, _correlation)}
+_MEASURES = {"cka": (gram_of, _alignment), "svcca": (_directions, _correlation)}
 
 
 def _settled(row: np.ndarray, versions: tuple[str, ...], threshold: float) -> str | None:

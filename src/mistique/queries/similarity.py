@@ -54,6 +54,8 @@ def common_rows(store: Store, layers: list[Named]) -> list[np.ndarray | None]:
         Two have no row label in common.
     """
     first_capture, first = layers[0]
+    if all(capture.id == first_capture.id and node.n_rows == first.n_rows for capture, node in layers):
+        return [None] * len(layers)
     for capture, node in layers:
         is_same = (capture.dataset, node.n_rows) == (first_capture.dataset, first.n_rows)
         if not is_same and row_labels(store, capture) is None:
