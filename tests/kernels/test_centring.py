@@ -47,9 +47,9 @@ def test_products_tell_what_is_left_without_means(dtype: type) -> None:
 def test_hsic_is_that_of_its_definition(dtype: type) -> None:
     n, rng = 37, np.random.default_rng(0)
     layers = [rng.normal(size=(n, width)).astype(dtype) for width in (5, 40)]
-    centred, total = np.empty((2, n * (n - 1) // 2)), np.zeros((2, 2))
+    centred, total = np.empty((1, 2, n * (n - 1) // 2)), np.zeros((2, 2))
     for i, rows in enumerate(layers):
-        assert centring.add_hsic(rows @ rows.T, centred, i, 0.0, total[i])
+        assert centring.add_hsic((rows @ rows.T)[None], centred, i, 0.0, total[i]) == 1
     for i, j in ((0, 0), (1, 0), (1, 1)):
         k, other = (layer.astype(np.float64) @ layer.astype(np.float64).T for layer in (layers[i], layers[j]))
         np.fill_diagonal(k, 0)
@@ -62,13 +62,16 @@ def test_hsic_is_that_of_its_definition(dtype: type) -> None:
 
 
 def test_products_far_from_zero_add_nothing() -> None:
-    rows = np.random.default_rng(0).normal(size=(20, 30)) + 3
-    centred, total = np.empty((1, 190)), np.zeros(1)
-    assert not centring.add_hsic(rows @ rows.T, centred, 0, 0.25, total)
-    assert not centring.add_hsic(np.full((20, 20), np.nan), centred, 0, 0.25, total)
-    assert total[0] == 0.0
-    assert centring.add_hsic(rows @ rows.T, centred, 0, 0.0, total)
-    assert total[0] > 0.0
+    rows = np.random.default_rng(0).normal(size=(3, 20, 30))
+    rows[1] += 3
+    products, centred, total = rows @ rows.transpose(0, 2, 1), np.empty((3, 1, 190)), np.zeros(1)
+    assert centring.add_hsic(products, centred, 0, 0.25, total) == 1
+    of_first = total[0]
+    assert of_first > 0.0
+    assert centring.add_hsic(products[1:], centred[1:], 0, 0.25, total) == 0
+    assert centring.add_hsic(np.full((1, 20, 20), np.nan), centred, 0, 0.25, total) == 0
+    assert total[0] == of_first
+    assert centring.add_hsic(products, centred, 0, 0.0, total) == 3
 
 
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])

@@ -151,18 +151,18 @@ def _inner_product(a: np.ndarray, b: np.ndarray) -> float:
 
 @kernel(
     *(
-        f"boolean(Array({cell}, 2, 'C', readonly=True), float64[:, ::1], int64, float64, float64[::1])"
+        f"int64(Array({cell}, 3, 'C', readonly=True), float64[:, :, ::1], int64, float64, float64[::1])"
         for cell in ("float32", "float64")
     )
 )
-def add_hsic(products: np.ndarray, centred: np.ndarray, layer: int, least: float, total: np.ndarray) -> bool:
-    """HSIC_1 between a layer and each one up to it in a batch of rows, times their number.
+def add_hsic(products: np.ndarray, centred: np.ndarray, layer: int, least: float, total: np.ndarray) -> int:
+    """HSIC_1 between a layer and each one up to it, summed over batches of rows, times the rows of one.
 
     Parameters
     ----------
-    products : ndarray of shape (n_rows, n_rows), float32 or float64
+    products : ndarray of shape (n_batches, n_rows, n_rows), float32 or float64
         Of the rows of the layer, as of `centre_products`.
-    centred : ndarray of shape (n_layers, n_rows * (n_rows - 1) // 2), float64
+    centred : ndarray of shape (n_batches, n_layers, n_rows * (n_rows - 1) // 2), float64
         Of the layers before, as `centre_products` gives them; takes that of the layer.
     layer : int
     least : float
@@ -172,13 +172,16 @@ def add_hsic(products: np.ndarray, centred: np.ndarray, layer: int, least: float
 
     Returns
     -------
-    bool
-        Whether so much was left; else nothing was added.
+    int
+        The number of batches that were added: less are left of the next one, if there is one.
     """
-    n_rows = products.shape[0]
-    left = centre_products(products, np.empty(n_rows, np.float64), centred[layer])
-    if least > 0.0 and not left >= least:
-        return False
-    for other in range(layer + 1):
-        total[other] += 2.0 * _inner_product(centred[other], centred[layer]) / np.float64(n_rows - 3)
-    return True
+    n_rows = products.shape[1]
+    sums = np.empty(n_rows, np.float64)
+    for batch in range(products.shape[0]):
+        left = centre_products(products[batch], sums, centred[batch, layer])
+        if least > 0.0 and not left >= least:
+            return batch
+        for other in range(layer + 1):
+            found = _inner_product(centred[batch, other], centred[batch, layer])
+            total[other] += 2.0 * found / np.float64(n_rows - 3)
+    return len(products)

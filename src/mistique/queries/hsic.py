@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from contextvars import copy_context
 from functools import partial
-from itertools import pairwise
+from itertools import groupby
 from math import prod
+from operator import itemgetter
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,12 +22,15 @@ from mistique.queries.portions import CELLS_AT_ONCE, Portions
 from mistique.queries.similarity import check_finite
 from mistique.schema import ROW_BLOCK_ROWS
 
+T = TypeVar("T")
+
 FEWEST_ROWS = 4  # of which it is defined
 # What a product of float32 leaves off is a part of itself. So it is as good as that of columns less their means, but
 # for a factor of 4, where of the squares of all values no more than that part is due to the means.
 _LEAST_LEFT = 0.25
 # So many are one task: threads that take the GIL for each wait for one another.
 _BATCHES_OF_TASK = 4
+_READ_AT_ONCE = 2
 
 
 def hsic_between(layers: list[Portions], keys: list[str], n_rows: int, batch_rows: int) -> np.ndarray:
@@ -44,10 +49,11 @@ def hsic_between(layers: list[Portions], keys: list[str], n_rows: int, batch_row
             ends = np.cumsum(len(layers) * (sizes * (sizes - 1) // 2)).tolist()
             if room.size < ends[-1]:  # of all portions: pages that were never touched take longer than the products
                 room = np.empty(ends[-1])
-            centred = [room[a:b].reshape(len(layers), -1) for a, b in pairwise([0, *ends])]
-            batches = list(zip(centred, (bounds[:-1] - bounds[0]).tolist(), sizes.tolist(), strict=True))
+            batches = list(zip([0, *ends], (bounds[:-1] - bounds[0]).tolist(), sizes.tolist(), strict=False))
             for i, key in enumerate(keys):
-                multiply = partial(_multiply, next(taken), layer=i, key=key, is_plain=is_plain)
+                multiply = partial(
+                    _multiply, next(taken), room, layer=i, n_layers=len(layers), key=key, is_plain=is_plain
+                )
                 total[i - 1] += sum(future.result() for future in multiplied)
                 left = batches
                 if i not in is_plain:  # by the first batch: an answer is the same whichever thread is first
@@ -59,48 +65,64 @@ def hsic_between(layers: list[Portions], keys: list[str], n_rows: int, batch_row
 
 
 def _taken_ahead(layers: list[Portions], all_bounds: list[np.ndarray]) -> Generator[np.ndarray]:
-    """Rows between bounds, layer by layer, each read while the one before is worked on."""
-    context = copy_context()  # what is said of this question holds on the other thread too
-    with ThreadPoolExecutor(1, "mistique-portions") as reader:
+    """Rows between bounds, layer by layer, each read while the two before are worked on.
+
+    Two are read at once: while the last of one is decoded the next one is fetched, and threads that decode go on.
+    """
+    with ThreadPoolExecutor(_READ_AT_ONCE, "mistique-portions") as reader:
+
+        def submit(function: Callable[..., T], *arguments: int) -> Future[T]:
+            # What is said of this question holds on the other threads too.
+            return reader.submit(copy_context().run, function, *arguments)
+
         ahead: list[Future[np.ndarray]] = []
         for bounds in all_bounds:
             if bounds is all_bounds[-1]:
                 for portions in layers:
-                    reader.submit(context.run, portions.plan)  # asked for in the end; it takes as long as a product
+                    submit(portions.plan)  # asked for in the end; it takes as long as a product
             for portions in layers:
-                ahead.append(reader.submit(context.run, portions.take, int(bounds[0]), int(bounds[-1])))
-                if len(ahead) > 1:
+                ahead.append(submit(portions.take, int(bounds[0]), int(bounds[-1])))
+                if len(ahead) >= _READ_AT_ONCE:
                     yield ahead.pop(0).result()
-        yield ahead.pop().result()
+        for future in ahead:
+            yield future.result()
 
 
 def _multiply(
     numbers: np.ndarray,
-    batches: list[tuple[np.ndarray, int, int]],
+    room: np.ndarray,
+    batches: list[tuple[int, int, int]],
     *,
     layer: int,
+    n_layers: int,
     key: str,
     is_plain: dict[int, bool],
 ) -> np.ndarray:
-    """The products of one layer in some batches, each with room for its products, its first row and its rows.
+    """The products of one layer in some batches: where in `room` those of all layers lie, the first row, and the rows.
 
     Returns
     -------
     ndarray of shape (n_layers,)
         The sum of HSIC_1 between it and each layer up to it, times the number of rows; zeros for those behind it.
     """
-    total = np.zeros(len(batches[0][0]))
+    total = np.zeros(n_layers)
     with np.errstate(invalid="ignore", over="ignore"):
-        for centred, first, n in batches:
-            is_done = False
+        for n, alike in groupby(batches, key=itemgetter(2)):
+            (begin, first, _), *others = alike
+            n_batches = 1 + len(others)
+            centred = room[begin : begin + n_batches * n_layers * (n * (n - 1) // 2)].reshape(n_batches, n_layers, -1)
+            products, done = np.empty((0, n, n)), 0
             if is_plain.get(layer, True):
-                is_done = add_hsic(_products(_rows(numbers, first, n)), centred, layer, _LEAST_LEFT, total)
-                is_plain.setdefault(layer, is_done)
-            if not is_done:
-                rows, is_finite = _less_means(numbers, first, n)
+                products = _products(_rows(numbers, first, n_batches, n))
+                done = add_hsic(products, centred, layer, _LEAST_LEFT, total)
+                is_plain.setdefault(layer, done == n_batches)
+            while done < n_batches:
+                rows, is_finite = _less_means(numbers, first + done * n, n)
                 if not is_finite:
-                    check_finite(numbers[first : first + n], key)
-                add_hsic(_products(rows), centred, layer, 0.0, total)
+                    check_finite(numbers[first + done * n : first + (done + 1) * n], key)
+                # Written over the products of the first batch, which are not looked at again.
+                add_hsic(_products(rows[None]), centred[done:], layer, 0.0, total)
+                done += 1 + add_hsic(products[done + 1 :], centred[done + 1 :], layer, _LEAST_LEFT, total)
     return total
 
 
@@ -136,16 +158,16 @@ def gram_of(numbers: np.ndarray) -> np.ndarray:
     n = len(numbers)
     rows, _ = _less_means(numbers, 0, n)
     out = np.empty(n * (n - 1) // 2)
-    centring.centre_products(_products(rows), np.empty(n), out)
+    centring.centre_products(_products(rows[None])[0], np.empty(n), out)
     return out
 
 
-def _rows(numbers: np.ndarray, first: int, n: int) -> np.ndarray:
-    """Some rows, of shape (n_rows, n_columns), as they lie: those of a row together, or those of a column."""
-    n_columns = prod(numbers.shape[1:])
+def _rows(numbers: np.ndarray, first: int, n_batches: int, n: int) -> np.ndarray:
+    """Batches of rows, (n_batches, n, n_columns), as they lie: those of a row together, or those of a column."""
+    n_columns, some = prod(numbers.shape[1:]), slice(first, first + n_batches * n)
     if numbers.T.flags.c_contiguous:
-        return numbers.T.reshape(n_columns, -1)[:, first : first + n].T
-    return numbers[first : first + n].reshape(n, n_columns)
+        return numbers.T.reshape(n_columns, -1)[:, some].T.reshape(n_batches, n, n_columns)
+    return numbers[some].reshape(n_batches, n, n_columns)
 
 
 def _less_means(numbers: np.ndarray, first: int, n: int) -> tuple[np.ndarray, bool]:
@@ -162,12 +184,12 @@ def _less_means(numbers: np.ndarray, first: int, n: int) -> tuple[np.ndarray, bo
         rows = lines.T
     else:
         rows = room.reshape(n, n_columns)
-        centring.centre_columns(np.ascontiguousarray(_rows(numbers, first, n)), means, rows)
+        centring.centre_columns(np.ascontiguousarray(_rows(numbers, first, 1, n)[0]), means, rows)
     return rows, bool(np.isfinite(means).all())
 
 
 def _products(rows: np.ndarray) -> np.ndarray:
-    """The products of rows, in room that the next ones of this thread write over."""
-    n = len(rows)
-    products = scratch(f"products {rows.dtype.char}", n * n, rows.dtype).reshape(n, n)
-    return np.matmul(rows, rows.T, out=products)
+    """The products of rows, batch by batch, in room that the next ones of this thread write over."""
+    n_batches, n, _ = rows.shape
+    products = scratch(f"products {rows.dtype.char}", n_batches * n * n, rows.dtype).reshape(n_batches, n, n)
+    return np.matmul(rows, rows.transpose(0, 2, 1), out=products)
