@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -89,6 +90,27 @@ def test_every_road_gives_what_was_captured_within_its_bound(
         assert np.abs(values - wanted).max() <= (plan.max_abs_error or 0.0), plan.chosen.road
         assert plan.max_abs_error == 0.0 or not exact
     assert found
+
+
+def test_threads_that_run_one_network_at_once_do_not_get_in_each_others_way(
+    captured: Store, expected: dict[str, np.ndarray]
+) -> None:
+    names = ["conv", "left", "right", "joined"] * 6
+    with mistique.open(captured.uri, gamma_min=float("inf"), memory_nbytes=0) as store, ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda name: mistique.get(store, f"net@1/raw-none/{name}", exact=True), names))
+        for name, answer in zip(names, found, strict=True):
+            assert answer.plan.chosen.road == "recompute"
+            assert np.array_equal(answer.values, expected[name]), name
+
+
+def test_layers_that_are_not_stored_are_as_alike_as_those_that_are(captured: Store) -> None:
+    with mistique.open(captured.uri, gamma_min=float("inf"), memory_nbytes=0) as store:
+        layers = ["conv", "left", "right"]
+        of_stored, of_others = (
+            mistique.cka(store, [f"net@1/raw-{keep}/{name}" for name in layers], exact=True) for keep in ("all", "none")
+        )
+    assert {plan.chosen.road for plan in of_others.plans} == {"recompute"}
+    assert np.allclose(of_stored.values, of_others.values, atol=1e-6)
 
 
 def test_blocks_that_were_asked_for_are_stored_and_the_rest_is_recomputed(

@@ -80,14 +80,15 @@ def _run(store: Store, capture: Capture, intermediate: Intermediate, sources: Ma
     recomputer, model = store.runnable.get(version, took=Took(), calibration=store.calibration)
     if version.batch_rows > 1:
         sources = {name: np.repeat(array, version.batch_rows, axis=0) for name, array in sources.items()}
-    output, _ = recomputer.run(
-        model,
-        sources=sources,
-        target=intermediate.name,
-        intermediates=capture.intermediates,
-        batch_rows=version.batch_rows,
-        environment=version.environment,
-    )
+    with store.runnable.running:
+        output, _ = recomputer.run(
+            model,
+            sources=sources,
+            target=intermediate.name,
+            intermediates=capture.intermediates,
+            batch_rows=version.batch_rows,
+            environment=version.environment,
+        )
     return output[:1]
 
 

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
 from mistique.errors import EnvironmentWarning, StoreError
@@ -29,10 +30,16 @@ class Models:
     artifacts : Artifacts
     trust : bool or sequence of str
         As in `mistique.open`.
+
+    Attributes
+    ----------
+    running : Lock
+        Held while a model runs: a pass is watched by what is set on its layers, which another thread would meet.
     """
 
     def __init__(self, artifacts: Artifacts, *, trust: Trust) -> None:
         self._artifacts, self._trust = artifacts, trust
+        self.running, self._loading = Lock(), Lock()
         self._loaded: dict[str, Any] = {}
         self._set_up: dict[str | None, dict[tuple[str, frozenset[str]], None]] = defaultdict(dict)
         self._can_run: dict[str, bool] = {}
@@ -58,12 +65,13 @@ class Models:
             calibration.add(Observation("import", version.framework, (1.0,), 0.0, took.import_seconds))
         recomputer = _recomputer(version)
         digest = version.artifact or ""
-        if digest not in self._loaded:
-            started = time.perf_counter()
-            artifact = self._artifacts.get(digest)
-            self._loaded[digest] = recomputer.load(artifact, model=version.model, trust=self._trust)
-            took.load_seconds = time.perf_counter() - started
-            calibration.add(Observation("load", digest, (1.0,), version.load_seconds, took.load_seconds))
+        with self._loading:
+            if digest not in self._loaded:
+                started = time.perf_counter()
+                artifact = self._artifacts.get(digest)
+                self._loaded[digest] = recomputer.load(artifact, model=version.model, trust=self._trust)
+                took.load_seconds = time.perf_counter() - started
+                calibration.add(Observation("load", digest, (1.0,), version.load_seconds, took.load_seconds))
         self._compare(version)
         return recomputer, self._loaded[digest]
 

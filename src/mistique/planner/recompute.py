@@ -108,17 +108,18 @@ def recompute(
     keeps = is_whole and store.memory.takes(target)
     columns = np.arange(target.n_columns) if keeps else question.columns
     for part, stored in _read_sources(store, question, sources, running, reads, took=took):
-        started = time.perf_counter()
-        labels = None if index is None else index[part]
-        given = {name: values.native(labels) for name, values in stored.items()}
-        output, seconds = recomputer.run(
-            model,
-            sources=given,
-            target=target.name,
-            intermediates=capture.intermediates,
-            batch_rows=version.batch_rows,
-            environment=version.environment,
-        )
+        with store.runnable.running:
+            started = time.perf_counter()
+            labels = None if index is None else index[part]
+            given = {name: values.native(labels) for name, values in stored.items()}
+            output, seconds = recomputer.run(
+                model,
+                sources=given,
+                target=target.name,
+                intermediates=capture.intermediates,
+                batch_rows=version.batch_rows,
+                environment=version.environment,
+            )
         what = f"recomputed {target.name!r}"
         described = describe(output, what=what) if target.is_table else describe_array(output, what=what)
         values = values_of(described, target, columns)
