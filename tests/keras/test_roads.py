@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
@@ -92,23 +93,31 @@ def test_every_road_gives_what_was_captured_within_its_bound(
     assert found
 
 
+@pytest.fixture
+def forgetful(net: keras.Model, images: np.ndarray, tmp_path: Path) -> Store:
+    """Of no other test: nothing of it is ever stored, nor kept in memory."""
+    store = mistique.open(tmp_path / "s.mistique", gamma_min=float("inf"), memory_nbytes=0)
+    mistique.keras.capture(
+        net, images, store=store, model="net", dataset="none", codec="raw", keep="none", batch_size=BATCH
+    )
+    return store
+
+
 def test_threads_that_run_one_network_at_once_do_not_get_in_each_others_way(
-    captured: Store, expected: dict[str, np.ndarray]
+    forgetful: Store, expected: dict[str, np.ndarray]
 ) -> None:
     names = ["conv", "left", "right", "joined"] * 6
-    with mistique.open(captured.uri, gamma_min=float("inf"), memory_nbytes=0) as store, ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda name: mistique.get(store, f"net@1/raw-none/{name}", exact=True), names))
-        for name, answer in zip(names, found, strict=True):
-            assert answer.plan.chosen.road == "recompute"
-            assert np.array_equal(answer.values, expected[name]), name
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda name: mistique.get(forgetful, f"net@1/none/{name}", exact=True), names))
+    for name, answer in zip(names, found, strict=True):
+        assert answer.plan.chosen.road == "recompute"
+        assert np.array_equal(answer.values, expected[name]), name
 
 
-def test_layers_that_are_not_stored_are_as_alike_as_those_that_are(captured: Store) -> None:
-    with mistique.open(captured.uri, gamma_min=float("inf"), memory_nbytes=0) as store:
-        layers = ["conv", "left", "right"]
-        of_stored, of_others = (
-            mistique.cka(store, [f"net@1/raw-{keep}/{name}" for name in layers], exact=True) for keep in ("all", "none")
-        )
+def test_layers_that_are_not_stored_are_as_alike_as_those_that_are(captured: Store, forgetful: Store) -> None:
+    layers = ["conv", "left", "right"]
+    of_stored = mistique.cka(captured, [f"net@1/raw-all/{name}" for name in layers], exact=True)
+    of_others = mistique.cka(forgetful, [f"net@1/none/{name}" for name in layers], exact=True)
     assert {plan.chosen.road for plan in of_others.plans} == {"recompute"}
     assert np.allclose(of_stored.values, of_others.values, atol=1e-6)
 
