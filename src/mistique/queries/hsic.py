@@ -41,9 +41,16 @@ def hsic_between(layers: list[Portions], keys: list[str], n_rows: int, batch_row
     """
     total, room = np.zeros((len(layers), len(layers))), np.empty(0)
     all_bounds = list(_portions_of_batches(layers, n_rows, batch_rows))
-    is_plain: dict[int, bool] = {}
+    # By whole portions, so that an answer is the same whichever thread is first.
+    is_near = [True] * len(layers)
+    multiplied: list[Future[tuple[np.ndarray, bool]]] = []
+
+    def collect(layer: int) -> None:
+        for found, are_near in (future.result() for future in multiplied):
+            total[layer] += found
+            is_near[layer] &= are_near
+
     with one_thread_each(), closing(_taken_ahead(layers, all_bounds)) as taken:
-        multiplied: list[Future[np.ndarray]] = []
         for bounds in all_bounds:
             sizes = np.diff(bounds)
             ends = np.cumsum(len(layers) * (sizes * (sizes - 1) // 2)).tolist()
@@ -51,16 +58,11 @@ def hsic_between(layers: list[Portions], keys: list[str], n_rows: int, batch_row
                 room = np.empty(ends[-1])
             batches = list(zip([0, *ends], (bounds[:-1] - bounds[0]).tolist(), sizes.tolist(), strict=False))
             for i, key in enumerate(keys):
-                multiply = partial(
-                    _multiply, next(taken), room, layer=i, n_layers=len(layers), key=key, is_plain=is_plain
-                )
-                total[i - 1] += sum(future.result() for future in multiplied)
-                left = batches
-                if i not in is_plain:  # by the first batch: an answer is the same whichever thread is first
-                    total[i] += multiply(batches[:1])
-                    left = batches[1:]
-                multiplied = layers[i].spread(multiply, left, size=_BATCHES_OF_TASK) if left else []
-        total[-1] += sum(future.result() for future in multiplied)
+                numbers = next(taken)
+                collect(i - 1)
+                multiply = partial(_multiply, numbers, room, layer=i, n_layers=len(layers), key=key, is_near=is_near[i])
+                multiplied = layers[i].spread(multiply, batches, size=_BATCHES_OF_TASK)
+        collect(-1)
     return (total + np.tril(total, -1).T) / n_rows
 
 
@@ -77,9 +79,9 @@ def _taken_ahead(layers: list[Portions], all_bounds: list[np.ndarray]) -> Genera
 
         ahead: list[Future[np.ndarray]] = []
         for bounds in all_bounds:
-            if bounds is all_bounds[-1]:
+            if len(all_bounds) > 1 and bounds is all_bounds[-1]:
                 for portions in layers:
-                    submit(portions.plan)  # asked for in the end; it takes as long as a product
+                    submit(portions.plan_whole)  # asked for in the end; it takes as long as a product
             for portions in layers:
                 ahead.append(submit(portions.take, int(bounds[0]), int(bounds[-1])))
                 if len(ahead) >= _READ_AT_ONCE:
@@ -96,26 +98,30 @@ def _multiply(
     layer: int,
     n_layers: int,
     key: str,
-    is_plain: dict[int, bool],
-) -> np.ndarray:
+    is_near: bool,
+) -> tuple[np.ndarray, bool]:
     """The products of one layer in some batches: where in `room` those of all layers lie, the first row, and the rows.
+
+    Columns are multiplied as they are if they are near zero, and less their means if not, or if one of them was not.
 
     Returns
     -------
     ndarray of shape (n_layers,)
         The sum of HSIC_1 between it and each layer up to it, times the number of rows; zeros for those behind it.
+    bool
+        Whether all of them are near.
     """
-    total = np.zeros(n_layers)
+    total, are_near = np.zeros(n_layers), is_near
     with np.errstate(invalid="ignore", over="ignore"):
         for n, alike in groupby(batches, key=itemgetter(2)):
             (begin, first, _), *others = alike
             n_batches = 1 + len(others)
             centred = room[begin : begin + n_batches * n_layers * (n * (n - 1) // 2)].reshape(n_batches, n_layers, -1)
             products, done = np.empty((0, n, n)), 0
-            if is_plain.get(layer, True):
+            if is_near:
                 products = _products(_rows(numbers, first, n_batches, n))
                 done = add_hsic(products, centred, layer, _LEAST_LEFT, total)
-                is_plain.setdefault(layer, done == n_batches)
+            are_near &= done == n_batches
             while done < n_batches:
                 rows, is_finite = _less_means(numbers, first + done * n, n)
                 if not is_finite:
@@ -123,7 +129,7 @@ def _multiply(
                 # Written over the products of the first batch, which are not looked at again.
                 add_hsic(_products(rows[None]), centred[done:], layer, 0.0, total)
                 done += 1 + add_hsic(products[done + 1 :], centred[done + 1 :], layer, _LEAST_LEFT, total)
-    return total
+    return total, are_near
 
 
 def _portions_of_batches(layers: list[Portions], n_rows: int, batch_rows: int) -> Iterator[np.ndarray]:

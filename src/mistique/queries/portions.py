@@ -153,6 +153,20 @@ class Portions:
         """One plan for all that was taken, with what it took; before anything was taken, for all that will be."""
         if len(self._plans) == 1:
             return self._plans[0]
+        whole = self.plan_whole()
+        if not self._plans:
+            return whole
+        roads = Counter(plan.chosen.road for plan in self._plans)
+        portions = ", ".join(f"{n} by {road}" for road, n in roads.items())
+        seconds = sum(plan.seconds or 0.0 for plan in self._plans)
+        reason = f"{whole.reason}; in portions, {portions}"
+        # A model that may not be loaded, or a figure learned on the way, can have led elsewhere than was predicted.
+        taken = [c for c in whole.candidates if c.road == roads.most_common(1)[0][0]]
+        chosen = taken[0] if taken else whole.chosen
+        return replace(whole, chosen=chosen, reason=reason, seconds=seconds, max_abs_error=self.max_abs_error)
+
+    def plan_whole(self) -> Plan:
+        """One plan for all that will be taken, made once."""
         if self._whole is None:
             question = question_of(
                 self._store,
@@ -164,17 +178,7 @@ class Portions:
                 of_largest=self._of_largest,
             )
             self._whole = choose(question, self._store.calibration)
-        whole = self._whole
-        if not self._plans:
-            return whole
-        roads = Counter(plan.chosen.road for plan in self._plans)
-        portions = ", ".join(f"{n} by {road}" for road, n in roads.items())
-        seconds = sum(plan.seconds or 0.0 for plan in self._plans)
-        reason = f"{whole.reason}; in portions, {portions}"
-        # A model that may not be loaded, or a figure learned on the way, can have led elsewhere than was predicted.
-        taken = [c for c in whole.candidates if c.road == roads.most_common(1)[0][0]]
-        chosen = taken[0] if taken else whole.chosen
-        return replace(whole, chosen=chosen, reason=reason, seconds=seconds, max_abs_error=self.max_abs_error)
+        return self._whole
 
 
 def numbers_of(values: Values) -> np.ndarray:
