@@ -171,8 +171,8 @@ def _similarity(report: Report, store: Store, *, n_rounds: int) -> None:
             "store": Road(lambda _, ask=from_store: ask(), _let_blas_rest),
             "NumPy": Road(lambda _, ask=in_memory: ask(), _let_blas_rest),
         }
-        # A tenth of a second each: of 9 rounds the median still scattered by a tenth.
-        timings = interleaved(roads, n_rounds=min(n_rounds, 3) if name == "SVCCA" else 3 * n_rounds)
+        # A fifth of a second each: of 9 rounds the median scattered by a tenth, of 27 by a twentieth.
+        timings = interleaved(roads, n_rounds=min(n_rounds, 3) if name == "SVCCA" else 6 * n_rounds)
         what = f"VGG16 layers 16 and 19, {name} from the store / NumPy in memory"
         report.add(what, timings.ratios("store", "NumPy"), bar=1.5)
         report.facts[what] = timings.medians()
