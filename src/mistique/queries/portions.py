@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-# 28 MiB of float32. What is read, turned and summed of a portion takes a few times that. Memory of 32 MiB and more malloc
-# gives back at once, and each of its pages is faulted in again: CKA took a twentieth more processor time.
+# 28 MiB of float32. What is read, turned and summed of a portion takes a few times that. Memory of 32 MiB and more
+# malloc gives back at once, and each of its pages is faulted in again: CKA took a twentieth more processor time.
 CELLS_AT_ONCE = 7 * 1024 * 1024
 _SINGLE = ("float16", "bfloat16", "float32", "int8", "int16", "uint8", "uint16", "bool")
 
