@@ -26,7 +26,6 @@ def rows_of_part(n_columns: int) -> int:
     return max(_PART_CODES // n_columns, _MIN_PART_ROWS)
 
 
-@kernel("int64(int64, int64)", is_short=True)
 def symbols_word(n_symbols: int, table_bits: int) -> int:
     """What a head says of both."""
     return n_symbols | table_bits << _SYMBOLS_BITS
