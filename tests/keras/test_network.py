@@ -91,7 +91,7 @@ def test_recomputed_from_the_input_and_from_parents_is_bit_equal(
     mistique.keras.capture(make(), x, store=store, model="m", dataset="d", batch_size=16, codec="raw")
     capture, _ = store.catalog.find("m@1/d/input")
     assert capture.version.environment["keras_pass"] == "graph"
-    _, model = store.runnable.get(capture.version, took=Took(), calibration=store.calibration)
+    model = store.runnable.get(capture.version, took=Took(), calibration=store.calibration)
     for name, node in capture.intermediates.items():
         for sources in {("input",), node.parents} if node.role != "input" else ():
             found, _ = recomputer.run(

@@ -66,7 +66,7 @@ class Listing(keras.Model):
 
 def recompute(store: Store, key: str, *sources: str, stored: Stored) -> tuple[np.ndarray, dict[str, float]]:
     capture, target = store.catalog.find(key)
-    _, model = store.runnable.get(capture.version, took=Took(), calibration=store.calibration)
+    model = store.runnable.get(capture.version, took=Took(), calibration=store.calibration)
     return recomputer.run(
         model,
         sources={name: stored(f"{capture.prefix}/{name}") for name in sources},
@@ -189,7 +189,7 @@ def test_a_layer_that_draws_from_its_own_seed_is_bit_equal_in_any_block(
     net = keras.Sequential([keras.layers.Dense(3, name="d"), Drawing(name="draw"), keras.layers.Dense(1)])
     mistique.keras.capture(net, rows, store=store, codec="raw", model="m", dataset="d", batch_size=10)
     capture, _ = store.catalog.find("m@1/d/draw")
-    _, model = store.runnable.get(capture.version, took=Took(), calibration=store.calibration)
+    model = store.runnable.get(capture.version, took=Took(), calibration=store.calibration)
     found, _ = recomputer.run(
         model,
         sources={"input": rows[10:20]},
@@ -217,7 +217,7 @@ def test_a_layer_that_draws_without_a_seed_is_stored_and_says_why(store: Store, 
 def test_sources_that_do_not_fit_are_refused(store: Store, branched: keras.Model, rows: np.ndarray) -> None:
     mistique.keras.capture(branched, rows, store=store, codec="raw", model="m", dataset="d")
     capture, _ = store.catalog.find("m@1/d/norm")
-    _, model = store.runnable.get(capture.version, took=Took(), calibration=store.calibration)
+    model = store.runnable.get(capture.version, took=Took(), calibration=store.calibration)
     shared = {"target": "norm", "intermediates": capture.intermediates, "batch_rows": 10}
     with pytest.raises(ModelMismatchError, match=r"\(4,\)"):
         recomputer.run(model, sources={"input": rows[:, :2]}, **shared)

@@ -37,7 +37,7 @@ def changed(store: Store, change: object) -> None:
     from mistique.planner.measured import Took
 
     (capture,) = store.catalog.captures()
-    _, model = store.runnable.get(capture.version, took=Took(), calibration=store.calibration)
+    model = store.runnable.get(capture.version, took=Took(), calibration=store.calibration)
     change(model)  # type: ignore[operator]
 
 

@@ -77,18 +77,12 @@ def _check_runs(capture: Capture, intermediate: Intermediate, inputs: Mapping[st
 
 def _run(store: Store, capture: Capture, intermediate: Intermediate, sources: Mapping[str, Any]) -> Any:
     version = capture.version
-    recomputer, model = store.runnable.get(version, took=Took(), calibration=store.calibration)
+    model = store.runnable.get(version, took=Took(), calibration=store.calibration)
     if version.batch_rows > 1:
         sources = {name: np.repeat(array, version.batch_rows, axis=0) for name, array in sources.items()}
-    with store.runnable.running:
-        output, _ = recomputer.run(
-            model,
-            sources=sources,
-            target=intermediate.name,
-            intermediates=capture.intermediates,
-            batch_rows=version.batch_rows,
-            environment=version.environment,
-        )
+    output, *_ = store.runnable.run(
+        version, model, sources=sources, target=intermediate.name, intermediates=capture.intermediates
+    )
     return output[:1]
 
 

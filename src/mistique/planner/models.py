@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any
 
@@ -15,7 +15,7 @@ from mistique.errors import EnvironmentWarning, StoreError
 from mistique.planner.calibration import Calibration
 from mistique.planner.measured import Took
 from mistique.planner.recomputer import MAX_SET_UP, Recomputer, Trust
-from mistique.schema import Version
+from mistique.schema import Intermediate, Version
 from mistique.storage.artifacts import Artifacts
 from mistique.storage.usage import Observation
 
@@ -30,24 +30,19 @@ class Models:
     artifacts : Artifacts
     trust : bool or sequence of str
         As in `mistique.open`.
-
-    Attributes
-    ----------
-    running : Lock
-        Held while a model runs: a pass is watched by what is set on its layers, which another thread would meet.
     """
 
     def __init__(self, artifacts: Artifacts, *, trust: Trust) -> None:
         self._artifacts, self._trust = artifacts, trust
-        self.running, self._loading = Lock(), Lock()
+        self._running, self._loading = Lock(), Lock()
         self._loaded: dict[str, Any] = {}
         self._set_up: dict[str | None, dict[tuple[str, frozenset[str]], None]] = defaultdict(dict)
         self._can_run: dict[str, bool] = {}
         self._nbytes: dict[str, int] = {}
         self._warned: set[str] = set()
 
-    def get(self, version: Version, *, took: Took, calibration: Calibration) -> tuple[Recomputer, Any]:
-        """The recomputer of a version's framework, and its model, loaded once; what that took is learned.
+    def get(self, version: Version, *, took: Took, calibration: Calibration) -> Any:
+        """The model of a version, loaded once; what that took is learned.
 
         Raises
         ------
@@ -73,7 +68,32 @@ class Models:
                 took.load_seconds = time.perf_counter() - started
                 calibration.add(Observation("load", digest, (1.0,), version.load_seconds, took.load_seconds))
         self._compare(version)
-        return recomputer, self._loaded[digest]
+        return self._loaded[digest]
+
+    def run(
+        self,
+        version: Version,
+        model: Any,
+        *,
+        sources: Mapping[str, Any],
+        target: str,
+        intermediates: Mapping[str, Intermediate],
+    ) -> tuple[Any, Mapping[str, float], float]:
+        """What the recomputer of a version's framework gives, and the seconds that it ran.
+
+        One model runs at a time: a pass is watched by what is set on its layers, which another thread would meet.
+        """
+        with self._running:
+            started = time.perf_counter()
+            output, seconds = _recomputer(version).run(
+                model,
+                sources=sources,
+                target=target,
+                intermediates=intermediates,
+                batch_rows=version.batch_rows,
+                environment=version.environment,
+            )
+            return output, seconds, time.perf_counter() - started
 
     def is_loaded(self, version: Version) -> bool:
         """Whether `get` need not load it."""

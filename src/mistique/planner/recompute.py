@@ -91,7 +91,7 @@ def recompute(
     portions at once, as chunks are decoded whole (four portions of a first convolution decoded each image four times).
     """
     target, version = question.target, capture.version
-    recomputer, model = store.runnable.get(version, took=took, calibration=store.calibration)
+    model = store.runnable.get(version, took=took, calibration=store.calibration)
     # To find that there is nothing to add takes 8 ms of 20,000 rows.
     wanted = np.union1d(rows, byproduct.rows) if len(byproduct.rows) else rows
     running = running_rows(question, wanted)
@@ -108,25 +108,21 @@ def recompute(
     keeps = is_whole and store.memory.takes(target)
     columns = np.arange(target.n_columns) if keeps else question.columns
     for part, stored in _read_sources(store, question, sources, running, reads, took=took):
-        with store.runnable.running:
-            started = time.perf_counter()
-            labels = None if index is None else index[part]
-            given = {name: values.native(labels) for name, values in stored.items()}
-            output, seconds = recomputer.run(
-                model,
-                sources=given,
-                target=target.name,
-                intermediates=capture.intermediates,
-                batch_rows=version.batch_rows,
-                environment=version.environment,
-            )
+        started = time.perf_counter()
+        labels = None if index is None else index[part]
+        given = {name: values.native(labels) for name, values in stored.items()}
+        run_seconds += time.perf_counter() - started
+        output, seconds, passed_seconds = store.runnable.run(
+            version, model, sources=given, target=target.name, intermediates=capture.intermediates
+        )
+        started = time.perf_counter()
         what = f"recomputed {target.name!r}"
         described = describe(output, what=what) if target.is_table else describe_array(output, what=what)
         values = values_of(described, target, columns)
         if not keeps and len(running) > len(rows):
             values = values.take(np.flatnonzero(np.isin(part, rows, assume_unique=True)))
         found.append(values)
-        run_seconds += time.perf_counter() - started
+        run_seconds += passed_seconds + time.perf_counter() - started
         byproduct.take(part, output, described)
         setup_seconds += seconds.get(SETUP, 0.0)
         for name, stage_seconds in seconds.items():
