@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, Event, Thread, current_thread
@@ -190,6 +191,18 @@ def test_latest_is_the_newest_version_that_has_the_dataset(store: Store) -> None
     put(store, np.array([1.0]), dataset="valid")
     put(store, np.array([2.0]), dataset="train")
     assert mistique.get(store, "lab/model@latest/valid/stage").key == "lab/model@1/valid/stage"
+
+
+def test_of_several_keys_latest_is_one_version(store: Store) -> None:
+    put(store, np.array([1.0]))
+
+    def keys() -> Iterator[str]:
+        yield "lab/model@latest/train/stage"
+        put(mistique.open(store.uri), np.array([2.0]))
+        yield "lab/model@latest/train/stage"
+
+    assert [capture.number for capture, _ in store.catalog.find_each(keys())] == ["1", "1"]
+    assert store.catalog.find("lab/model@latest/train/stage")[0].number == "2"
 
 
 def test_a_dropped_intermediate_is_not_read_again(store: Store) -> None:

@@ -148,7 +148,7 @@ def _read_columns(
     segments: SegmentReader, intermediate: Intermediate, rows: np.ndarray, columns: np.ndarray
 ) -> tuple[Values, float]:
     """As `_read_array`, of the same shape, without turning: chunks are put beside one another as they are."""
-    out = np.empty((len(columns), len(rows)), intermediate.types[0].cell)
+    out = segments.lender.array((len(columns), len(rows)), intermediate.types[0].cell)
     blocks, groups = chunks_of(intermediate, rows, columns)
     rows_at, rows_of = _wanted_rows(intermediate, rows, blocks)
     span_of, some_of = _wanted_columns(intermediate, columns, groups)

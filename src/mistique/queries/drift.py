@@ -17,7 +17,7 @@ from mistique.queries.patterns import find_dataset, is_dataset
 from mistique.queries.plans import joined_plan
 from mistique.queries.portions import Portions
 from mistique.queries.progress import tracked
-from mistique.queries.selection import find, select_columns
+from mistique.queries.selection import find_each, select_columns
 from mistique.queries.significance import adjusted
 from mistique.queries.two_samples import distance
 from mistique.schema import ROW_LABEL, TARGET, Intermediate, Key
@@ -234,7 +234,7 @@ def _pairs(
     if is_dataset(key) != is_dataset(other):
         raise QueryError(f"expected two intermediates or two datasets, got {key} and {other}")
     if not is_dataset(key):
-        (left, first), (right, second) = find(store, key), find(store, other)
+        (left, first), (right, second) = find_each(store, [key, other])
         return (left, right), [(first, second)], []
     left, right = find_dataset(store, key), find_dataset(store, other)
     both = [name for name in left.intermediates if name in right.intermediates and name != ROW_LABEL]

@@ -28,7 +28,7 @@ FEWEST_ROWS = 4  # of which it is defined
 # What a product of float32 leaves off is a part of itself. So it is as good as that of columns less their means, but
 # for a factor of 4, where of the squares of all values no more than that part is due to the means.
 _LEAST_LEFT = 0.25
-# So many are one task: threads that take the GIL for each wait for one another.
+# So many are one task, and of few batches one half: threads that take the GIL for each wait for one another.
 _BATCHES_OF_TASK = 4
 _READ_AT_ONCE = 2
 
@@ -61,7 +61,7 @@ def hsic_between(layers: list[Portions], keys: list[str], n_rows: int, batch_row
                 numbers = next(taken)
                 collect(i - 1)
                 multiply = partial(_multiply, numbers, room, layer=i, n_layers=len(layers), key=key, is_near=is_near[i])
-                multiplied = layers[i].spread(multiply, batches, size=_BATCHES_OF_TASK)
+                multiplied = layers[i].spread(multiply, batches, size=min(_BATCHES_OF_TASK, -(-len(batches) // 2)))
         collect(-1)
     return (total + np.tril(total, -1).T) / n_rows
 

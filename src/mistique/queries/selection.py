@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,11 @@ def find(store: Store, key: str | Key) -> tuple[Capture, Intermediate]:
     QueryError, InvalidKeyError, IntermediateNotFoundError
     """
     return catalog_of(store).find(key)
+
+
+def find_each(store: Store, keys: Iterable[str | Key]) -> list[tuple[Capture, Intermediate]]:
+    """As `find`, of several at one moment: ``latest`` is the same version for all."""
+    return catalog_of(store).find_each(keys)
 
 
 def select_rows(store: Store, capture: Capture, n_rows: int, rows: Any) -> np.ndarray | None:

@@ -8,8 +8,9 @@ import numpy as np
 
 from mistique.errors import QueryError
 from mistique.planner.execute import row_labels
+from mistique.queries.patterns import is_dataset
 from mistique.queries.portions import Portions, number_columns
-from mistique.queries.selection import find, labels_of, matched_rows
+from mistique.queries.selection import find_each, labels_of, matched_rows
 from mistique.schema import Intermediate, Key
 from mistique.storage.captures import Capture
 
@@ -27,14 +28,16 @@ def named(store: Store, keys: str | Key | list[str | Key]) -> list[Named]:
     QueryError
         No key at all.
     """
+    given = [keys] if isinstance(keys, (str, Key)) else list(keys)
+    are_datasets = [isinstance(key, str) and is_dataset(key) for key in given]
+    each = find_each(store, [f"{key}/0" if is_one else key for key, is_one in zip(given, are_datasets, strict=True)])
     found: list[Named] = []
-    for key in [keys] if isinstance(keys, (str, Key)) else list(keys):
-        if isinstance(key, str) and key.count("@") == 1 and key.partition("@")[2].count("/") == 1:
-            capture, _ = find(store, f"{key}/0")
+    for (capture, node), is_one in zip(each, are_datasets, strict=True):
+        if is_one:
             steps = [node for node in capture.intermediates.values() if node.role in ("input", "stage", "prediction")]
             found += [(capture, node) for node in steps if _has_numbers(node)]
         else:
-            found.append(find(store, key))
+            found.append((capture, node))
     if not found:
         raise QueryError("expected a key, a list of keys, or the key of a dataset, project/model@version/dataset")
     return found

@@ -21,7 +21,7 @@ from mistique.queries.directions import (
 )
 from mistique.queries.portions import Portions, number_columns
 from mistique.queries.positions import check_reduce
-from mistique.queries.selection import find
+from mistique.queries.selection import find_each
 from mistique.queries.similarity import common_rows
 from mistique.schema import Key
 
@@ -143,7 +143,7 @@ def svcca(
     """
     if isinstance(variance, bool) or not isinstance(variance, (int, float)) or not 0 < variance <= 1:
         raise QueryError(f"variance: expected a share, over 0 and up to 1, got {variance!r}")
-    named = [find(store, key), find(store, other)]
+    named = find_each(store, [key, other])
     sides = []
     rows = common_rows(store, named)
     for (capture, node), which, given in zip(named, rows, (columns, other_columns), strict=True):

@@ -8,8 +8,8 @@ from itertools import count
 from time import monotonic, sleep
 
 from mistique.errors import CaptureLostError, StoreError
-from mistique.schema import Index, Intermediate, Tally, Version
-from mistique.storage.captures import Capture
+from mistique.schema import Index, Intermediate, References, Tally, Version
+from mistique.storage.captures import Capture, captures_of
 from mistique.storage.catalog_reader import CatalogReader
 from mistique.storage.digests import seal
 from mistique.storage.facts import (
@@ -64,12 +64,12 @@ class Catalog(CatalogReader):
         intermediates = [
             node
             if node.references is None
-            else replace(node, references=self._moves.translate(node.references, by_own=True))
+            else replace(node, references=self.moves.translate(node.references, by_own=True))
             for node in intermediates
         ]
         used = {segment.id for node in intermediates if node.references for segment in node.references.segments}
         uses = used | ({version.artifact} if version.artifact else set())
-        self._moves.check(uses)
+        self.moves.check(uses)
         found = {node.name: node for node in intermediates}
         body = outline_body(outline(found, [node.name for node in intermediates if node.is_stored]))
         head: dict[str, object] = {
@@ -111,10 +111,10 @@ class Catalog(CatalogReader):
         """
         self.refresh()
         assert intermediate.references is not None
-        found = replace(intermediate, references=self._moves.translate(intermediate.references, by_own=True))
+        found = replace(intermediate, references=self.moves.translate(intermediate.references, by_own=True))
         assert found.references is not None
         uses = frozenset(segment.id for segment in found.references.segments)
-        self._moves.check(uses)
+        self.moves.check(uses)
         head = {"of": capture.id, ADDED_TO: (capture.order.counter, capture.order.writer), USES: sorted(uses)}
         order = self._log.append([_record(STORED, head, found)])[0]
         self.refresh()
@@ -134,9 +134,9 @@ class Catalog(CatalogReader):
         """
         self.refresh()
         assert index.references is not None
-        references = self._moves.translate(index.references, by_own=True)
+        references = self.moves.translate(index.references, by_own=True)
         uses = frozenset(segment.id for segment in references.segments)
-        self._moves.check(uses)
+        self.moves.check(uses)
         head, made_from = capture.order, capture.orders[index.name]
         body = {
             "of": capture.id,
@@ -179,11 +179,37 @@ class Catalog(CatalogReader):
     def remove(self, announced: Order, names: frozenset[str]) -> None:
         """Write that of what was announced, these are removed; records that use them and are not known yet are void."""
         seen: dict[str, int] = {}
-        for order, uses in [*((order, fact.uses) for order, fact in self._facts.items()), *self._moves.users()]:
+        for order, uses in [*((order, fact.uses) for order, fact in self._facts.items()), *self.moves.users()]:
             if uses & names:
                 seen[order.writer] = max(order.counter, seen.get(order.writer, 0))
         self._log.append([removed_record(announced, names, seen)])
         self.refresh()
+
+    def in_use(self) -> tuple[list[References], frozenset[str]]:
+        """What no compaction may take away: references as they were written, and artifacts.
+
+        Captures that were replaced count as long as what replaced them may yet turn out void.
+        """
+        self.refresh()
+        pending = self.moves.pending
+
+        def may_be_void(order: Order, uses: frozenset[str]) -> bool:
+            return self.moves.is_void(order, uses) or bool(pending & uses)
+
+        unsettled = captures_of(dict(self._of_capture), self._numbers, self._saying, may_be_void, self._behind.of)
+        captures = [*self._captures.values(), *unsettled.values()]
+        self.read(captures)
+        found: dict[Order, References] = {}
+        for capture in captures:
+            for name, references in self._written.of(capture).items():
+                found[capture.orders[name]] = references
+            for name, (order, _) in capture.indexes.items():
+                found[order] = self._written.of_index(capture, name)
+        return list(found.values()), frozenset(c.version.artifact for c in captures if c.version.artifact)
+
+    def mentioned(self) -> frozenset[str]:
+        """Every segment and artifact that some record names or named."""
+        return self.moves.mentioned.union(*(fact.uses for fact in list(self._facts.values())))
 
     def compact(self) -> None:
         """Merge what the log consists of."""
@@ -221,9 +247,9 @@ class Catalog(CatalogReader):
     def _confirm(self, order: Order, uses: frozenset[str], capture_id: CaptureId) -> None:
         """Nobody removed what a record uses while it was written."""
         for attempt in range(_TRIES + 1):
-            if self._moves.is_void(order, uses) or attempt == _TRIES:
+            if self.moves.is_void(order, uses) or attempt == _TRIES:
                 raise CaptureLostError(model=capture_id[0], dataset=capture_id[3])
-            if not uses & self._moves.pending:
+            if not uses & self.moves.pending:
                 return
             sleep(0.01 * 2**attempt)
             self.refresh()

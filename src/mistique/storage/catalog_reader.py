@@ -31,6 +31,11 @@ class CatalogReader:
 
     Records of captures and of what was said later are read at the first question, all of them; those of intermediates
     when their capture is asked about (docs/adr/0025).
+
+    Attributes
+    ----------
+    moves : Moves
+        What compactions moved and removed.
     """
 
     def __init__(self, log: RecordLog) -> None:
@@ -48,16 +53,11 @@ class CatalogReader:
         self._behind = FactsBehind(log)
         self._written = WrittenReferences(log)
         self._translated: dict[Order, References] = {}
-        self._moves = Moves(lambda order: log.attachments([order])[0])
+        self.moves = Moves(lambda order: log.attachments([order])[0])
         self._n_moves = 0  # that `_captures` are by
         self._leaving: list[tuple[ReferenceType[Capture], CaptureId, Order]] = []
         self._n_changes = -1  # of the log, which `_captures` are by
         self._lock = RLock()
-
-    @property
-    def moves(self) -> Moves:
-        """What compactions moved and removed."""
-        return self._moves
 
     def refresh(self) -> None:
         """See what others have committed since."""
@@ -72,7 +72,7 @@ class CatalogReader:
             with record_errors(order, record):
                 fact = fact_of(record)
                 if record.kind in (MOVED, REMOVING, REMOVED):
-                    self._moves.add(order, record)
+                    self.moves.add(order, record)
                     self._translated.clear()
                 elif fact.said is not None:
                     self._said.append((order, fact.said))
@@ -86,12 +86,12 @@ class CatalogReader:
         self._claims = claims_of(self._of_capture, self._saying)
         self._numbers = numbers_of(self._claims, self._saying, self._numbers)
         # What a compaction removed may make any capture void.
-        is_same = self._moves.n_records == self._n_moves
+        is_same = self.moves.n_records == self._n_moves
         known = {of: found for of, found in self._captures.items() if of not in self._touched} if is_same else {}
-        found = captures_of(self._of_capture, self._numbers, self._saying, self._moves.is_void, self._behind.of, known)
+        found = captures_of(self._of_capture, self._numbers, self._saying, self.moves.is_void, self._behind.of, known)
         self._leaving += [(ref(old), of, old.order) for of, old in self._captures.items() if found.get(of) is not old]
         self._captures = found
-        self._n_moves, self._of_lineage = self._moves.n_records, None
+        self._n_moves, self._of_lineage = self.moves.n_records, None
         self._touched.clear()
         self._of_model = defaultdict(list)
         for capture in self._captures.values():
@@ -140,7 +140,7 @@ class CatalogReader:
                 return None
             order, index = found
             if order not in self._translated:
-                self._translated[order] = self._moves.translate(self._written.of_index(capture, name))
+                self._translated[order] = self.moves.translate(self._written.of_index(capture, name))
             return replace(index, references=self._translated[order])
 
     def sound_indexes(self, capture: Capture) -> dict[str, Index]:
@@ -169,18 +169,25 @@ class CatalogReader:
         IntermediateNotFoundError
             Naming the nearest model, version, dataset or intermediate.
         """
-        wanted = Key.parse(key)
-        capture = self.find_capture(wanted)
-        return capture, capture.resolve(wanted.intermediate)
+        return self.find_each([key])[0]
+
+    def find_each(self, keys: Iterable[Key | str]) -> list[tuple[Capture, Intermediate]]:
+        """As `find`, of several at one moment: ``latest`` is the same version for all."""
+        self.refresh()
+        wanted = map(Key.parse, keys)
+        return [((capture := self._capture(key)), capture.resolve(key.intermediate)) for key in wanted]
 
     def find_capture(self, key: Key) -> Capture:
         """The capture that a key names: of ``latest``, the newest version that has the dataset."""
+        self.refresh()
+        return self._capture(key)
+
+    def _capture(self, key: Key) -> Capture:
         of_version = self._of_version(key)
         found = [c for c in of_version if c.dataset == key.dataset]
         if not found:
-            known = [c.dataset for c in of_version]
             what = f"dataset of {key.model}@{key.version}:"
-            raise IntermediateNotFoundError(what=what, name=key.dataset, known=known)
+            raise IntermediateNotFoundError(what=what, name=key.dataset, known=[c.dataset for c in of_version])
         return found[-1]
 
     def held(self, lineage: str, is_wanted: Callable[[Intermediate], bool]) -> Intermediate | None:
@@ -196,8 +203,8 @@ class CatalogReader:
                     written = self._written.of(capture)[name]
                     if not self._written.were_sealed(capture.orders[name]):
                         continue
-                    references = self._moves.translate(written, by_own=True)
-                    is_gone = any(self._moves.is_gone(segment.id) for segment in references.segments)
+                    references = self.moves.translate(written, by_own=True)
+                    is_gone = any(self.moves.is_gone(segment.id) for segment in references.segments)
                     if references.is_whole and not is_gone:
                         return replace(capture.intermediates[name], references=references)
             return None
@@ -221,39 +228,13 @@ class CatalogReader:
             for name, references in self._written.of(capture).items():
                 order = capture.orders[name]
                 if order not in self._translated:
-                    self._translated[order] = self._moves.translate(references)
+                    self._translated[order] = self.moves.translate(references)
             return {name: self._translated[capture.orders[name]] for name in capture.stored}
 
     def references_of(self, capture: Capture, name: str) -> References:
         """Where the chunks of one stored intermediate lie, whatever is wrong with the others of its capture."""
         with self._lock:
-            return self._moves.translate(self._written.of(capture, [name])[name])
-
-    def in_use(self) -> tuple[list[References], frozenset[str]]:
-        """What no compaction may take away: references as they were written, and artifacts.
-
-        Captures that were replaced count as long as what replaced them may yet turn out void.
-        """
-        self.refresh()
-        pending = self._moves.pending
-
-        def may_be_void(order: Order, uses: frozenset[str]) -> bool:
-            return self._moves.is_void(order, uses) or bool(pending & uses)
-
-        unsettled = captures_of(dict(self._of_capture), self._numbers, self._saying, may_be_void, self._behind.of)
-        captures = [*self._captures.values(), *unsettled.values()]
-        self.read(captures)
-        found: dict[Order, References] = {}
-        for capture in captures:
-            for name, references in self._written.of(capture).items():
-                found[capture.orders[name]] = references
-            for name, (order, _) in capture.indexes.items():
-                found[order] = self._written.of_index(capture, name)
-        return list(found.values()), frozenset(c.version.artifact for c in captures if c.version.artifact)
-
-    def mentioned(self) -> frozenset[str]:
-        """Every segment and artifact that some record names or named."""
-        return self._moves.mentioned.union(*(fact.uses for fact in list(self._facts.values())))
+            return self.moves.translate(self._written.of(capture, [name])[name])
 
     def find_versions(self, text: str) -> list[Capture]:
         """The captures of the version that a text names, ``homes/ridge@2``; of ``latest``, of the newest alone.
@@ -262,6 +243,7 @@ class CatalogReader:
         ------
         InvalidKeyError, IntermediateNotFoundError
         """
+        self.refresh()
         found = self._of_version(Key.parse_version(text))
         return [capture for capture in found if capture.number == found[-1].number]
 
@@ -274,7 +256,6 @@ class CatalogReader:
 
     def _of_version(self, key: Key) -> list[Capture]:
         """The captures of a version, or of a run of them, by number, ``latest`` or tag."""
-        self.refresh()
         of_model = self._of_model.get(key.model)
         if not of_model:
             raise IntermediateNotFoundError(what="model", name=key.model, known=self._of_model)

@@ -24,6 +24,7 @@ from mistique.schema import Part, Segment
 from mistique.storage.digests import digest_bytes, digest_text, is_sealed
 from mistique.storage.fragments import ALL_TIME
 from mistique.storage.layout import Layout
+from mistique.storage.lender import Lender
 from mistique.storage.options import damage_as_error
 from mistique.storage.payloads import Payloads
 from mistique.storage.segment_writer import SEGMENT_SEAL
@@ -37,6 +38,9 @@ _MAX_OPEN = 64
 # A gap that is read along costs less than another range does.
 GAP_NBYTES = 16 * 1024
 _BATCH_NBYTES = 16 * 1024 * 1024
+_N_THREADS = os.cpu_count() or 1  # to ask for it takes as long as to decode some rows
+# What questions in portions work on at once.
+_LENT_NBYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +58,7 @@ class SegmentReader:
         self._open: OrderedDict[str, _Handle] = OrderedDict()
         self._lock = Lock()
         self._pools: list[ThreadPoolExecutor] = []
+        self.lender = Lender(_LENT_NBYTES)
         # Few people close a store. Its arrays must be closed before the context that they were opened in goes, and a
         # garbage collector takes them apart in any order: so what holds them is no part of the garbage.
         self._finalizer = weakref.finalize(self, _let_go, self._open, self._pools)
@@ -143,15 +148,14 @@ class SegmentReader:
 
         Parts have `size` items, else each thread takes one.
         """
-        n_threads = os.cpu_count() or 1
-        n_parts = min(n_threads, len(work)) if size is None else -(-len(work) // size)
-        if min(n_parts, n_threads) < 2 or is_quick:
+        n_parts = min(_N_THREADS, len(work)) if size is None else -(-len(work) // size)
+        if min(n_parts, _N_THREADS) < 2 or is_quick:
             done: Future[R] = Future()
             done.set_result(function(work))
             return [done]
         with self._lock:
             if not self._pools:
-                self._pools.append(ThreadPoolExecutor(os.cpu_count(), "mistique-read"))
+                self._pools.append(ThreadPoolExecutor(_N_THREADS, "mistique-read"))
             pool = self._pools[0]
         bounds = [len(work) * i // n_parts for i in range(n_parts + 1)]
         return [pool.submit(function, work[a:b]) for a, b in pairwise(bounds)]
@@ -168,6 +172,7 @@ class SegmentReader:
             pools = [*self._pools]
         for pool in pools:
             pool.shutdown()
+        self.lender.close()
         with self._lock:
             _let_go(self._open, self._pools)
 
