@@ -23,8 +23,8 @@ from mistique.storage.units import UnitKind, UnitTable
 Put = Callable[[int, int, np.ndarray], None]
 # Rows of each block that were asked for.
 RowsOf = Mapping[int, slice | np.ndarray]
-# Where no block is asked for more rows, most of decoding is Python, for which threads would wait for one another.
-_FEW_ROWS = 128
+# Where no chunk is asked for more, most of decoding is Python, for which threads would wait for one another.
+_FEW_ROWS, _FEW_CELLS = 128, 16 * 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +84,10 @@ def each_chunk(
             chunk = Chunk(DICTIONARY, values.group, values.place)
             by_segment.setdefault(values.segment, {}).setdefault(values.unit, []).append(chunk)
     numbered = {values.group for values in references.dictionaries}
-    is_quick = all(_n_rows(rows) <= _FEW_ROWS for rows in rows_of.values())
+    n_rows = max(map(_n_rows, rows_of.values()), default=0)
+    whole = range(1 if intermediate.is_table else intermediate.group_columns)
+    width = max((len(some_of.get(group, whole)) for group in asked), default=0)
+    is_quick = n_rows <= _FEW_ROWS and n_rows * width <= _FEW_CELLS
     worst = 0.0
     waiting: list[Future[float]] = []
     for number, chunks in by_segment.items():

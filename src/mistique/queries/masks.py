@@ -24,7 +24,7 @@ def thresholds_of(maps: np.ndarray, alpha: float, *, size: tuple[int, ...] | Non
         if down is not None and right is not None:
             cells = down @ cells @ right.T
         flat = cells.reshape(-1)
-        # `np.quantile` in float64, of the two values that it lies between, found in float32.
+        # As `np.quantile` in float64, of the two values that it lies between, found in float32.
         low, way = divmod((flat.size - 1) * (1 - alpha), 1)
         places = np.array([int(low), min(int(low) + 1, flat.size - 1)])
         # Most cells lie far below, as a sample tells: to sort them apart took most of the time.
@@ -33,7 +33,8 @@ def thresholds_of(maps: np.ndarray, alpha: float, *, size: tuple[int, ...] | Non
         if len(largest) >= flat.size - places[0]:
             places -= flat.size - len(largest)
             flat = largest
-        return float(np.quantile(np.partition(flat, places)[places].astype(np.float64), way))
+        below, above = np.partition(flat, places)[places].tolist()
+        return float(below + (above - below) * way if way < 0.5 else above - (above - below) * (1 - way))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return np.array(list(pool.map(quantile, maps)))
