@@ -285,9 +285,15 @@ class Power:
             if has_negative > 1 or not 0 <= largest < inf:
                 raise damaged("a largest magnitude", (has_negative, largest))
             return np.array([-largest if has_negative else largest])
-        with np.errstate(invalid="ignore"):  # of a signalling NaN, in damaged bytes
-            scales = np.frombuffer(reader.take(4 * n_units), "<f4").astype(np.float64)
-        lowest, highest = kernels.scale_range(scales)
-        if not -inf < lowest <= highest < inf:
-            raise damaged("finite scales", scales)
-        return scales
+        return _scales_of(reader.take(4 * n_units).tobytes())
+
+
+@lru_cache(maxsize=1024)
+def _scales_of(content: bytes) -> np.ndarray:
+    """Scales of some units, kept: a chunk is asked for them twice, for its values and for their error."""
+    with np.errstate(invalid="ignore"):  # of a signalling NaN, in damaged bytes
+        scales = np.frombuffer(content, "<f4").astype(np.float64)
+    lowest, highest = kernels.scale_range(scales)
+    if not -inf < lowest <= highest < inf:
+        raise damaged("finite scales", scales)
+    return scales
