@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -17,6 +18,7 @@ from mistique.planner.execute import execute
 from mistique.planner.reading import read
 from mistique.queries.selection import find
 from mistique.schema import Intermediate
+from mistique.storage.segments import SegmentReader
 from mistique.store import Store
 from tests.capturing import put, put_layer
 
@@ -147,6 +149,25 @@ def test_a_wide_layer_is_cut_into_shorter_blocks_and_comes_back(store: Store) ->
     node: Intermediate = store.catalog.find(key)[1]
     assert (node.block_rows, node.n_blocks) == (64, 3)
     assert mistique.get(store, key, rows=[129, 63, 64]).values.tobytes() == values[[129, 63, 64]].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("what", "are_quick"),
+    [({}, {False}), ({"rows": slice(0, 64)}, {False}), ({"rows": [3, 100]}, {True}), ({"columns": [7]}, {True})],
+)
+def test_low_blocks_of_a_wide_layer_are_decoded_on_all_threads_and_single_rows_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch, what: dict[str, Any], are_quick: set[bool]
+) -> None:
+    values = np.random.default_rng(0).normal(size=(130, 66_000)).astype(np.float32)
+    key, found, spread = put_layer(store, values, codec="power"), set[bool](), SegmentReader.spread
+
+    def noted(self: SegmentReader, *arguments: Any, **options: Any) -> Any:
+        found.add(options["is_quick"])
+        return spread(self, *arguments, **options)
+
+    monkeypatch.setattr(SegmentReader, "spread", noted)
+    mistique.get(store, key, **what)
+    assert found == are_quick
 
 
 def test_a_small_part_is_read_in_fewer_bytes_than_the_whole(store: Store) -> None:
