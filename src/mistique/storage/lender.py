@@ -57,8 +57,11 @@ class Lender:
         """The smallest that is kept and large enough, if it is not more than twice as large, or new memory."""
         kept = sorted((memory.nbytes, which) for which, memory in list(self._kept.items()))
         for size, which in kept:
-            if nbytes <= size <= 2 * nbytes and (memory := self._kept.pop(which, None)) is not None:
-                return memory
+            if nbytes <= size <= 2 * nbytes:
+                memory = self._kept.pop(which, None)
+                # Another thread may have taken it, or have let go of it and kept another under its number.
+                if memory is not None and memory.nbytes >= nbytes:
+                    return memory
         return np.empty(nbytes, np.uint8)
 
 
