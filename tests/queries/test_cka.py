@@ -124,6 +124,7 @@ def test_a_dataset_stands_for_its_stages_of_numbers(store: Store) -> None:
     answer = mistique.cka(store, "lab/model@1/train")
     assert (answer.rows.tolist(), answer.columns) == (["stage", "prediction"], ("stage", "prediction"))
     assert len(answer.plans) == 2
+    assert mistique.cka(store, "lab/model@1/train/").keys == answer.keys
 
 
 def test_rows_are_matched_by_label(store: Store) -> None:
@@ -160,8 +161,9 @@ def test_what_cannot_be_compared_is_refused(store: Store) -> None:
             mistique.cka(store, key, **asked)
     with pytest.raises(QueryError, match="at least 4 rows"):
         mistique.cka(store, put_layer(store, np.zeros((3, 2)), model="lab/d"))
-    with pytest.raises(QueryError, match="expected a key"):
-        mistique.cka(store, [])
+    for wrong in ([], 5, None):
+        with pytest.raises(QueryError, match="expected a key"):
+            mistique.cka(store, wrong)  # type: ignore[arg-type]
 
 
 def test_threads_of_blas_are_given_back_by_the_last_that_took_them() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,9 +29,13 @@ def named(store: Store, keys: str | Key | list[str | Key]) -> list[Named]:
     QueryError
         No key at all.
     """
+    if not isinstance(keys, (Key, Iterable)):
+        raise QueryError(f"expected a key, or a list of them, got {keys!r}")
     given = [keys] if isinstance(keys, (str, Key)) else list(keys)
     are_datasets = [isinstance(key, str) and is_dataset(key) for key in given]
-    each = find_each(store, [f"{key}/0" if is_one else key for key, is_one in zip(given, are_datasets, strict=True)])
+    # Of a dataset whatever comes first: its capture is meant.
+    asked = (f"{str(key).rstrip('/')}/0" if is_one else key for key, is_one in zip(given, are_datasets, strict=True))
+    each = find_each(store, asked)
     found: list[Named] = []
     for (capture, node), is_one in zip(each, are_datasets, strict=True):
         if is_one:
